@@ -1,0 +1,1 @@
+"""What the bundles share: datasets, networks, losses, trainers and the pipeline that joins them."""
