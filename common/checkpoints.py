@@ -1,0 +1,121 @@
+"""Weights and folders on disk: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from torch import nn
+
+from common.errors import InputError
+from common.networks.features import unwrap
+
+
+def is_writer() -> bool:
+    """Say whether this process is the one that writes files: the only one, or the first of several."""
+    return idist.get_rank() == 0
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when all went well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.partial")
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` to fill, and put it in the place of ``path`` when all went well."""
+    path = Path(path)
+    fresh, outdated = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.outdated")
+    for leftover in (fresh, outdated):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        for file in fresh.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # safetensors writes for the owner only
+        if path.exists():
+            path.rename(outdated)
+        fresh.rename(path)
+    finally:
+        for leftover in (fresh, outdated):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
+    """Write a network's state dict, on the first rank only."""
+    if is_writer():
+        with replace_file(path) as fresh:
+            torch.save(unwrap(network).state_dict(), fresh)
+
+
+def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
+    """Read a file of tensors, numbers and strings onto the CPU without executing anything in it.
+
+    Args:
+        path: the file.
+        made_by: the stage that writes it, for the message when it is missing.
+
+    Raises:
+        InputError: if the file is missing, damaged, or holds anything that would have to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        hint = f": run {made_by} first" if made_by else ""
+        raise InputError(f"the checkpoint {path} does not exist{hint}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} was refused: it holds more than tensors and could run code ({reason})") from error
+    except (RuntimeError, EOFError, KeyError, OSError) as error:
+        raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error})") from error
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: str | None = None) -> nn.Module:
+    """Load a state dict into a network and return the network.
+
+    Args:
+        network: changed in place.
+        path: what :func:`save_weights` wrote; None leaves the network as it is.
+        made_by: the stage that writes it, for the message when it is missing.
+
+    Raises:
+        InputError: if the file cannot be read, or its weights are not this network's.
+    """
+    if path is None:
+        return network
+    state = read_checkpoint(path, made_by)
+    own = network.state_dict()
+    if not isinstance(state, dict):
+        raise InputError(f"{path} holds no weights but a {type(state).__name__}")
+    faults = [f"{name} is missing" for name in own.keys() - state.keys()]
+    faults += [f"{name} is unknown" for name in state.keys() - own.keys()]
+    faults += [
+        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    ]
+    if faults:
+        shown = "; ".join(sorted(faults)[:5])
+        raise InputError(
+            f"{path} holds the weights of another architecture than this {type(network).__name__}: {len(faults)} "
+            f"entries differ ({shown})"
+        )
+    network.load_state_dict(state)
+    return network

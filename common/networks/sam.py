@@ -1,0 +1,266 @@
+"""The teacher: the Segment Anything Model (Kirillov et al., 2023, arXiv 2304.02643), prompt-free and multi-class."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import re
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import SamConfig, SamModel
+
+from common.errors import InputError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded_teacher"
+
+
+class SamSegmenter(nn.Module):
+    """SAM's image encoder and mask decoder as a plain segmentation network.
+
+    Each class has a mask token and a hypernetwork of its own, started from those of the checkpoint; the decoder gets
+    the "no mask" embedding and no sparse prompt. Absolute and relative positions are interpolated to the size of the
+    input; at the checkpoint's own size nothing is interpolated, and the encoder is exactly the checkpoint's.
+
+    Args:
+        pretrained: a hub id (``facebook/sam-vit-base``), a folder of that format, an original ``segment-anything``
+            ``.pth`` file, ``embedded`` for the miniature that ships with this package, or a ``SamConfig`` for random
+            weights.
+        num_classes: classes to tell apart, background included.
+        input_scale: enlarges the images before the encoder sees them, since SAM decodes at a quarter of its input.
+
+    Raises:
+        InputError: if the weights cannot be found, read, or are not SAM's.
+        ValueError: if ``num_classes`` or ``input_scale`` is out of range.
+    """
+
+    def __init__(self, pretrained: str | os.PathLike | SamConfig, num_classes: int, input_scale: float = 1) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2 (background and one structure), got {num_classes}")
+        if input_scale <= 0:
+            raise ValueError(f"input_scale must be positive, got {input_scale}")
+        self.num_classes = num_classes
+        self.input_scale = input_scale
+        self._take_parts(load_sam(pretrained))
+        self._make_class_tokens(num_classes)
+        del self.decoder.iou_prediction_head  # nothing here asks how good a mask is
+
+    @classmethod
+    def sharing(cls, sam: SamModel) -> SamSegmenter:
+        """Return a segmenter that shares the layers of ``sam``, with a class for each of its mask tokens."""
+        segmenter = cls.__new__(cls)
+        nn.Module.__init__(segmenter)
+        segmenter.num_classes = sam.mask_decoder.num_mask_tokens
+        segmenter.input_scale = 1
+        segmenter._take_parts(sam)
+        return segmenter
+
+    def _take_parts(self, sam: SamModel) -> None:
+        self.encoder = sam.vision_encoder
+        self.decoder = sam.mask_decoder
+        self.no_mask_embed = sam.prompt_encoder.no_mask_embed
+        self.position_embedding = sam.shared_image_embedding
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the encoder's patches in pixels."""
+        return self.encoder.config.patch_size
+
+    def _make_class_tokens(self, num_classes: int) -> None:
+        tokens = self.decoder.mask_tokens.weight.detach()
+        source = [index % len(tokens) for index in range(num_classes)]
+        self.decoder.mask_tokens = nn.Embedding.from_pretrained(tokens[source].clone(), freeze=False)
+        mlps = self.decoder.output_hypernetworks_mlps
+        self.decoder.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[index]) for index in source)
+        self.decoder.num_mask_tokens = num_classes
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return image embeddings ``(B, C, H / patch, W / patch)`` of normalised pixels ``(B, 3, H, W)``."""
+        hidden = self.encoder.patch_embed.projection(pixels).permute(0, 2, 3, 1)
+        if self.encoder.pos_embed is not None:
+            hidden = hidden + resize_positions(self.encoder.pos_embed, hidden.shape[1:3])
+        for layer in self.encoder.layers:
+            hidden = layer(hidden)
+        return self.encoder.neck(hidden)
+
+    def decode(self, embeddings: Tensor) -> Tensor:
+        """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, C, h, w)``."""
+        batch, channels, height, width = embeddings.shape
+        tokens = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
+        queries, keys = self.decoder.transformer(
+            point_embeddings=tokens.expand(batch, 1, -1, -1),
+            image_embeddings=embeddings + self.no_mask_embed.weight.view(1, -1, 1, 1),
+            image_positional_embeddings=self._grid_positions(height, width).expand(batch, -1, -1, -1),
+            attention_similarity=None,
+        )
+        image = keys.transpose(2, 3).reshape(batch, channels, height, width)
+        image = self.decoder.upscale_layer_norm(self.decoder.upscale_conv1(image))
+        image = self.decoder.activation(self.decoder.upscale_conv2(self.decoder.activation(image)))
+        mlps = self.decoder.output_hypernetworks_mlps
+        filters = torch.stack([mlp(queries[:, 0, 1 + index]) for index, mlp in enumerate(mlps)], dim=1)
+        return torch.einsum("bkc,bchw->bkhw", filters, image)
+
+    def _grid_positions(self, height: int, width: int) -> Tensor:
+        frequencies = self.position_embedding.positional_embedding
+        y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height
+        x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        return self.position_embedding(torch.stack([columns, rows], dim=-1)).permute(2, 0, 1).unsqueeze(0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, num_classes, H, W)`` of images ``(B, C, H, W)`` in [0, 1], C one or three.
+
+        Raises:
+            ValueError: if C is neither, or the enlarged height or width is no multiple of the patch size.
+        """
+        if images.shape[1] not in (1, 3):
+            raise ValueError(f"images must have one or three channels, got {images.shape[1]}")
+        height, width = images.shape[-2:]
+        enlarged = (round(height * self.input_scale), round(width * self.input_scale))
+        if enlarged[0] % self.patch_size or enlarged[1] % self.patch_size:
+            raise ValueError(
+                f"images of {height}x{width} become {enlarged[0]}x{enlarged[1]} at input_scale {self.input_scale}, "
+                f"which is no multiple of the teacher's patch size {self.patch_size}"
+            )
+        if enlarged != (height, width):
+            images = F.interpolate(images, size=enlarged, mode="bilinear", align_corners=False)
+        logits = self.decode(self.encode((images.expand(-1, 3, -1, -1) - self.mean) / self.std))
+        return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Resample absolute positions ``(1, h, w, C)`` to another grid, as ViTs are moved to other input sizes."""
+    if positions.shape[1:3] == tuple(grid):
+        return positions
+    resized = F.interpolate(positions.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
+
+
+def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
+    """Load a SAM from wherever its weights are; see :class:`SamSegmenter` for what ``pretrained`` may be.
+
+    Raises:
+        InputError: if the weights cannot be found, read, or are not SAM's.
+    """
+    if isinstance(pretrained, SamConfig):
+        return SamModel(pretrained)
+    if str(pretrained) == EMBEDDED:
+        return _load_folder(EMBEDDED_FOLDER)
+    path = Path(pretrained)
+    if path.suffix in (".pth", ".pt"):
+        return _load_original(path)
+    return _load_folder(path if path.is_dir() else str(pretrained))
+
+
+def _load_folder(source: str | Path) -> SamModel:
+    try:
+        sam, report = SamModel.from_pretrained(
+            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"pretrained: no SAM could be loaded from '{source}'. Expected a hub id such as facebook/sam-vit-base, a "
+            f"folder with config.json and model.safetensors, an original .pth file, or '{EMBEDDED}' ({error})"
+        ) from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+        raise InputError(f"pretrained: '{source}' is not a SAM: {len(absent)} weights are missing, first {absent[0]}")
+    return sam
+
+
+_RENAMED = [
+    (r"^image_encoder\.", "vision_encoder."),
+    (r"\.patch_embed\.proj\.", ".patch_embed.projection."),
+    (r"\.blocks\.", ".layers."),
+    (r"\.neck\.0\.", ".neck.conv1."),
+    (r"\.neck\.1\.", ".neck.layer_norm1."),
+    (r"\.neck\.2\.", ".neck.conv2."),
+    (r"\.neck\.3\.", ".neck.layer_norm2."),
+    (r"\.pe_layer\.positional_encoding_gaussian_matrix$", ".shared_embedding.positional_embedding"),
+    (r"\.point_embeddings\.", ".point_embed."),
+    (r"\.mask_downscaling\.0\.", ".mask_embed.conv1."),
+    (r"\.mask_downscaling\.1\.", ".mask_embed.layer_norm1."),
+    (r"\.mask_downscaling\.3\.", ".mask_embed.conv2."),
+    (r"\.mask_downscaling\.4\.", ".mask_embed.layer_norm2."),
+    (r"\.mask_downscaling\.6\.", ".mask_embed.conv3."),
+    (r"\.output_upscaling\.0\.", ".upscale_conv1."),
+    (r"\.output_upscaling\.1\.", ".upscale_layer_norm."),
+    (r"\.output_upscaling\.3\.", ".upscale_conv2."),
+    (r"\.norm(\d|_final_attn)\.", r".layer_norm\1."),
+    (r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.0\.", r"\1.proj_in."),
+    (r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.2\.", r"\1.proj_out."),
+    (r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.1\.", r"\1.layers.0."),
+]
+
+
+def _load_original(path: Path) -> SamModel:
+    """Load a checkpoint of the ``segment-anything`` package, whose shapes tell the architecture."""
+    if not path.is_file():
+        raise InputError(f"pretrained: the checkpoint {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"pretrained: {path} was refused: it holds more than tensors and could run code ({error})"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, OSError) as error:
+        raise InputError(f"pretrained: {path} is damaged or no PyTorch checkpoint ({error})") from error
+    if not isinstance(state, dict) or "image_encoder.pos_embed" not in state:
+        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed)")
+    try:
+        architecture = _original_architecture(state)
+    except KeyError as error:
+        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no {error})") from error
+    sam = SamModel(architecture)
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    try:
+        renamed["shared_image_embedding.positional_embedding"] = renamed[
+            "prompt_encoder.shared_embedding.positional_embedding"
+        ]
+        sam.load_state_dict(renamed)
+    except (RuntimeError, KeyError) as error:
+        raise InputError(f"pretrained: {path} does not fit the architecture its shapes suggest: {error}") from error
+    return sam
+
+
+def _original_architecture(state: dict[str, Tensor]) -> SamConfig:
+    grid, hidden = state["image_encoder.pos_embed"].shape[2:]
+    patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
+    depth = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("image_encoder.blocks."))
+    spans = [state[f"image_encoder.blocks.{index}.attn.rel_pos_h"].shape[0] for index in range(depth)]
+    head_dim = state["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
+    neck, image_size = state["image_encoder.neck.0.weight"].shape[0], grid * patch
+    decoder = "mask_decoder.transformer."
+    return SamConfig(
+        vision_config={
+            "hidden_size": hidden,
+            "num_hidden_layers": depth,
+            "num_attention_heads": hidden // head_dim,
+            "mlp_dim": state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0],
+            "output_channels": neck,
+            "num_pos_feats": neck // 2,
+            "image_size": image_size,
+            "patch_size": patch,
+            "window_size": (min(spans) + 1) // 2,
+            "global_attn_indexes": [index for index, span in enumerate(spans) if span == 2 * grid - 1],
+        },
+        prompt_encoder_config={"hidden_size": neck, "image_size": image_size, "patch_size": patch},
+        mask_decoder_config={
+            "hidden_size": neck,
+            "mlp_dim": state[decoder + "layers.0.mlp.lin1.weight"].shape[0],
+            "num_hidden_layers": sum(bool(re.fullmatch(decoder + r"layers\.\d+\.norm1\.weight", k)) for k in state),
+            "iou_head_hidden_dim": state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
+        },
+    )

@@ -1,0 +1,90 @@
+"""What several tests share: a tiny SAM whose every weight matters, and files that must not be trusted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import SamConfig, SamModel
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@torch.no_grad()
+def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Move every weight at random, those that start at zero too, and put the network into eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+def _make_sam_config(image_size: int = 64, hidden_size: int = 32, window_size: int = 2) -> SamConfig:
+    """Return a SAM with one layer that attends in windows and one that attends to the whole image."""
+    return SamConfig(
+        vision_config={
+            "hidden_size": hidden_size,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "output_channels": 32,
+            "num_pos_feats": 16,
+            "image_size": image_size,
+            "window_size": window_size,
+            "global_attn_indexes": [1],
+            "initializer_range": 0.02,
+        },
+        prompt_encoder_config={"hidden_size": 32, "image_size": image_size},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 64, "iou_head_hidden_dim": 32},
+    )
+
+
+@pytest.fixture(scope="session")
+def randomise() -> Callable[..., nn.Module]:
+    return _randomise
+
+
+@pytest.fixture(scope="session")
+def make_sam_config() -> Callable[..., SamConfig]:
+    return _make_sam_config
+
+
+@pytest.fixture(scope="session")
+def make_sam() -> Callable[..., SamModel]:
+    """Return what makes a tiny SAM with random weights; it takes a seed and what the config takes."""
+    return lambda seed=0, **changes: _randomise(SamModel(_make_sam_config(**changes)), seed)
+
+
+@pytest.fixture
+def tiny_sam_config() -> SamConfig:
+    return _make_sam_config()
+
+
+@pytest.fixture(scope="session")
+def tiny_sam_folder(tmp_path_factory, make_sam) -> Path:
+    """A tiny SAM on disk, as ``save_pretrained`` writes it; not to be changed."""
+    folder = tmp_path_factory.mktemp("sam") / "tiny"
+    make_sam().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """A checkpoint that makes a folder if anything unpickles it, and that folder."""
+    path, sprung = tmp_path / "trap.pth", tmp_path / "sprung"
+    torch.save({"image_encoder.pos_embed": Trap(sprung)}, path)
+    torch.load(path, weights_only=False)
+    assert sprung.is_dir(), "the trap does not work"
+    sprung.rmdir()
+    return path, sprung
