@@ -1,0 +1,276 @@
+"""DRIVE: retinal vessels in fundus photographs (Staal et al., 2004, doi 10.1109/TMI.2004.825627).
+
+::
+
+    training/images/21_training.tif      565 x 584, RGB
+    training/1st_manual/21_manual1.gif   vessels, foreground > 0
+    training/mask/21_training_mask.gif   field of view, foreground > 0
+    test/images/01_test.tif              and test/mask/01_test_mask.gif
+    test/1st_manual/01_manual1.gif       in older releases only
+
+The number before the first ``_`` joins an image with its label and mask.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.datasets.checks import Faults, read_image, split_groups, written_whole
+from common.datasets.fundus import draw_fundus
+from common.errors import InputError
+
+IN_CHANNELS = 3
+CLASSES = {0: "background", 1: "vessel"}
+
+_SECTIONS = ("training", "validation", "test")
+_SUFFIXES = (".gif", ".png", ".tif", ".tiff")
+_TEST_FRACTION = 0.25  # held out of the training images where the test labels are not published
+
+
+def find_root(dataset_dir: str | Path) -> Path:
+    """Return the folder that holds ``training/images``, given it, its parent, or one of those two folders.
+
+    Raises:
+        InputError: if there is no such folder, or more than one.
+    """
+    folder = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    if not folder.is_dir():
+        raise InputError(f"dataset_dir {folder}: no such folder; expected DRIVE, the folder with training/images in it")
+    if (folder / "training" / "images").is_dir():
+        return folder
+    if folder.name == "training" and (folder / "images").is_dir():
+        return folder.parent
+    if (folder.parent.name, folder.name) == ("training", "images"):
+        return folder.parent.parent
+    children = sorted(child for child in folder.iterdir() if (child / "training" / "images").is_dir())
+    if len(children) == 1:
+        return children[0]
+    if children:
+        names = ", ".join(child.name for child in children)
+        raise InputError(f"dataset_dir {folder}: holds several copies of DRIVE ({names}); name one of them")
+    raise InputError(
+        f"dataset_dir {folder}: no training/images here or one level down; expected DRIVE as it is unpacked, with "
+        "training/images/21_training.tif, training/1st_manual/21_manual1.gif and training/mask/21_training_mask.gif"
+    )
+
+
+def datalist(
+    dataset_dir: str | Path,
+    section: str,
+    seed: int = 0,
+    num_validation: int = 2,
+    num_labels: int | None = None,
+) -> list[dict[str, str]]:
+    """Return the images of one section with their labels and fields of view.
+
+    The test section is the official one where ``test/1st_manual`` has labels, else a quarter of the training images.
+    Of the training images that remain, ``num_validation`` are for validation. Sections share no image and depend on
+    the file names and the seed alone.
+
+    Args:
+        dataset_dir: see :func:`find_root`.
+        section: "training", "validation" or "test".
+        seed: draws the sections, and the order of the training section.
+        num_validation: number of validation images.
+        num_labels: label budget: the first so many training images, so that small budgets are part of larger ones.
+
+    Returns:
+        One ``{"image": path, "label": path, "fov": path}`` per image.
+
+    Raises:
+        InputError: if files are missing or too few, or ``num_labels`` is out of range; all faults at once.
+        ValueError: if ``section`` is none of the three.
+    """
+    if section not in _SECTIONS:
+        raise ValueError(f"section must be one of {', '.join(_SECTIONS)}, got {section!r}")
+    root = find_root(dataset_dir)
+    faults = Faults("DRIVE", root)
+    sections = _split(_find_files(root, faults), seed, num_validation, num_labels, faults)
+    faults.raise_if_any()
+    return sections[section]
+
+
+def check(dataset_dir: str | Path, num_validation: int = 2, num_labels: int | None = None) -> dict[str, int]:
+    """Read every image, label and mask and return the number of images in each section.
+
+    Test images without published labels are not looked at, because no section lists them.
+
+    Raises:
+        InputError: listing every fault at once: files missing, unreadable, of the wrong kind, size or grey values,
+            too few images for a split, ``num_labels`` out of range.
+    """
+    root = find_root(dataset_dir)
+    faults = Faults("DRIVE", root)
+    parts = _find_files(root, faults)
+    for cases in parts.values():
+        for files in cases.values():
+            _check_files(files, root, faults)
+    sections = _split(parts, 0, num_validation, num_labels, faults)
+    faults.raise_if_any()
+    return {section: len(entries) for section, entries in sections.items()}
+
+
+def _list_images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _find_files(root: Path, faults: Faults) -> dict[str, dict[str, dict[str, Path]]]:
+    """Return "image", "label" and "fov" by number, for "training" and, in the older releases, for "test"."""
+    parts = ["training", "test"] if _list_images(root / "test" / "1st_manual") else ["training"]
+    return {part: _join_by_number(root, part, faults) for part in parts}
+
+
+def _join_by_number(root: Path, part: str, faults: Faults) -> dict[str, dict[str, Path]]:
+    """Return the files of every image of a part, and note what is missing.
+
+    Labels and masks without an image do no harm: a user may have taken the image out on purpose.
+    """
+    expected = {
+        "image": (f"{part}/images", f"{{}}_{part}.tif"),
+        "label": (f"{part}/1st_manual", "{}_manual1.gif"),
+        "fov": (f"{part}/mask", f"{{}}_{part}_mask.gif"),
+    }
+    found: dict[str, dict[str, Path]] = {}
+    for key, (folder, name) in expected.items():
+        found[key] = {}
+        paths = _list_images(root / folder)
+        if not paths:
+            state = "no images in it" if (root / folder).is_dir() else "no such folder"
+            faults.add(f"{folder}: {state}; expected files such as {name.format('21' if part == 'training' else '01')}")
+        for path in paths:
+            number = path.stem.split("_")[0]
+            if number in found[key]:
+                faults.add(f"{folder}/{path.name}: number {number} is taken by {found[key][number].name}; keep one")
+            found[key].setdefault(number, path)
+    for number, image in found["image"].items():
+        for key, what in (("label", "label"), ("fov", "field-of-view mask")):
+            folder, name = expected[key]
+            if found[key] and number not in found[key]:  # an empty folder is one fault, not one for every image
+                faults.add(f"{part}/images/{image.name}: no {what}, expected {folder}/{name.format(number)}")
+    return {number: {key: found[key][number] for key in found if number in found[key]} for number in found["image"]}
+
+
+def _split(
+    parts: dict[str, dict[str, dict[str, Path]]],
+    seed: int,
+    num_validation: int,
+    num_labels: int | None,
+    faults: Faults,
+) -> dict[str, list[dict[str, str]]]:
+    """Return the entries of every section; the sections are empty where there is too little to split."""
+    nothing: dict[str, list[dict[str, str]]] = {section: [] for section in _SECTIONS}
+    if num_validation < 1:
+        faults.add(f"num_validation must be at least 1, got {num_validation}")
+        return nothing
+    official_test = "test" in parts
+    numbers = [number for number, files in parts["training"].items() if len(files) == 3]
+    num_test = 0 if official_test else max(1, round(_TEST_FRACTION * len(numbers)))
+    needed = num_test + num_validation + 1
+    if len(numbers) < needed:
+        purposes = f"{num_validation} for validation and 1 for training"
+        purposes = purposes if official_test else f"{num_test} for the test, {purposes}"
+        faults.add(f"training/images: {needed} complete images needed ({purposes}), found {len(numbers)}")
+        return nothing
+    if official_test:
+        test = list(parts["test"])
+        validation, training = split_groups(numbers, [num_validation], seed)
+    else:
+        test, validation, training = split_groups(numbers, [num_test, num_validation], seed)
+    if num_labels is not None:
+        available = len(training)
+        if not 1 <= num_labels <= available:
+            faults.add(f"num_labels must be between 1 and the {available} training images available, got {num_labels}")
+        training = training[:num_labels]
+
+    def entries(part: str, chosen: list[str]) -> list[dict[str, str]]:
+        return [{key: str(path) for key, path in parts[part][number].items()} for number in chosen]
+
+    return {
+        "training": entries("training", training),
+        "validation": entries("training", sorted(validation)),
+        "test": entries("test" if official_test else "training", sorted(test)),
+    }
+
+
+def _check_files(files: dict[str, Path], root: Path, faults: Faults) -> None:
+    """Note what is wrong with the contents of one image, its label and its field of view."""
+    images = {}
+    for key, path in files.items():
+        with faults.collect():
+            images[key] = read_image(path)
+    names = {key: path.relative_to(root).as_posix() for key, path in files.items()}
+    image = images.pop("image", None)
+    if image is not None and image.mode != "RGB":
+        faults.add(f"{names['image']}: expected 8-bit RGB, got Pillow mode {image.mode}")
+    for key, mask in images.items():
+        if image is not None and mask.size != image.size:
+            size, expected = ("{} x {}".format(*each.size) for each in (mask, image))
+            faults.add(f"{names[key]}: is {size}, but its image {names['image']} is {expected} pixels")
+        fault = _mask_fault(mask)
+        if fault:
+            faults.add(f"{names[key]}: {fault}")
+
+
+def _mask_fault(mask: Image.Image) -> str | None:
+    """Return what keeps an image from being a mask of background 0 and one other value, if anything does."""
+    if mask.mode not in ("1", "L", "P"):
+        return f"expected one grey channel, got Pillow mode {mask.mode}"
+    indices = np.asarray(mask)
+    values = np.unique(indices).tolist()
+    if len(values) > 2:
+        return f"expected two grey values, 0 and one above, got {len(values)} from {values[0]} to {values[-1]}"
+    if len(values) == 1:
+        return f"expected background 0 and a foreground above, but every pixel is {int(values[0])}"
+    if values[0] != 0:
+        return f"expected background 0, but the values are {values[0]} and {values[1]}"
+    grey = np.asarray(mask.convert("L"))
+    if grey[indices > 0].mean() < grey[indices == 0].mean():
+        return "its palette is inverted: value 0 is shown brighter than the foreground; save it as plain grey"
+    return None
+
+
+def write_phantoms(
+    folder: str | Path,
+    num_training: int = 8,
+    num_test: int = 4,
+    image_size: tuple[int, int] = (584, 565),
+    seed: int = 0,
+    test_labels: bool = True,
+) -> Path:
+    """Write procedural fundus photographs with exact vessel labels, in the layout and formats of DRIVE.
+
+    Args:
+        folder: new folder to write, which appears only when it is complete.
+        num_training: images from ``21_training.tif`` on.
+        num_test: images from ``01_test.tif`` on.
+        image_size: height and width in pixels.
+        seed: the same seed writes the same bytes.
+        test_labels: whether to write ``test/1st_manual``, as the older releases of DRIVE have it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if the folder exists and is not empty.
+    """
+    with written_whole(folder) as partial:
+        for part, first, count in (("training", 21, num_training), ("test", 1, num_test)):
+            labelled = part == "training" or test_labels
+            for name in ("images", "mask", *(["1st_manual"] if labelled else [])):
+                (partial / part / name).mkdir(parents=True)
+            for number in range(first, first + count):
+                image, label, fov = draw_fundus(np.random.default_rng((seed, part == "test", number)), image_size)
+                image.save(partial / part / "images" / f"{number:02d}_{part}.tif", compression="tiff_lzw")
+                # Unoptimized, Pillow keeps 255 for the foreground, as in the original, instead of a palette of 0 and 1.
+                fov.save(partial / part / "mask" / f"{number:02d}_{part}_mask.gif", optimize=False)
+                if labelled:
+                    label.save(partial / part / "1st_manual" / f"{number:02d}_manual1.gif", optimize=False)
+    return Path(folder)

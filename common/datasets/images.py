@@ -1,0 +1,84 @@
+"""Images without labels: a user's own folder, or a transfer set."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from common.datasets.checks import read_image
+from common.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
+
+
+class ImageFiles:
+    """The readable images of a folder, or one image file.
+
+    Args:
+        path: a folder, whose images are found at its top level, or a file.
+
+    Raises:
+        InputError: if the path does not exist, holds no readable image, or holds two images of the same stem, whose
+            results would overwrite each other.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise InputError(f"dataset_dir: {self.path} does not exist; expected a folder of images or one image")
+        found = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
+        if self.path.is_dir():
+            found = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+        self.readable: list[Path] = []
+        self.unreadable: list[Path] = []
+        for file in found:
+            try:
+                read_image(file)
+            except InputError:
+                self.unreadable.append(file)
+            else:
+                self.readable.append(file)
+        if not self.readable:
+            self.report()
+            raise InputError(f"dataset_dir: {self.path} holds no readable image ({', '.join(SUFFIXES)})")
+        stems = [file.stem for file in self.readable]
+        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+        if twice:
+            raise InputError(f"dataset_dir: {self.path} holds several images named {', '.join(twice[:5])}; rename them")
+
+    @property
+    def entries(self) -> list[dict[str, str]]:
+        """The readable images as a MONAI datalist."""
+        return [{"image": str(file)} for file in self.readable]
+
+    def report(self) -> None:
+        """Name the files that could not be read."""
+        if self.unreadable:
+            names = "\n".join(f"  {file}" for file in self.unreadable)
+            logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{names}")
+
+
+def transfer_set(folder: str | os.PathLike) -> list[dict[str, str]]:
+    """Return the images of a transfer set as a MONAI datalist.
+
+    Raises:
+        InputError: if the folder is no transfer set, is empty, or lacks a file that its ``datalist.json`` lists.
+    """
+    folder = Path(folder)
+    listing = folder / "datalist.json"
+    if not listing.is_file():
+        raise InputError(f"there is no transfer set in {folder} (no datalist.json): run synthesize first")
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8"))["training"]
+        files = [folder / entry["image"] for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{listing} is damaged ({error!r}): run synthesize again") from error
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing or not files:
+        what = f"{len(missing)} of its images are missing, first {missing[0]}" if missing else "it lists no images"
+        raise InputError(f"{folder} is no complete transfer set: {what}; run synthesize again")
+    return [{"image": str(file)} for file in files]
