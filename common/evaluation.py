@@ -1,0 +1,183 @@
+"""From the metrics of an evaluator to tables, intervals and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+from PIL import Image
+from torch import Tensor, nn
+
+from common.checkpoints import is_writer, load_weights, replace_file
+from common.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_AGREEMENT = {"both": (90, 200, 90), "prediction only": (235, 70, 60), "label only": (70, 120, 245)}
+
+
+class EvaluationReport:
+    """Writes ``metrics.csv``, ``summary.json`` and one overlay picture per case when an evaluator is done.
+
+    The evaluator's metrics must keep their details (``save_details``, MONAI's default) for one-hot classes without
+    background. In the overlays a pixel is green where prediction and label agree on a structure, red where only the
+    prediction has it, blue where only the label does.
+
+    Args:
+        output_dir: folder to write to.
+        classes: names of the classes by id, background first.
+        network: whose parameters to count.
+        subject: what is evaluated, for the summary.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, classes: Sequence[str], network: nn.Module, subject: str) -> None:
+        self.output_dir = Path(output_dir)
+        self.classes = list(classes)[1:]
+        self.network = network
+        self.subject = subject
+        self.cases: list[str] = []
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: an evaluator whose outputs are decollated.
+        """
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_STARTED, self.start_clock)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.stop_clock)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.draw_overlays)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def start(self, engine: Engine) -> None:
+        """Forget the cases of an earlier run."""
+        self.cases, self.seconds = [], []
+
+    def start_clock(self, engine: Engine) -> None:
+        """Note when inference on a batch begins."""
+        self._started = time.perf_counter()
+
+    def stop_clock(self, engine: Engine) -> None:
+        """Note how long it took for each image."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        elapsed = time.perf_counter() - self._started
+        self.seconds.append(elapsed / len(engine.state.batch["image"]))
+
+    def draw_overlays(self, engine: Engine) -> None:
+        """Draw the cases of a batch."""
+        for item in engine.state.output:
+            name = Path(item["image"].meta["filename_or_obj"]).stem
+            self.cases.append(name)
+            picture = draw_overlay(item["image"], item["pred"].argmax(0), item["label"].argmax(0))
+            folder = self.output_dir / "overlays"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture.save(folder / f"{name}.png")
+
+    def write(self, engine: Engine) -> None:
+        """Write the tables."""
+        if not is_writer():
+            return
+        details = {name: np.asarray(values.cpu(), float) for name, values in engine.state.metric_details.items()}
+        with replace_file(self.output_dir / "metrics.csv") as path, path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["case", "class", *details])
+            for row, case in enumerate(self.cases):
+                for column, label in enumerate(self.classes):
+                    table.writerow([case, label, *(f"{values[row, column]:.6g}" for values in details.values())])
+        summary = {
+            "subject": self.subject,
+            "cases": len(self.cases),
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "milliseconds_per_image": round(1000 * float(np.median(self.seconds)), 1),
+            "metrics": {name: summarise(values, self.classes) for name, values in details.items()},
+        }
+        with replace_file(self.output_dir / "summary.json") as path:
+            path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        means = {name: entry["mean"]["mean"] for name, entry in summary["metrics"].items()}
+        shown = ", ".join(f"{name} {'undefined' if mean is None else f'{mean:.4f}'}" for name, mean in means.items())
+        logger.info(f"{self.subject} on {len(self.cases)} images: {shown}; see {self.output_dir}")
+
+
+def load_subject(
+    subject: str, student: nn.Module, ckpt_path: str | os.PathLike, teacher_dir: str | os.PathLike, pretrained: str
+) -> nn.Module:
+    """Load what is to be evaluated.
+
+    Args:
+        subject: ``student`` or ``teacher``.
+        student: the student's architecture.
+        ckpt_path: the student's weights.
+        teacher_dir: the fine-tuned teacher.
+        pretrained: the base that the teacher was fine-tuned from.
+
+    Raises:
+        InputError: if ``subject`` is neither, or what it names cannot be loaded.
+    """
+    if subject == "student":
+        return load_weights(student, ckpt_path, made_by="train")
+    if subject != "teacher":
+        raise InputError(f"subject: expected student or teacher, got '{subject}'")
+    from common.lora import load_teacher  # a student can be evaluated where transformers and peft are not installed
+
+    return load_teacher(teacher_dir, pretrained)
+
+
+def summarise(values: np.ndarray, classes: Sequence[str], resamples: int = 2000, seed: int = 0) -> dict[str, dict]:
+    """Summarise one metric, per class and for the mean over classes.
+
+    Args:
+        values: ``(cases, classes)``; what is not finite (the distance to an empty mask) is left out and counted.
+        classes: names of the classes.
+        resamples: bootstrap samples of cases for the 95 % interval of the mean.
+        seed: of the bootstrap.
+    """
+    # A case's mean is over the classes it has; one without any stays undefined.
+    finite = np.where(np.isfinite(values), values, np.nan)
+    known = np.isfinite(finite).any(axis=1)
+    mean = np.full(len(finite), np.nan)
+    mean[known] = np.nanmean(finite[known], axis=1)
+    columns = {name: finite[:, index] for index, name in enumerate(classes)} | {"mean": mean}
+    rng = np.random.default_rng(seed)
+    summary = {}
+    for name, column in columns.items():
+        defined = column[np.isfinite(column)]
+        entry = {"mean": None, "sd": None, "ci95": None, "undefined": int(len(column) - len(defined))}
+        if len(defined):
+            means = rng.choice(defined, (resamples, len(defined))).mean(axis=1)
+            entry |= {"mean": float(defined.mean()), "sd": float(defined.std(ddof=1)) if len(defined) > 1 else 0.0}
+            entry["ci95"] = [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+        summary[name] = entry
+    return summary
+
+
+def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor) -> Image.Image:
+    """Draw an image beside itself with prediction and label marked on it.
+
+    Args:
+        image: ``(C, W, H)`` in [0, 1], C one or three, in the axis order of MONAI's PIL reader.
+        prediction: class ids ``(W, H)``.
+        label: class ids ``(W, H)``.
+    """
+    picture = np.asarray(image.cpu().expand(3, -1, -1).permute(2, 1, 0).clamp(0, 1)) * 255
+    predicted, expected = np.asarray(prediction.cpu()).T, np.asarray(label.cpu()).T
+    marked = picture.copy()
+    agree = (predicted == expected) & (expected > 0)
+    where = {
+        "both": agree,
+        "prediction only": (predicted > 0) & ~agree,
+        "label only": (expected > 0) & (predicted == 0),
+    }
+    for name, pixels in where.items():
+        marked[pixels] = 0.25 * marked[pixels] + 0.75 * np.array(_AGREEMENT[name])
+    return Image.fromarray(np.concatenate([picture, marked], axis=1).round().astype(np.uint8))

@@ -1,0 +1,222 @@
+"""Ignite handlers that the stages share: progress, seeds and checkpoints one can resume from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.data.utils import set_rnd
+from monai.engines import Evaluator
+from monai.handlers import StatsHandler, TensorBoardStatsHandler
+from monai.utils import set_determinism
+from torch import nn
+
+from common.checkpoints import is_writer, read_checkpoint, replace_file
+from common.errors import InputError
+from common.networks.features import unwrap
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressReport:
+    """A progress bar, TensorBoard scalars, and a line in the log at the end of each epoch; on the first rank only.
+
+    Args:
+        output_dir: TensorBoard's files go to ``<output_dir>/tensorboard/<stage>``.
+        stage: name of the stage.
+        terms: what to show of a trainer's output; an evaluator, which has none, shows its metrics.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, stage: str, terms: Sequence[str] = ("loss",)) -> None:
+        self.folder = Path(output_dir) / "tensorboard" / stage
+        self.stage = stage
+        self.terms = list(terms)
+
+    def _scalars(self, output: Any) -> dict[str, float]:
+        first = output[0] if isinstance(output, list) else output
+        return {term: float(torch.as_tensor(first[term]).detach()) for term in self.terms}
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a trainer or an evaluator.
+        """
+        if not is_writer():
+            return
+        if isinstance(engine, Evaluator):
+            ProgressBar(desc=f"{self.stage}, validation", mininterval=1).attach(engine)
+            StatsHandler(iteration_log=False, output_transform=lambda output: None).attach(engine)
+            TensorBoardStatsHandler(log_dir=str(self.folder), iteration_log=False).attach(engine)
+            return
+        ProgressBar(desc=self.stage, mininterval=1).attach(engine, output_transform=self._scalars)
+        TensorBoardStatsHandler(
+            log_dir=str(self.folder), tag_name="training", epoch_log=False, output_transform=self._scalars
+        ).attach(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_where_training_diverged)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)
+
+    def _stop_where_training_diverged(self, engine: Engine) -> None:
+        if not all(math.isfinite(value) for value in self._scalars(engine.state.output).values()):
+            raise RuntimeError(
+                f"{self.stage}: the loss is no longer a number at iteration {engine.state.iteration} "
+                f"({self._scalars(engine.state.output)}): lower learning_rate, or turn amp off"
+            )
+
+    def _log_epoch(self, engine: Engine) -> None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in self._scalars(engine.state.output).items())
+        logger.info(f"{self.stage}: epoch {engine.state.epoch}/{engine.state.max_epochs}, {shown}")
+
+
+class EpochSeed:
+    """Seeds every source of randomness at the start of each epoch, so that a resumed run repeats an uninterrupted one.
+
+    Args:
+        seed: of the run; epoch and rank are mixed into it.
+        dataset: its random transforms are seeded too. The worker processes of a loader seed their own from torch's.
+    """
+
+    def __init__(self, seed: int, dataset: Any) -> None:
+        self.seed = seed
+        self.dataset = dataset
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self)  # ignite asks for the loader's iterator after this
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed for the epoch that has just started."""
+        seed = self.seed + 1000 * engine.state.epoch + idist.get_rank()
+        set_determinism(seed=seed)
+        set_rnd(self.dataset, seed=seed)
+        sampler = getattr(engine.state.dataloader, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(engine.state.epoch)
+
+
+class ResumableCheckpoint:
+    """Saves the state of training after each epoch, and goes on from there when the same stage is started again.
+
+    List it last among a trainer's handlers: it saves what the others did in an epoch.
+    When training is complete the network has the weights that did best in validation, if there was any.
+
+    Args:
+        path: the file, written anew after each epoch: the trainable weights, the optimizer and the rest of ``objects``.
+        network: what is trained; frozen parameters are not saved.
+        objects: everything else with a ``state_dict`` that training changes, by name.
+        evaluator: its key metric chooses the best weights; None keeps the latest.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        network: nn.Module,
+        objects: dict[str, Any],
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.objects = objects
+        self.evaluator = evaluator
+        self.best: dict | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a trainer.
+        """
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.restore_best)
+
+    def resume(self, engine: Engine) -> None:
+        """Load the saved state, if there is one.
+
+        Raises:
+            InputError: if it was left by a run with other settings.
+        """
+        if not self.path.is_file():
+            return
+        state = read_checkpoint(self.path)
+        try:
+            _check_length(state["length"], _length(engine))  # the learning rate's schedule was made for it
+            load_trainable_state(self.network, state["network"])
+            for name, item in self.objects.items():
+                item.load_state_dict(state[name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.path} was left by a run with other settings ({error}): delete it to start afresh, or choose "
+                "another output_dir"
+            ) from error
+        self.best = state["best"]
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["iteration"]
+        if state["epoch"] >= engine.state.max_epochs:
+            logger.warning(f"nothing is left to train: delete {self.path} to start afresh")
+        else:
+            logger.info(f"resuming after epoch {state['epoch']} from {self.path}")
+
+    def save(self, engine: Engine) -> None:
+        """Write the state of training."""
+        self._keep_best(engine)
+        if is_writer():
+            state = {name: item.state_dict() for name, item in self.objects.items()}
+            state |= {"network": trainable_state(self.network), "best": self.best}
+            state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "length": _length(engine)}
+            with replace_file(self.path) as fresh:
+                torch.save(state, fresh)
+
+    def _keep_best(self, engine: Engine) -> None:
+        if self.evaluator is None or self.evaluator.state.epoch != engine.state.epoch:
+            return  # there was no validation after this epoch
+        metric = float(self.evaluator.state.metrics[self.evaluator.state.key_metric_name])
+        if math.isnan(metric):
+            return  # nothing would ever count as better
+        if self.best is None or metric > self.best["metric"]:
+            weights = {name: value.detach().cpu().clone() for name, value in trainable_state(self.network).items()}
+            self.best = {"metric": metric, "epoch": engine.state.epoch, "network": weights}
+
+    def restore_best(self, engine: Engine) -> None:
+        """Give the network its best weights."""
+        if self.best is not None:
+            load_trainable_state(self.network, self.best["network"])
+            logger.info(f"best in validation: epoch {self.best['epoch']}, {self.best['metric']:.4f}")
+
+
+def _length(engine: Engine) -> dict[str, int]:
+    return {"epochs": engine.state.max_epochs, "iterations in an epoch": engine.state.epoch_length}
+
+
+def _check_length(saved: dict[str, int], current: dict[str, int]) -> None:
+    for name, value in current.items():
+        if saved[name] != value:
+            raise ValueError(f"{saved[name]} {name}, now {value}")
+
+
+def trainable_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a network's state dict without its frozen parameters."""
+    network = unwrap(network)
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in network.state_dict().items() if name not in frozen}
+
+
+def load_trainable_state(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load what :func:`trainable_state` returned.
+
+    Raises:
+        ValueError: if it is not of a network with the same trainable parameters.
+    """
+    differing = trainable_state(network).keys() ^ state.keys()
+    if differing:
+        raise ValueError(f"{len(differing)} weights do not match, first {min(differing)}")
+    unwrap(network).load_state_dict(state, strict=False)

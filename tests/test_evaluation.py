@@ -1,0 +1,234 @@
+"""Reports: tables, intervals and pictures that say what the predictions are worth."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.handlers import HausdorffDistance, MeanDice, from_engine
+from monai.transforms import AsDiscreted
+from scipy import stats
+from scipy.ndimage import binary_erosion, distance_transform_edt
+from torch import nn
+
+from common.checkpoints import save_weights
+from common.errors import InputError
+from common.evaluation import EvaluationReport, draw_overlay, load_subject, summarise
+
+# Summaries
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0.5, 1, (30, 2))
+
+
+def test_mean_and_standard_deviation_are_numpys(values):
+    summary = summarise(values, ["liver", "spleen"])
+    assert list(summary) == ["liver", "spleen", "mean"]
+    for name, column in zip(summary, [values[:, 0], values[:, 1], values.mean(axis=1)], strict=True):
+        assert summary[name]["mean"] == pytest.approx(column.mean())
+        assert summary[name]["sd"] == pytest.approx(column.std(ddof=1))
+        assert summary[name]["undefined"] == 0
+
+
+def test_interval_is_the_bootstraps(values):
+    column = values[:, 0]
+    low, high = summarise(values, ["liver", "spleen"])["liver"]["ci95"]
+    expected = stats.bootstrap(
+        (column,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    tolerance = 0.1 * (expected.high - expected.low)
+    assert low == pytest.approx(expected.low, abs=tolerance)
+    assert high == pytest.approx(expected.high, abs=tolerance)
+    assert low < column.mean() < high
+
+
+def test_interval_is_the_same_every_time(values):
+    assert summarise(values, ["a", "b"]) == summarise(values, ["a", "b"])
+    assert summarise(values, ["a", "b"], seed=1) != summarise(values, ["a", "b"])
+
+
+def test_undefined_values_are_counted_and_left_out():
+    values = np.array([[1.0, np.inf], [3.0, 5.0], [np.nan, np.nan]])
+    summary = summarise(values, ["a", "b"])
+    assert [summary[name]["undefined"] for name in ("a", "b", "mean")] == [1, 2, 1]
+    assert [summary[name]["mean"] for name in ("a", "b")] == [2, 5]
+    assert summary["mean"]["mean"] == (1 + 4) / 2  # the first case has only one class
+
+
+def test_metric_that_is_nowhere_defined_is_null_and_not_nan():
+    summary = summarise(np.full((3, 1), np.nan), ["a"])
+    assert summary["a"] == {"mean": None, "sd": None, "ci95": None, "undefined": 3}
+    json.dumps(summary, allow_nan=False)
+
+
+def test_single_case_has_no_spread():
+    entry = summarise(np.array([[0.8]]), ["a"])["a"]
+    assert entry == {"mean": 0.8, "sd": 0.0, "ci95": [0.8, 0.8], "undefined": 0}
+
+
+# Pictures
+
+
+def test_overlay_has_the_colours_of_agreement_and_disagreement():
+    image = torch.full((3, 5, 4), 0.2)  # columns, rows
+    prediction, label = torch.zeros(5, 4), torch.zeros(5, 4)
+    prediction[0, 0] = label[0, 0] = 1  # both
+    prediction[4, 0] = 1  # prediction only
+    label[0, 3] = 1  # label only
+    prediction[4, 3], label[4, 3] = 1, 2  # a wrong structure
+    picture = np.asarray(draw_overlay(image, prediction, label)).astype(float)
+    assert picture.shape == (4, 10, 3)
+    assert (picture[:, :5] == 51).all(), "the left half is the image alone"
+    right = picture[:, 5:]
+    assert (right[1:3, 1:4] == 51).all()
+
+    def hue(row, column):
+        return ["red", "green", "blue"][int(right[row, column].argmax())]
+
+    assert hue(0, 0) == "green"
+    assert hue(0, 4) == "red"
+    assert hue(3, 0) == "blue"
+    assert hue(3, 4) == "red"
+
+
+def test_overlay_has_the_images_orientation():
+    """MONAI's PIL reader puts columns first; the picture is the right way up."""
+    image = torch.zeros(1, 6, 4)
+    image[0, 5, 1] = 1  # column 5, row 1
+    picture = np.asarray(draw_overlay(image, torch.zeros(6, 4), torch.zeros(6, 4)))
+    assert picture.shape == (4, 12, 3)
+    assert [tuple(place) for place in np.argwhere(picture.sum(-1))] == [(1, 5), (1, 11)]
+    assert (picture[1, 5] == 255).all()
+
+
+# Reports
+
+
+class Threshold(nn.Module):
+    """Takes the brightness of a pixel for the certainty that it belongs to a structure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(7))
+
+    def forward(self, images):
+        return torch.cat([0.5 - images, images - 0.5], dim=1)
+
+
+def square(left: int, top: int, side: int = 8) -> torch.Tensor:
+    mask = torch.zeros(1, 24, 20)
+    mask[0, left : left + side, top : top + side] = 1
+    return mask
+
+
+PREDICTED = [square(4, 4), square(7, 4), square(2, 2)]
+EXPECTED = [square(4, 4), square(4, 4, 6), torch.zeros(1, 24, 20)]
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def hd95(a: np.ndarray, b: np.ndarray) -> float:
+    edges = [mask & ~binary_erosion(mask) for mask in (a, b)]
+    there = distance_transform_edt(~edges[1])[edges[0]]
+    back = distance_transform_edt(~edges[0])[edges[1]]
+    return max(np.percentile(there, 95), np.percentile(back, 95))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The folder of a report on three cases: a hit, a miss, and one without anything to find."""
+    folder = tmp_path_factory.mktemp("report") / "student"
+    cases = [
+        {"image": MetaTensor(image, meta={"filename_or_obj": f"/data/{name}.test.png"}), "label": label}
+        for name, image, label in zip(("b", "a", "c"), PREDICTED, EXPECTED, strict=True)
+    ]
+    network = Threshold()
+    pair = from_engine(["pred", "label"])
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(cases, batch_size=2),
+        network=network,
+        postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=2),
+        key_val_metric={"dice": MeanDice(include_background=False, output_transform=pair)},
+        additional_metrics={"hd95": HausdorffDistance(include_background=False, percentile=95, output_transform=pair)},
+        val_handlers=[EvaluationReport(folder, ["background", "vessel"], network, "student")],
+    )
+    evaluator.run()
+    evaluator.run()  # a second run reports on the same cases, not on twice as many
+    return folder
+
+
+def test_table_has_a_row_for_each_case_and_class(report):
+    with (report / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["class"]) for row in rows] == [
+        ("b.test", "vessel"), ("a.test", "vessel"), ("c.test", "vessel"),
+    ]  # fmt: skip
+    for row, predicted, expected in zip(rows[:2], PREDICTED, EXPECTED, strict=False):
+        a, b = predicted[0].bool().numpy(), expected[0].bool().numpy()
+        assert float(row["dice"]) == pytest.approx(dice(a, b), rel=1e-5)
+        assert float(row["hd95"]) == pytest.approx(hd95(a, b), rel=1e-5)
+    assert not np.isfinite(float(rows[2]["hd95"]))
+
+
+def test_summary_counts_cases_parameters_and_distances_to_nothing(report):
+    summary = json.loads((report / "summary.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert summary["subject"] == "student"
+    assert summary["cases"] == 3
+    assert summary["parameters"] == 7
+    assert summary["milliseconds_per_image"] >= 0
+    assert summary["metrics"]["hd95"]["vessel"]["undefined"] == 1
+    a, b = PREDICTED[1][0].bool().numpy(), EXPECTED[1][0].bool().numpy()
+    assert summary["metrics"]["hd95"]["mean"]["mean"] == pytest.approx(hd95(a, b) / 2, rel=1e-5)
+
+
+def test_every_case_has_its_picture(report):
+    assert sorted(path.name for path in (report / "overlays").iterdir()) == ["a.test.png", "b.test.png", "c.test.png"]
+
+
+def test_time_is_reported_per_image(tmp_path):
+    """A batch of two that takes twice as long is as fast."""
+    report = EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student")
+    clock = iter([0.0, 0.2, 1.0, 1.2])
+    engine = type("Engine", (), {"state": type("State", (), {"batch": {"image": torch.zeros(2, 1, 4, 4)}})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.perf_counter", lambda: next(clock))
+        for _ in range(2):
+            report.start_clock(engine)
+            report.stop_clock(engine)
+    assert np.median(report.seconds) == pytest.approx(0.1)
+
+
+# What is evaluated
+
+
+def test_student_is_loaded_from_its_checkpoint(tmp_path):
+    trained = Threshold()
+    trained.unused.data += 3
+    save_weights(trained, tmp_path / "model.pt")
+    loaded = load_subject("student", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
+    assert torch.equal(loaded.unused, trained.unused)
+
+
+def test_missing_student_is_named_with_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(InputError, match=r"model\.pt does not exist: run train first"):
+        load_subject("student", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
+
+
+def test_missing_teacher_is_named_with_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(InputError, match="run finetune_teacher first"):
+        load_subject("teacher", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
+
+
+def test_unknown_subject_is_named(tmp_path):
+    with pytest.raises(InputError, match="subject: expected student or teacher, got 'pupil'"):
+        load_subject("pupil", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
