@@ -1,0 +1,43 @@
+"""``python -m common <command>``: the commands of this project, in the manner of ``python -m monai.bundle``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import fire
+
+from common import logs
+
+
+def pipeline(*arguments, **options) -> None:
+    """Run the stages of a bundle: ``pipeline BUNDLE --dataset_dir DIR --output_dir DIR``; see run_pipeline."""
+    from common.pipeline import run_pipeline
+
+    run_pipeline(*arguments, **options)
+
+
+def phantoms(dataset: str, output_dir: str) -> None:
+    """Write phantoms of a dataset, in its official layout: ``phantoms drive DIR``."""
+    from common.datasets import phantom_writer
+
+    print(phantom_writer(dataset)(output_dir))
+
+
+def pretrain_teacher(output_dir: str, **options) -> None:
+    """Pre-train the embedded teacher on procedural scenes."""
+    from common.pretraining import pretrain_teacher as run
+
+    run(output_dir, **options)
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    sys.excepthook = logs.report
+    commands = {"pipeline": pipeline, "phantoms": phantoms, "pretrain_teacher": pretrain_teacher}
+    fire.Fire(commands, name="python -m common")
+
+
+if __name__ == "__main__":
+    main()

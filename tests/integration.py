@@ -1,0 +1,210 @@
+"""What the tests of whole stages share: tiny settings, stages run in this process, and inputs made without training."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+
+from common.errors import InputError
+from common.networks.vit import ViTSegmenter
+
+BUNDLE = Path(__file__).parents[1] / "bundles" / "drive_segmentation"
+CONFIGS = BUNDLE / "configs"
+IMAGE_SIZE = (96, 80)  # height and width of the phantoms
+
+TINY: dict[str, Any] = {
+    "patch_size": 32,
+    "epochs": 2,
+    "val_interval": 1,
+    "sample_interval": 99,
+    "batch_size": 2,
+    "patches_per_epoch": 4,
+    "overlap": 0.5,
+    "lora_rank": 2,
+    "diffusion_channels": [8, 8, 8, 8],
+    "num_images": 4,
+    "num_inference_steps": 2,
+}
+TINY_STUDENT = {
+    "_target_": "common.networks.vit.ViTSegmenter",
+    "in_channels": 3,
+    "num_classes": 2,
+    "hidden_size": 24,
+    "depth": 1,
+    "num_heads": 2,
+    "conv_channels": [4, 4, 4],
+    "dropout": 0.1,
+}
+_WITH_STUDENT = ("distill", "train", "evaluate", "inference")
+
+
+def tiny_student(**changes: int) -> ViTSegmenter:
+    """Return the student of the tiny settings."""
+    return ViTSegmenter(**{key: value for key, value in {**TINY_STUDENT, **changes}.items() if key != "_target_"})
+
+
+def config_files(stage: str, overlays: Sequence[str | Path] = ("demo",)) -> list[str]:
+    """Return the config of a stage and its overlays, given by name or by path."""
+    return [str(CONFIGS / f"{name}.yaml" if isinstance(name, str) else name) for name in (stage, *overlays)]
+
+
+def settings(stage: str, **overrides: Any) -> dict[str, Any]:
+    """Return tiny settings for a stage."""
+    student = {"network_def": TINY_STUDENT} if stage in _WITH_STUDENT else {}
+    # A copy: MONAI writes overrides such as network_def::depth into the values it is given.
+    return copy.deepcopy({**TINY, **student, "bundle_root": str(BUNDLE), **overrides})
+
+
+def load_stage(stage: str, overlays: Sequence[str | Path] = ("demo",), **overrides: Any) -> ConfigWorkflow:
+    """Return a stage that is ready to be initialized in this process."""
+    kind = "train" if (CONFIGS / f"{stage}.yaml").is_file() and stage not in ("evaluate", "inference") else "infer"
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in overrides.items()}
+    return ConfigWorkflow(
+        config_file=config_files(stage, overlays), logging_file=False, workflow_type=kind, **settings(stage, **values)
+    )
+
+
+def run_stage(stage: str, overlays: Sequence[str | Path] = ("demo",), **overrides: Any) -> ConfigWorkflow:
+    """Run a stage in this process and return it."""
+    workflow = load_stage(stage, overlays, **overrides)
+    with contained():
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    return workflow
+
+
+def trainer_of(workflow: ConfigWorkflow) -> Engine:
+    """Return the trainer that an initialized stage will run, or has run."""
+    return workflow.parser.get_parsed_content("train::trainer")
+
+
+class PowerCutError(Exception):
+    """Ends a run in the middle of an epoch."""
+
+
+def cut_off(stage: str, at_iteration: int, **overrides: Any) -> None:
+    """Run a stage in this process until it is cut off in the middle of an epoch."""
+    workflow = load_stage(stage, **overrides)
+
+    def interrupt(engine: Engine) -> None:
+        raise PowerCutError
+
+    with contained():
+        workflow.initialize()
+        trainer_of(workflow).add_event_handler(Events.ITERATION_COMPLETED(once=at_iteration), interrupt)
+        with pytest.raises(RuntimeError) as caught:
+            workflow.run()
+    assert isinstance(innermost(caught.value), PowerCutError)
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Undo what a stage does to the process it runs in: log files, log level, exception hook, import path."""
+    root = logging.getLogger()
+    before = (sys.excepthook, list(sys.path), list(root.handlers), root.level)
+    root.setLevel(logging.INFO)  # as the bundle's logging.conf does
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.path[:], handlers, level = before
+        root.setLevel(level)
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def refused(*patterns: str) -> Iterator[None]:
+    """Expect an ``InputError``, possibly wrapped by MONAI, whose message matches all the patterns."""
+    with contained(), pytest.raises(Exception) as caught:  # noqa: PT011 MONAI wraps it in errors of its own
+        yield
+    error = innermost(caught.value)
+    assert isinstance(error, InputError), repr(error)
+    for pattern in patterns:
+        assert re.search(pattern, str(error)), f"{pattern!r} is not in: {error}"
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first ``InputError`` in a chain of causes, or else its last link."""
+    while not isinstance(error, InputError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def stage_command(stage: str, overlays: Sequence[str | Path] = ("demo",), **overrides: Any) -> list[str]:
+    """Return the arguments of ``python -m`` that run a stage."""
+    command = ["monai.bundle", "run", "--config_file", str(config_files(stage, overlays))]
+    for key, value in settings(stage, **overrides).items():
+        command += [f"--{key}", "$None" if value is None else str(value)]
+    return command
+
+
+def environment() -> dict[str, str]:
+    """Return an environment whose processes compute as this one does, bit for bit."""
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONWARNINGS": "ignore"}
+
+
+def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m`` with these arguments and return how it ended."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def write_teacher(output_dir: Path) -> None:
+    """Write the embedded teacher as if finetune_teacher had been run for no time at all."""
+    from common.lora import add_lora, save_teacher
+    from common.networks.sam import SamSegmenter
+
+    torch.manual_seed(0)
+    teacher = SamSegmenter("embedded", num_classes=2, input_scale=1)
+    save_teacher(add_lora(teacher, rank=2), output_dir / "teacher", "embedded")
+
+
+def write_transfer(output_dir: Path, count: int = 4, size: int = 32) -> None:
+    """Write a transfer set of noise."""
+    rng = np.random.default_rng(0)
+    folder = output_dir / "transfer"
+    (folder / "images").mkdir(parents=True)
+    names = [f"images/{index:06d}.png" for index in range(count)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(folder / name)
+    (folder / "datalist.json").write_text(json.dumps({"training": [{"image": name} for name in names]}))
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """Compare nested states bit for bit."""
+    assert type(first) is type(second)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_same(first[key], second[key])
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    else:
+        assert first == second
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint."""
+    return torch.load(path, map_location="cpu", weights_only=True)
