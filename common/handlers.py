@@ -115,6 +115,7 @@ class ResumableCheckpoint:
         network: what is trained; frozen parameters are not saved.
         objects: everything else with a ``state_dict`` that training changes, by name.
         evaluator: its key metric chooses the best weights; None keeps the latest.
+        settings: what else must be the same for a run to be gone on with, numbers and strings by name.
     """
 
     def __init__(
@@ -123,11 +124,13 @@ class ResumableCheckpoint:
         network: nn.Module,
         objects: dict[str, Any],
         evaluator: Evaluator | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.network = network
         self.objects = objects
         self.evaluator = evaluator
+        self.settings = dict(settings or {})
         self.best: dict | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -149,7 +152,7 @@ class ResumableCheckpoint:
             return
         state = read_checkpoint(self.path)
         try:
-            _check_length(state["length"], _length(engine))  # the learning rate's schedule was made for it
+            _check_settings(state["settings"], self._all_settings(engine))
             load_trainable_state(self.network, state["network"])
             for name, item in self.objects.items():
                 item.load_state_dict(state[name])
@@ -172,9 +175,15 @@ class ResumableCheckpoint:
         if is_writer():
             state = {name: item.state_dict() for name, item in self.objects.items()}
             state |= {"network": trainable_state(self.network), "best": self.best}
-            state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "length": _length(engine)}
+            state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+            state |= {"settings": self._all_settings(engine)}
             with replace_file(self.path) as fresh:
                 torch.save(state, fresh)
+
+    def _all_settings(self, engine: Engine) -> dict[str, Any]:
+        # The schedule of the learning rate was made for this length.
+        length = {"epochs": engine.state.max_epochs, "iterations in an epoch": engine.state.epoch_length}
+        return length | self.settings
 
     def _keep_best(self, engine: Engine) -> None:
         if self.evaluator is None or self.evaluator.state.epoch != engine.state.epoch:
@@ -193,14 +202,12 @@ class ResumableCheckpoint:
             logger.info(f"best in validation: epoch {self.best['epoch']}, {self.best['metric']:.4f}")
 
 
-def _length(engine: Engine) -> dict[str, int]:
-    return {"epochs": engine.state.max_epochs, "iterations in an epoch": engine.state.epoch_length}
-
-
-def _check_length(saved: dict[str, int], current: dict[str, int]) -> None:
-    for name, value in current.items():
-        if saved[name] != value:
-            raise ValueError(f"{saved[name]} {name}, now {value}")
+def _check_settings(saved: dict[str, Any], current: dict[str, Any]) -> None:
+    differing = [
+        f"{name} was {saved.get(name)}, now {value}" for name, value in current.items() if saved.get(name) != value
+    ]
+    if differing:
+        raise ValueError("; ".join(differing))
 
 
 def trainable_state(network: nn.Module) -> dict[str, torch.Tensor]:

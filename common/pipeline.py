@@ -31,6 +31,7 @@ STAGES = {
     "evaluate_teacher": "evaluation/teacher/summary.json",
     "evaluate": "evaluation/student/summary.json",
 }
+_STUDENT = ("distill", "train", "evaluate")  # the stages whose network_def is the student
 _TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
 
 
@@ -52,7 +53,7 @@ def run_pipeline(
         stages: the stages to run, as a list or separated by commas; by default all of them.
         overlay: names of overlays to lay on each stage, such as ``cpu``.
         demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
-        overrides: keys to override, with their values, wherever a stage has them.
+        overrides: keys to override, with their values, wherever a stage has them; ``network_def`` is the student's.
 
     Raises:
         InputError: if a folder, stage, overlay or key does not exist, or a stage failed.
@@ -82,7 +83,7 @@ def run_pipeline(
         if done.exists():
             print(f"    skipped: {done} exists; delete it to run this stage again", flush=True)
             continue
-        known = {key: value for key, value in {**fixed, **overrides}.items() if _has_key(keys[stage], key)}
+        known = {key: value for key, value in {**fixed, **overrides}.items() if _takes(stage, keys[stage], key)}
         if stage == "evaluate_teacher":
             known |= {"subject": "teacher", "stage": stage}
         _run_stage(stage, files[stage], known, distributed="multi_gpu" in overlays and stage in _TRAINING)
@@ -130,12 +131,15 @@ def _stage_files(configs: Path, stage: str, overlays: list[str]) -> list[Path]:
     return files
 
 
-def _has_key(config: dict, key: str) -> bool:
-    return key.replace("#", "::") in ConfigParser(config)
+def _takes(stage: str, config: dict, key: str) -> bool:
+    key = key.replace("#", "::")
+    if key.split("::")[0] == "network_def" and stage not in _STUDENT:
+        return False  # there it is the teacher or the diffusion model
+    return key in ConfigParser(config)
 
 
 def _check_overrides(keys: dict[str, dict], overrides: dict[str, Any]) -> None:
-    unknown = [key for key in overrides if not any(_has_key(config, key) for config in keys.values())]
+    unknown = [key for key in overrides if not any(_takes(*stage, key) for stage in keys.items())]
     if unknown:
         known = sorted({key for config in keys.values() for key in config if not key.startswith("_")})
         raise InputError(f"--{unknown[0]}: none of the stages has this key; they have {', '.join(known)}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -27,11 +28,12 @@ from tqdm import tqdm
 from transformers import SamConfig, SamModel
 from transformers.models.sam.modeling_sam import SamAttention
 
-from common.networks.sam import SamSegmenter
-from common.shapes import SceneDataset
+from common.errors import InputError
+from common.networks.sam import SamSegmenter, load_sam
+from common.shapes import MAX_OBJECTS, SceneDataset
 
 
-def miniature_config(image_size: int = 128) -> SamConfig:
+def miniature_config(image_size: int = 256) -> SamConfig:
     """Return the architecture of the embedded teacher: SAM's, with 3.6 million parameters instead of 94 million."""
     return SamConfig(
         vision_config={
@@ -138,8 +140,9 @@ def prompted_loss(model: SamModel, embeddings: Tensor, masks: Tensor, prompt: st
         predicted, truth = output.pred_masks > 0, target.unsqueeze(2) > 0.5
         union = (predicted | truth).sum((-2, -1)).clamp(min=1)
         iou = (predicted & truth).sum((-2, -1)) / union
-    loss = losses.gather(2, chosen)[counted].mean() + F.mse_loss(output.iou_scores[counted], iou[counted])
-    return loss, iou.gather(2, chosen)[counted].mean()
+    errors = losses.gather(2, chosen).squeeze(2) + (output.iou_scores - iou).square().mean(2)
+    share = counted / counted.sum().clamp(min=1)
+    return (errors * share).sum(), (iou.gather(2, chosen).squeeze(2) * share).sum()
 
 
 def semantic_loss(segmenter: SamSegmenter, embeddings: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,13 +163,19 @@ def semantic_loss(segmenter: SamSegmenter, embeddings: Tensor, kinds: Tensor) ->
     return F.cross_entropy(logits, target) + dice[1:].mean(), accuracy
 
 
+# Sides of the scenes as shares of what the network sees, and how many scenes have them. All are enlarged to one size,
+# as the bundles enlarge images: SAM decodes at a quarter of its input, so thin structures must be shown larger.
+_VIEWS = {1 / 4: 0.5, 1 / 2: 0.3, 1: 0.2}
+
+
 def pretrain_teacher(
     output_dir: str,
-    steps: int = 1500,
-    scenes: int = 4000,
-    scene_size: int = 128,
-    batch_size: int = 16,
-    prompts: int = 4,
+    initial_dir: str | None = None,
+    steps: int = 1400,
+    scenes: int = 8000,
+    view_size: int = 256,
+    batch_size: int = 8,
+    prompts: int = 3,
     learning_rate: float = 1e-3,
     seed: int = 0,
     num_workers: int = 2,
@@ -175,38 +184,45 @@ def pretrain_teacher(
 
     Args:
         output_dir: folder to write ``config.json``, ``model.safetensors`` and ``training.json`` to.
-        steps: optimiser steps.
-        scenes: scenes to draw; each is seen many times, turned, mirrored and recoloured.
-        scene_size: height and width of a scene in pixels.
-        batch_size: scenes in a step.
-        prompts: objects asked for in each scene.
+        initial_dir: such a folder to go on from, on other scenes with another ``seed``; None starts from nothing.
+        steps: optimiser steps; 0 writes the weights that training would start from.
+        scenes: scenes to draw, at a quarter, half or all of ``view_size``; each is seen several times, turned,
+            mirrored and recoloured.
+        view_size: height and width in pixels that scenes are enlarged to, a multiple of 64.
+        batch_size: scenes in a step, at least two. In half of them, objects are asked for by prompts.
+        prompts: objects asked for in each of those.
         learning_rate: AdamW's peak, reached after 5 % of the steps and followed by a cosine.
         seed: of scenes, prompts and initial weights.
         num_workers: processes that draw scenes.
+
+    Raises:
+        InputError: if there is no such folder in ``initial_dir``.
     """
     torch.manual_seed(seed)
     started, history, recent = time.time(), [], []
+    settings = {
+        "steps": steps, "scenes": scenes, "view_size": view_size, "batch_size": batch_size, "prompts": prompts,
+        "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
+    model, earlier = _go_on_from(Path(initial_dir)) if initial_dir else (None, None)
+    pools = [
+        _draw_pool(max(1, round(share * scenes)), round(part * view_size), seed, num_workers)
+        for part, share in _VIEWS.items()
+    ]
+    model = model or _new_model(pools, view_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pool = _draw_pool(scenes, scene_size, seed, num_workers)
-    model = SamModel(miniature_config(scene_size))
-    _initialise(model)
-    whiten_patches(model.vision_encoder.patch_embed.projection, normalise(pool[0][:200].float() / 255))
     model.to(device).train()
     segmenter = SamSegmenter.sharing(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=learning_rate
-    )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=0.05, cycle_momentum=False, final_div_factor=100
-    )
+    optimizer, scheduler = _make_optimizer(model, learning_rate, steps)
     progress = tqdm(range(1, steps + 1), desc="pre-training", mininterval=10)
     for step in progress:
-        images, masks, kinds = (part.to(device) for part in _augmented_batch(pool, batch_size, prompts))
+        pool = pools[int(torch.multinomial(torch.tensor(list(_VIEWS.values())), 1))]
+        batch = _augmented_batch(pool, batch_size, prompts, view_size)
+        images, masks, kinds = (part.to(device) for part in batch)
         embeddings = model.vision_encoder(normalise(images)).last_hidden_state
         semantic, accuracy = semantic_loss(segmenter, embeddings, kinds)
-        prompted, iou = prompted_loss(model, embeddings, masks, ("box", "point", "points")[step % 3])
+        asked, prompt = batch_size // 2, ("box", "point", "points")[step % 3]
+        prompted, iou = prompted_loss(model, embeddings[:asked], masks[:asked], prompt)
         optimizer.zero_grad()
         (semantic + prompted).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -219,24 +235,58 @@ def pretrain_teacher(
             history.append({"step": step, **{n: round(v, 4) for n, v in zip(names, means, strict=True)}})
             progress.write(str(history[-1]))
             recent = []
-            settings = {
-                "steps": steps, "scenes": scenes, "scene_size": scene_size, "batch_size": batch_size,
-                "prompts": prompts, "learning_rate": learning_rate, "seed": seed,
-            }  # fmt: skip
-            minutes = round((time.time() - started) / 60, 1)
-            _write(model, Path(output_dir), {**settings, "minutes": minutes, "history": history})
+    minutes = round((time.time() - started) / 60, 1)
+    _write(model, Path(output_dir), {**settings, "minutes": minutes, "history": history, "earlier": earlier})
+
+
+def _new_model(pools: list[list[Tensor]], view_size: int) -> SamModel:
+    model = SamModel(miniature_config(view_size))
+    _initialise(model)
+    samples = torch.cat([_enlarge(pool[0][:70], view_size) for pool in pools])
+    whiten_patches(model.vision_encoder.patch_embed.projection, normalise(samples / 255))
+    return model
+
+
+def _make_optimizer(
+    model: SamModel, learning_rate: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=learning_rate
+    )
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=max(steps, 1), pct_start=0.05, cycle_momentum=False, final_div_factor=100
+    )
+
+
+def _go_on_from(folder: Path) -> tuple[SamModel, dict]:
+    """Return the model in a folder that :func:`pretrain_teacher` wrote, and how it was made."""
+    if not (folder / "training.json").is_file():
+        raise InputError(f"initial_dir: there is no training.json in {folder}; expected what pretrain_teacher wrote")
+    model = load_sam(folder)
+    model.vision_encoder.patch_embed.projection.requires_grad_(False)
+    return model, json.loads((folder / "training.json").read_text(encoding="utf-8"))
 
 
 def _draw_pool(scenes: int, size: int, seed: int, num_workers: int) -> list[Tensor]:
     loader = DataLoader(SceneDataset(scenes, size, seed), batch_size=50, num_workers=num_workers)
-    return [torch.cat(parts) for parts in zip(*tqdm(loader, desc="drawing scenes", mininterval=10), strict=True)]
+    title = f"drawing scenes of {size} x {size}"
+    return [torch.cat(parts) for parts in zip(*tqdm(loader, desc=title, mininterval=10), strict=True)]
 
 
-def _augmented_batch(pool: list[Tensor], batch_size: int, prompts: int) -> tuple[Tensor, Tensor, Tensor]:
+def _enlarge(images: Tensor, size: int) -> Tensor:
+    return F.interpolate(images.float(), size=(size, size), mode="bilinear", align_corners=False)
+
+
+def _augmented_batch(
+    pool: list[Tensor], batch_size: int, prompts: int, view_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return images ``(B, 3, H, W)``, masks ``(B, N, H, W)`` of objects asked for, and kinds ``(B, H, W)``."""
     chosen = torch.randint(len(pool[0]), (batch_size,))
     images, instances, kinds = (part[chosen] for part in pool)
-    images = images.float() / 255
+    images = _enlarge(images, view_size) / 255
+    instances = F.interpolate(instances[:, None], size=(view_size, view_size), mode="nearest")[:, 0]
     turns, mirrored = int(torch.randint(4, ())), bool(torch.randint(2, ()))
     images, instances = torch.rot90(images, turns, (2, 3)), torch.rot90(instances, turns, (1, 2))
     if mirrored:
@@ -246,7 +296,7 @@ def _augmented_batch(pool: list[Tensor], batch_size: int, prompts: int) -> tuple
     means = images.mean((2, 3), keepdim=True)
     images = ((images - means) * contrast + means + brightness).clamp(0, 1)
     semantic = kinds.gather(1, instances.flatten(1).long()).view_as(instances)
-    numbers = torch.stack([1 + torch.randperm(5)[:prompts] for _ in range(batch_size)])
+    numbers = torch.stack([1 + torch.randperm(MAX_OBJECTS)[:prompts] for _ in range(batch_size)])
     masks = (instances[:, None] == numbers[:, :, None, None]).float()
     return images, masks, semantic
 
@@ -305,7 +355,10 @@ def whiten_patches(projection: nn.Conv2d, pixels: Tensor) -> None:
 
 
 def _write(model: SamModel, folder: Path, training: dict) -> None:
-    precise = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.half().save_pretrained(folder)
-    model.float().load_state_dict(precise)
-    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as fresh:  # each file is replaced whole; what else is in the folder stays
+        model.half().save_pretrained(fresh)
+        Path(fresh, "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+        for file in Path(fresh).iterdir():
+            file.chmod(0o644)
+            file.replace(folder / file.name)

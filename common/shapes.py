@@ -110,9 +110,9 @@ def draw_tree(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-# What a pixel can belong to, by id, and how often an object is of that kind.
+# What a pixel can belong to, by id.
 KINDS = ("background", "tree", "contour", "outline")
-_SHARES = (0.45, 0.4, 0.15)
+MAX_OBJECTS = 4
 
 
 def _draw_object(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
@@ -142,16 +142,16 @@ def _field_of_view(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _colour_shift(rng: np.random.Generator, difficulty: float) -> np.ndarray:
+def _tone(rng: np.random.Generator, difficulty: float) -> np.ndarray:
     """Return an object's difference in colour ``(3,)``: faint where it is difficult, never invisible."""
-    direction = rng.normal(0, 1, 3) + rng.choice([-1, 1])  # channels tend to darken or brighten together
-    return (
-        direction / np.linalg.norm(direction) * np.exp(rng.uniform(np.log(0.5 - 0.42 * difficulty), np.log(0.7)))
-    ).astype(np.float32)
+    direction = 1 + 0.5 * rng.normal(0, 1, 3)  # channels tend to darken or brighten together
+    faintest, strongest = 0.4 - 0.3 * difficulty, 0.7 - 0.3 * difficulty
+    size = rng.choice([-1, 1], p=[0.65, 0.35]) * np.exp(rng.uniform(np.log(faintest), np.log(strongest)))
+    return (direction / np.linalg.norm(direction) * size).astype(np.float32)
 
 
 def draw_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw one scene.
+    """Draw one scene: up to three contours or outlines and, on top of them in most scenes, branching trees.
 
     Args:
         rng: source of everything random; the same state draws the same scene.
@@ -163,32 +163,32 @@ def draw_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, n
     """
     # Networks that start from nothing learn what an object is on plain scenes, and to find it on difficult ones.
     difficulty = rng.random()
-    colour = rng.uniform(0.1, 0.9, 3).astype(np.float32)
-    image = colour[:, None, None] + difficulty * rng.uniform(0, 0.15) * texture(rng, size)[None]
-    image = np.broadcast_to(image, (3, size, size)).astype(np.float32)
-    instances, kinds = np.zeros((size, size), np.uint8), [0]
-    for number in range(1, rng.integers(2, 6)):
-        kinds.append(rng.choice(3, p=_SHARES) + 1)
-        mask = _draw_object(rng, kinds[number], size)
-        alpha = _soften(mask, rng.choice([0, rng.uniform(0.5, 3)])) * rng.uniform(0.6, 1)
-        shift = _colour_shift(rng, difficulty)[:, None, None]
-        inside = image.mean((1, 2), keepdims=True) + shift if rng.random() < 0.4 else image + shift
-        image = image * (1 - alpha) + (inside + difficulty * rng.uniform(0, 0.2) * texture(rng, size)[None]) * alpha
+    kinds = [0] + [int(rng.choice([2, 3], p=[0.75, 0.25])) for _ in range(rng.integers(0, MAX_OBJECTS))]
+    if len(kinds) == 1 or rng.random() < 0.6:
+        kinds.append(1)
+    image = np.ones((3, size, size), np.float32) * rng.uniform(0.15, 0.9, 3).astype(np.float32)[:, None, None]
+    image += difficulty * rng.uniform(0, 0.06) * texture(rng, size)
+    instances = np.zeros((size, size), np.uint8)
+    for number, kind in enumerate(kinds[1:], start=1):
+        mask = _draw_object(rng, kind, size)
+        alpha = _soften(mask, rng.choice([0, rng.uniform(0.5, 3) * size / 128]))
+        shift = _tone(rng, difficulty)[:, None, None] + difficulty * rng.uniform(0, 0.06) * texture(rng, size)
+        image = image + alpha * shift
         instances[mask] = number
     image = image * (1 + difficulty * rng.uniform(0, 0.5) * smooth_noise(rng, size, rng.uniform(2, 4)))[None]
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         field = _field_of_view(rng, size)
         image = np.where(field, image, rng.uniform(0, 0.1))
         instances = np.where(field, instances, 0).astype(np.uint8)
     if rng.random() < 0.3:
         image = np.broadcast_to(image.mean(0, keepdims=True), image.shape)
-    noise = rng.normal(0, difficulty * rng.uniform(0, 0.06), image.shape).astype(np.float32)
+    noise = rng.normal(0, difficulty * rng.uniform(0, 0.04), image.shape).astype(np.float32)
     if rng.random() < 0.3:
         noise = noise * image * 2  # speckle grows with the signal
     image = np.clip(image + noise, 0, 1) ** np.exp(rng.normal(0, 0.25))
     image = (image * 255).astype(np.uint8)
     if rng.random() < 0.5:
-        soft = ImageFilter.GaussianBlur(rng.uniform(0.5, 2))
+        soft = ImageFilter.GaussianBlur(rng.uniform(0.4, 2) * size / 128)
         image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).filter(soft)).transpose(2, 0, 1)
     return image, instances, np.array(kinds, np.uint8)
 
@@ -211,6 +211,6 @@ class SceneDataset(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what :func:`draw_scene` does, the kinds filled up with zeros to six."""
+        """Return what :func:`draw_scene` does, the kinds filled up with zeros to ``MAX_OBJECTS + 1``."""
         image, instances, kinds = draw_scene(np.random.default_rng((self.seed, index)), self.size)
-        return image, instances, np.pad(kinds, (0, 6 - len(kinds)))
+        return image, instances, np.pad(kinds, (0, MAX_OBJECTS + 1 - len(kinds)))

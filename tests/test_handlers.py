@@ -126,8 +126,10 @@ class TestStages:
             {"network_def::hidden_size": 48},
             {"epochs": 3},
             {"patches_per_epoch": 8},
+            {"learning_rate": 0.004},
+            {"split_seed": 1},
         ],
-        ids=["network", "epochs", "length of an epoch"],
+        ids=["network", "epochs", "length of an epoch", "learning rate", "split"],
     )
     def test_a_checkpoint_of_other_settings_is_refused(self, change, dataset_dir, tmp_path):
         values = {"dataset_dir": dataset_dir, "output_dir": tmp_path, "initial_weights": None}

@@ -141,6 +141,10 @@ class TestOrder:
         assert stages.value("distill", "amp") == "False"
         assert stages.value("distill", "unlabelled_dir") == "$None"  # monai.bundle takes None for "not overridden"
 
+    def test_another_student_takes_the_place_of_no_other_network(self, stages, dataset_dir, tmp_path):
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), network_def={"_target_": "UNet"})
+        assert [stage for stage in STAGES if stages.value(stage, "network_def")] == ["distill", "train", "evaluate"]
+
     def test_what_is_done_is_skipped_and_said_to_be(self, stages, dataset_dir, tmp_path, capsys):
         for stage in ("finetune_teacher", "train_diffusion"):
             finish(tmp_path, stage)
@@ -212,6 +216,7 @@ class TestRefused:
             ({"stages": "distil"}, "there is no stage distil; the stages are finetune_teacher, .*, evaluate"),
             ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml; .*'cpu', 'demo'"),
             ({"epoch": 3}, "--epoch: none of the stages has this key; they have .*epochs"),
+            ({"stages": "finetune_teacher", "network_def": {}}, "--network_def: none of the stages has this key"),
             ({"loss::temperatures": 3}, "--loss::temperatures: none of the stages has this key"),
             ({"bundle": "common"}, "common is no bundle: expected a folder with configs/"),
         ],

@@ -15,6 +15,7 @@ from scipy.special import expit, log_expit, softmax
 from torch.testing import assert_close
 from transformers import SamModel
 
+from common.errors import InputError
 from common.networks.sam import SamSegmenter
 from common.pretraining import (
     _augmented_batch,
@@ -26,6 +27,7 @@ from common.pretraining import (
     sample_points,
     semantic_loss,
 )
+from common.shapes import MAX_OBJECTS
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +145,16 @@ def test_objects_that_are_not_there_do_not_count():
     assert_close(both, alone)
 
 
+def test_scenes_without_any_object_that_was_asked_for_do_not_spoil_a_step():
+    logits = torch.randn(1, 2, 1, 8, 8, requires_grad=True)
+    loss, iou = prompted_loss(
+        Recorder(logits, torch.rand(1, 2, 1)), torch.zeros(1, 8, 2, 2), torch.zeros(1, 2, 8, 8), "box"
+    )
+    loss.backward()
+    assert loss.item() == iou.item() == 0
+    assert not logits.grad.any()
+
+
 def test_semantic_loss_is_cross_entropy_and_the_dice_of_the_structures():
     logits, kinds = 2 * torch.randn(2, 4, 6, 6), torch.randint(4, (2, 6, 6), dtype=torch.uint8)
     loss, accuracy = semantic_loss(SimpleNamespace(decode=lambda embeddings: embeddings), logits, kinds)
@@ -161,21 +173,36 @@ def test_image_masks_and_kinds_are_turned_and_mirrored_together():
     instances = torch.zeros(1, 16, 16, dtype=torch.uint8)
     instances[0, 2:5, 3:12], instances[0, 9:14, 1:4] = 1, 2
     images = (80 + 40 * instances[:, None].float()).expand(-1, 3, -1, -1).to(torch.uint8)
-    pool = [images, instances, torch.tensor([[0, 3, 1, 0, 0, 0]], dtype=torch.uint8)]
+    pool = [images, instances, torch.tensor([[0, 3, 1, 0, 0]], dtype=torch.uint8)]
     turned = set()
-    for _ in range(30):
-        batch, masks, kinds = _augmented_batch(pool, batch_size=2, prompts=5)
+    for _ in range(60):
+        batch, masks, kinds = _augmented_batch(pool, batch_size=2, prompts=MAX_OBJECTS, view_size=16)
         turned.add(tuple(kinds[0].flatten().tolist()))
         for image, objects, kind in zip(batch, masks, kinds, strict=True):
             for structure in (0, 1, 3):
                 assert image[:, kind == structure].std(1).max() < 1e-5, "the picture does not fit its labels"
             present = sorted(int(mask.sum()) for mask in objects)
-            assert present == [0, 0, 0, 15, 27]
+            assert present == [0, 0, 15, 27]
             for mask in objects:
                 assert set(kind[mask > 0].tolist()) in ({1}, {3}, set())
         assert batch.min() >= 0
         assert batch.max() <= 1
     assert len(turned) == 8  # four turns, mirrored or not
+
+
+def test_scenes_are_enlarged_to_the_view_with_their_masks():
+    images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    instances = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    images[0, :, 2:4, 1:7], instances[0, 2:4, 1:7] = 200, 1
+    pool = [images, instances, torch.tensor([[0, 2, 0, 0, 0]], dtype=torch.uint8)]
+    batch, masks, kinds = _augmented_batch(pool, batch_size=2, prompts=MAX_OBJECTS, view_size=32)
+    assert batch.shape == (2, 3, 32, 32)
+    assert kinds.shape == (2, 32, 32)
+    for image, objects, kind in zip(batch, masks, kinds, strict=True):
+        inside = objects.amax(0) > 0
+        assert inside.sum() == 12 * 16
+        assert torch.equal(inside, kind == 2)
+        assert image[:, inside].mean() > image[:, ~inside].mean() + 0.2
 
 
 # The whole run
@@ -191,7 +218,7 @@ def test_miniature_is_a_sam_of_3_to_4_million_parameters():
 def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("embedded")
     pretrain_teacher(
-        str(folder), steps=2, scenes=6, scene_size=64, batch_size=3, prompts=4, learning_rate=1e-3, num_workers=0
+        str(folder), steps=2, scenes=6, view_size=64, batch_size=3, prompts=4, learning_rate=1e-3, num_workers=0
     )
     return folder
 
@@ -208,11 +235,41 @@ def test_run_writes_a_folder_that_sam_loads(pretrained):
 
 def test_run_keeps_its_settings_and_figures(pretrained):
     training = json.loads((pretrained / "training.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert (training["steps"], training["scenes"], training["scene_size"], training["seed"]) == (2, 6, 64, 0)
+    assert (training["steps"], training["scenes"], training["view_size"], training["seed"]) == (2, 6, 64, 0)
     (last,) = training["history"]
     assert last["step"] == 2
     assert 0 <= last["pixel_accuracy"] <= 1
     assert last["semantic_loss"] > 0
+
+
+def test_a_second_run_goes_on_from_the_first_and_keeps_its_figures(pretrained, tmp_path):
+    first = load_file(pretrained / "model.safetensors")
+    patches = "vision_encoder.patch_embed.projection.weight"
+    pretrain_teacher(
+        str(tmp_path), str(pretrained), steps=1, scenes=6, view_size=64, batch_size=2, learning_rate=1e-9, seed=1,
+        num_workers=0,
+    )  # fmt: skip
+    second = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(first[patches], second[patches])
+    for name, value in first.items():
+        assert_close(second[name], value, rtol=0, atol=1e-4)
+    training = json.loads((tmp_path / "training.json").read_text())
+    assert training["earlier"] == json.loads((pretrained / "training.json").read_text())
+    assert (training["steps"], training["seed"]) == (1, 1)
+
+
+def test_no_steps_write_the_weights_that_training_would_start_from(tmp_path):
+    pretrain_teacher(str(tmp_path), steps=0, scenes=6, view_size=64, num_workers=0)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert not stored["vision_encoder.layers.0.attn.rel_pos_h"].any()  # zero until trained
+    assert stored["vision_encoder.patch_embed.projection.weight"].float().std() > 0.01
+    assert json.loads((tmp_path / "training.json").read_text())["history"] == []
+
+
+def test_going_on_from_a_folder_that_holds_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"initial_dir: there is no training\.json in .*empty"):
+        pretrain_teacher(str(tmp_path / "out"), str(tmp_path / "empty"), steps=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_shared_segmenter_decodes_as_the_sam_it_shares_with(make_sam):

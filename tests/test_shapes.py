@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import binary_dilation, binary_fill_holes, distance_transform_edt
 from torch.utils.data import DataLoader
 
-from common.shapes import KINDS, SceneDataset, draw_contour, draw_scene, draw_tree
+from common.shapes import KINDS, MAX_OBJECTS, SceneDataset, draw_contour, draw_scene, draw_tree
 
 SIZE = 64
 
@@ -103,6 +103,6 @@ def test_scenes_of_a_batch_fit_together():
     images, instances, kinds = next(iter(DataLoader(SceneDataset(4, 32), batch_size=4)))
     assert images.shape == (4, 3, 32, 32)
     assert instances.shape == (4, 32, 32)
-    assert kinds.shape == (4, 6)
+    assert kinds.shape == (4, MAX_OBJECTS + 1)
     assert len(SceneDataset(4, 32)) == 4
     assert np.array_equal(images[1], draw_scene(np.random.default_rng((0, 1)), 32)[0])
