@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from common.errors import InputError
+
+SECTIONS = ("training", "validation", "test")
 
 _MAX_LISTED = 20  # faults shown in full: more would scroll the first ones off the screen
 
@@ -37,6 +40,120 @@ def read_image(path: str | Path) -> Image.Image:
             return image
     except Exception as error:  # on damaged bytes Pillow's decoders raise far more than OSError
         raise InputError(f"{path}: cannot be read as an image, copy it again ({error})") from error
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """Return the image with one 8-bit channel; a ``converter`` for MONAI's ``PILReader``."""
+    return image.convert("L")
+
+
+def list_images(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the visible files of a folder with one of the suffixes, sorted; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
+
+
+def find_root(dataset_dir: str | Path, dataset: str, inside: Sequence[str], expected: str) -> Path:
+    """Return the root folder of a dataset, given it, its parent, or a folder that is known to lie inside.
+
+    Args:
+        dataset_dir: what the user gave.
+        dataset: name of the dataset as the user knows it.
+        inside: folders of the dataset, relative to its root; the first one is what the root is known by.
+            Each may be a pattern, such as ``images_*``.
+        expected: the layout, for the message.
+
+    Raises:
+        InputError: if there is no such folder, or more than one.
+    """
+    folder = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    if not folder.is_dir():
+        raise InputError(f"dataset_dir {folder}: no such folder; expected {dataset}, the folder with {inside[0]} in it")
+
+    def is_root(candidate: Path) -> bool:
+        return any(path.is_dir() for path in candidate.glob(inside[0]))
+
+    if is_root(folder):
+        return folder
+    for pattern in inside:
+        levels = pattern.split("/")
+        for depth in range(1, len(levels) + 1):
+            if folder.match("/".join(levels[:depth])) and is_root(folder.parents[depth - 1]):
+                return folder.parents[depth - 1]
+    children = sorted(child for child in folder.iterdir() if child.is_dir() and is_root(child))
+    if len(children) == 1:
+        return children[0]
+    if children:
+        names = ", ".join(child.name for child in children)
+        raise InputError(f"dataset_dir {folder}: holds several copies of {dataset} ({names}); name one of them")
+    raise InputError(f"dataset_dir {folder}: no {inside[0]} here or one level down; expected {expected}")
+
+
+def read_workbook(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of an Excel workbook below the first row that names the columns, in whatever sheet it is.
+
+    Args:
+        path: an ``.xlsx`` file.
+        columns: names of the columns to read; case and white space around them do not matter.
+
+    Returns:
+        One dictionary for each row that is not empty: the text of its cells by column, "" for an empty cell.
+
+    Raises:
+        InputError: if the file is missing or damaged, or no row names all columns.
+    """
+    import openpyxl  # here because inference needs no workbook
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        workbook = openpyxl.load_workbook(path, data_only=True)
+    except Exception as error:  # a damaged workbook fails in the ZIP, in the XML, or in openpyxl's own classes
+        raise InputError(f"{path}: cannot be read as a workbook, copy it again ({error})") from error
+    wanted = [column.casefold() for column in columns]
+    for sheet in workbook.worksheets:
+        table = [["" if cell is None else str(cell).strip() for cell in row] for row in sheet.values]
+        for number, row in enumerate(table):
+            names = [cell.casefold() for cell in row]
+            if set(wanted) <= set(names):
+                places = [names.index(name) for name in wanted]
+                rows = ([cells[place] for place in places] for cells in table[number + 1 :])
+                return [dict(zip(columns, cells, strict=True)) for cells in rows if any(cells)]
+    raise InputError(f"{path}: no row names the columns {', '.join(columns)}; take the workbook as it was published")
+
+
+def mask_fault(mask: Image.Image, colour: bool = False, fill: bool = False) -> str | None:
+    """Return what keeps an image from being a mask of background 0 and one other value, if anything does.
+
+    Args:
+        mask: the image.
+        colour: accept RGB if its three channels agree.
+        fill: accept a structure that fills the image.
+    """
+    if colour and mask.mode == "RGB":
+        channels = np.asarray(mask)
+        if (channels != channels[..., :1]).any():
+            return "expected shades of grey, got colours"
+        mask = mask.getchannel(0)
+    if mask.mode not in ("1", "L", "P"):
+        return f"expected one grey channel, got Pillow mode {mask.mode}"
+    indices = np.asarray(mask)
+    values = np.unique(indices).astype(int).tolist()
+    if len(values) > 2:
+        return f"expected two grey values, 0 and one above, got {len(values)} from {values[0]} to {values[-1]}"
+    if len(values) == 1:
+        if fill and values[0] > 0:
+            return None
+        return f"expected background 0 and a foreground above, but every pixel is {values[0]}"
+    if values[0] != 0:
+        return f"expected background 0, but the values are {values[0]} and {values[1]}"
+    grey = np.asarray(mask.convert("L"))
+    if grey[indices > 0].mean() < grey[indices == 0].mean():
+        return "its palette is inverted: value 0 is shown brighter than the foreground; save it as plain grey"
+    return None
 
 
 class Faults:
@@ -74,6 +191,40 @@ class Faults:
         if count > _MAX_LISTED:
             lines.append(f"  ... and {count - _MAX_LISTED} more")
         raise InputError("\n".join(lines))
+
+
+def check_files(
+    image_path: Path,
+    masks: Mapping[Path, Callable[[Image.Image], str | None]],
+    root: Path,
+    faults: Faults,
+    modes: Sequence[str] = ("RGB",),
+) -> None:
+    """Note what is wrong with the contents of one image and its masks.
+
+    Args:
+        image_path: the image, or where it should be.
+        masks: by path, the function that says what is wrong with a mask.
+        root: the messages name files relative to it.
+        faults: gets what is wrong.
+        modes: Pillow modes the image may have.
+    """
+    opened = {}
+    for path in (image_path, *masks):
+        with faults.collect():
+            opened[path] = read_image(path)
+    name = image_path.relative_to(root).as_posix()
+    image = opened.pop(image_path, None)
+    if image is not None and image.mode not in modes:
+        faults.add(f"{name}: expected 8-bit {' or '.join(modes)}, got Pillow mode {image.mode}")
+    for path, mask in opened.items():
+        mask_name = path.relative_to(root).as_posix()
+        if image is not None and mask.size != image.size:
+            size, expected = ("{} x {}".format(*each.size) for each in (mask, image))
+            faults.add(f"{mask_name}: is {size}, but its image {name} is {expected} pixels")
+        fault = masks[path](mask)
+        if fault:
+            faults.add(f"{mask_name}: {fault}")
 
 
 def seeded_order(groups: Sequence[str], seed: int) -> list[str]:
@@ -116,6 +267,65 @@ def split_groups(groups: Sequence[str], sizes: Sequence[int | float], seed: int)
         raise InputError(f"a split with parts of {counts} and a rest needs at least {needed} groups, found {found}")
     remaining = iter(ordered)
     return [list(islice(remaining, count)) for count in counts] + [list(remaining)]
+
+
+def stratified_order(strata: Mapping[str, str], seed: int) -> list[str]:
+    """Return names in a seeded order in which every stretch holds each stratum in about its share of the whole.
+
+    Cut anywhere, such an order gives stratified parts, and a small label budget is stratified as well.
+
+    Args:
+        strata: the stratum (diagnosis, say) of each name.
+        seed: as for :func:`seeded_order`.
+    """
+    position = {}
+    for stratum in set(strata.values()):
+        members = seeded_order([name for name in strata if strata[name] == stratum], seed)
+        position |= {name: (place + 0.5) / len(members) for place, name in enumerate(members)}
+    return sorted(seeded_order(list(strata), seed), key=position.__getitem__)
+
+
+def cut_sections(
+    groups: Sequence[Sequence[str]],
+    num_test: int,
+    num_validation: int,
+    num_labels: int | None,
+    faults: Faults,
+    unit: str = "images",
+) -> dict[str, list[str]]:
+    """Cut groups of images, which must not be split, into the test, validation and training sections, in this order.
+
+    Args:
+        groups: the images of each patient or exam, in the order in which they are dealt out.
+        num_test: number of test images; whole groups are taken until there are at least so many.
+        num_validation: number of validation images, likewise.
+        num_labels: label budget: the first so many training images; ``None`` takes all.
+        faults: gets what is wrong with the numbers; the sections are empty where there is too little to cut.
+        unit: what a group is called, in the plural.
+
+    Returns:
+        The images of each section: test and validation sorted, training in the order of the groups.
+    """
+    remaining = list(groups)
+    sections: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
+    for section, size in (("test", num_test), ("validation", num_validation)):
+        while remaining and len(sections[section]) < size:
+            sections[section] += remaining.pop(0)
+        sections[section].sort()
+    sections["training"] = [name for group in remaining for name in group]
+    if len(sections["test"]) < num_test or len(sections["validation"]) < num_validation or not sections["training"]:
+        count = sum(len(group) for group in groups)
+        found = f"{count} images" if unit == "images" else f"{count} images of {len(groups)} {unit}, which stay whole"
+        shares = [f"{num_test} for the test"] * (num_test > 0) + [f"{num_validation} for validation"] * (
+            num_validation > 0
+        )
+        faults.add(f"too few complete images: {', '.join([*shares, '1 for training'])} needed, found {found}")
+        return {section: [] for section in SECTIONS}
+    available = len(sections["training"])
+    if num_labels is not None and not 1 <= num_labels <= available:
+        faults.add(f"num_labels must be between 1 and the {available} training images available, got {num_labels}")
+    sections["training"] = sections["training"][:num_labels]
+    return sections
 
 
 def repeat(items: Sequence[T], length: int) -> list[T]:

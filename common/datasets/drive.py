@@ -13,15 +13,13 @@ The number before the first ``_`` joins an image with its label and mask.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from common.datasets.checks import Faults, read_image, split_groups, written_whole
+from common.datasets import checks
+from common.datasets.checks import Faults, check_files, list_images, mask_fault, split_groups, written_whole
 from common.datasets.fundus import draw_fundus
-from common.errors import InputError
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "vessel"}
@@ -37,25 +35,11 @@ def find_root(dataset_dir: str | Path) -> Path:
     Raises:
         InputError: if there is no such folder, or more than one.
     """
-    folder = Path(os.path.abspath(Path(dataset_dir).expanduser()))
-    if not folder.is_dir():
-        raise InputError(f"dataset_dir {folder}: no such folder; expected DRIVE, the folder with training/images in it")
-    if (folder / "training" / "images").is_dir():
-        return folder
-    if folder.name == "training" and (folder / "images").is_dir():
-        return folder.parent
-    if (folder.parent.name, folder.name) == ("training", "images"):
-        return folder.parent.parent
-    children = sorted(child for child in folder.iterdir() if (child / "training" / "images").is_dir())
-    if len(children) == 1:
-        return children[0]
-    if children:
-        names = ", ".join(child.name for child in children)
-        raise InputError(f"dataset_dir {folder}: holds several copies of DRIVE ({names}); name one of them")
-    raise InputError(
-        f"dataset_dir {folder}: no training/images here or one level down; expected DRIVE as it is unpacked, with "
-        "training/images/21_training.tif, training/1st_manual/21_manual1.gif and training/mask/21_training_mask.gif"
+    expected = (
+        "DRIVE as it is unpacked, with training/images/21_training.tif, training/1st_manual/21_manual1.gif and "
+        "training/mask/21_training_mask.gif"
     )
+    return checks.find_root(dataset_dir, "DRIVE", ["training/images"], expected)
 
 
 def datalist(
@@ -108,23 +92,16 @@ def check(dataset_dir: str | Path, num_validation: int = 2, num_labels: int | No
     parts = _find_files(root, faults)
     for cases in parts.values():
         for files in cases.values():
-            _check_files(files, root, faults)
+            masks = [files[key] for key in ("label", "fov") if key in files]
+            check_files(files["image"], dict.fromkeys(masks, mask_fault), root, faults)
     sections = _split(parts, 0, num_validation, num_labels, faults)
     faults.raise_if_any()
     return {section: len(entries) for section, entries in sections.items()}
 
 
-def _list_images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-    )
-
-
 def _find_files(root: Path, faults: Faults) -> dict[str, dict[str, dict[str, Path]]]:
     """Return "image", "label" and "fov" by number, for "training" and, in the older releases, for "test"."""
-    parts = ["training", "test"] if _list_images(root / "test" / "1st_manual") else ["training"]
+    parts = ["training", "test"] if list_images(root / "test" / "1st_manual", _SUFFIXES) else ["training"]
     return {part: _join_by_number(root, part, faults) for part in parts}
 
 
@@ -141,7 +118,7 @@ def _join_by_number(root: Path, part: str, faults: Faults) -> dict[str, dict[str
     found: dict[str, dict[str, Path]] = {}
     for key, (folder, name) in expected.items():
         found[key] = {}
-        paths = _list_images(root / folder)
+        paths = list_images(root / folder, _SUFFIXES)
         if not paths:
             state = "no images in it" if (root / folder).is_dir() else "no such folder"
             faults.add(f"{folder}: {state}; expected files such as {name.format('21' if part == 'training' else '01')}")
@@ -198,43 +175,6 @@ def _split(
         "validation": entries("training", sorted(validation)),
         "test": entries("test" if official_test else "training", sorted(test)),
     }
-
-
-def _check_files(files: dict[str, Path], root: Path, faults: Faults) -> None:
-    """Note what is wrong with the contents of one image, its label and its field of view."""
-    images = {}
-    for key, path in files.items():
-        with faults.collect():
-            images[key] = read_image(path)
-    names = {key: path.relative_to(root).as_posix() for key, path in files.items()}
-    image = images.pop("image", None)
-    if image is not None and image.mode != "RGB":
-        faults.add(f"{names['image']}: expected 8-bit RGB, got Pillow mode {image.mode}")
-    for key, mask in images.items():
-        if image is not None and mask.size != image.size:
-            size, expected = ("{} x {}".format(*each.size) for each in (mask, image))
-            faults.add(f"{names[key]}: is {size}, but its image {names['image']} is {expected} pixels")
-        fault = _mask_fault(mask)
-        if fault:
-            faults.add(f"{names[key]}: {fault}")
-
-
-def _mask_fault(mask: Image.Image) -> str | None:
-    """Return what keeps an image from being a mask of background 0 and one other value, if anything does."""
-    if mask.mode not in ("1", "L", "P"):
-        return f"expected one grey channel, got Pillow mode {mask.mode}"
-    indices = np.asarray(mask)
-    values = np.unique(indices).tolist()
-    if len(values) > 2:
-        return f"expected two grey values, 0 and one above, got {len(values)} from {values[0]} to {values[-1]}"
-    if len(values) == 1:
-        return f"expected background 0 and a foreground above, but every pixel is {int(values[0])}"
-    if values[0] != 0:
-        return f"expected background 0, but the values are {values[0]} and {values[1]}"
-    grey = np.asarray(mask.convert("L"))
-    if grey[indices > 0].mean() < grey[indices == 0].mean():
-        return "its palette is inverted: value 0 is shown brighter than the foreground; save it as plain grey"
-    return None
 
 
 def write_phantoms(

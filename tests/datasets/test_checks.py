@@ -4,10 +4,26 @@ import io
 import random
 
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image
 
-from common.datasets.checks import Faults, read_image, repeat, seeded_order, split_groups, written_whole
+from common.datasets.checks import (
+    Faults,
+    check_files,
+    cut_sections,
+    find_root,
+    list_images,
+    mask_fault,
+    read_image,
+    read_workbook,
+    repeat,
+    seeded_order,
+    split_groups,
+    stratified_order,
+    to_grey,
+    written_whole,
+)
 from common.errors import InputError
 
 PATIENTS = [f"patient{number}" for number in range(20)]
@@ -120,6 +136,162 @@ def test_split_refuses_an_empty_part(size):
 def test_split_refuses_a_fraction_outside_zero_and_one(size):
     with pytest.raises(ValueError, match="between 0 and 1"):
         split_groups(PATIENTS, [size], seed=0)
+
+
+STRATA = {f"nevus{number}": "nevus" for number in range(30)} | {f"melanoma{number}": "melanoma" for number in range(10)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stratified_order_gives_stratified_parts_wherever_it_is_cut(seed):
+    order = stratified_order(STRATA, seed)
+    assert sorted(order) == sorted(STRATA)
+    for count in range(41):
+        assert abs([STRATA[name] for name in order[:count]].count("melanoma") - count / 4) <= 1
+
+
+def test_stratified_order_depends_on_the_names_and_the_seed_alone():
+    shuffled = dict(random.Random(1).sample(list(STRATA.items()), len(STRATA)))
+    assert stratified_order(STRATA, seed=3) == stratified_order(shuffled, seed=3)
+    assert stratified_order(STRATA, seed=3) != stratified_order(STRATA, seed=4)
+
+
+def test_stratified_order_of_one_stratum_is_the_seeded_order():
+    assert stratified_order(dict.fromkeys(PATIENTS, ""), seed=0) == seeded_order(PATIENTS, seed=0)
+
+
+def test_sections_are_cut_between_groups():
+    faults = Faults("KidneyUS", "")
+    groups = [["a2", "a1"], ["b"], ["c2", "c1"], ["e"], ["d"]]
+    sections = cut_sections(groups, 3, 1, None, faults)
+    assert sections == {"test": ["a1", "a2", "b"], "validation": ["c1", "c2"], "training": ["e", "d"]}
+    assert cut_sections(groups, 0, 0, 1, faults) == {"test": [], "validation": [], "training": ["a2"]}
+    assert not faults.messages
+
+
+@pytest.mark.parametrize(("num_test", "num_validation"), [(5, 1), (3, 1), (1, 3), (0, 6)])
+def test_too_few_groups_to_cut_says_what_is_needed(num_test, num_validation):
+    faults = Faults("KidneyUS", "")
+    sections = cut_sections([["a1", "a2"], ["b1", "b2"], ["c"]], num_test, num_validation, None, faults, "exams")
+    assert sections == {"training": [], "validation": [], "test": []}
+    (message,) = faults.messages
+    assert f"{num_validation} for validation, 1 for training needed, found 5 images of 3 exams" in message
+    assert ("for the test" in message) == (num_test > 0)
+
+
+@pytest.mark.parametrize("num_labels", [-1, 0, 3])
+def test_label_budget_out_of_range_is_a_fault(num_labels):
+    faults = Faults("KidneyUS", "")
+    cut_sections([["a"], ["b"], ["c"], ["d"]], 1, 1, num_labels, faults)
+    assert faults.messages == [f"num_labels must be between 1 and the 2 training images available, got {num_labels}"]
+
+
+def make_dataset(folder):
+    (folder / "images_2022" / "left").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("given", [".", "..", "images_2022", "images_2022/left", "labels"])
+def test_root_is_found_by_a_pattern_from_one_level_off(tmp_path, given):
+    root = make_dataset(tmp_path / "data")
+    assert find_root(root / given, "X", ["images_*/left", "labels"], "a layout") == root
+
+
+def test_folder_that_only_lies_beside_the_data_is_not_taken_for_it(tmp_path):
+    root = make_dataset(tmp_path / "data")
+    (root / "my own images").mkdir()
+    with pytest.raises(InputError, match=r"my own images: no images_\*/left here or one level down; expected a layout"):
+        find_root(root / "my own images", "X", ["images_*/left", "labels"], "a layout")
+
+
+def test_several_roots_are_not_chosen_between(tmp_path):
+    make_dataset(tmp_path / "one")
+    make_dataset(tmp_path / "two")
+    with pytest.raises(InputError, match=r"several copies of X \(one, two\)"):
+        find_root(tmp_path, "X", ["images_*/left"], "a layout")
+
+
+def test_hidden_and_other_files_are_not_listed(tmp_path):
+    for name in ("b.PNG", "a.png", "._a.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_images(tmp_path, [".png"])] == ["a.png", "b.PNG"]
+    assert list_images(tmp_path / "nowhere", [".png"]) == []
+
+
+def write_workbook(path, rows, sheet="Sheet1"):
+    workbook = openpyxl.Workbook()
+    for row in rows:
+        workbook.create_sheet(sheet, 9).append([]) if row is None else workbook.worksheets[-1].append(row)
+    workbook.save(path)
+    return path
+
+
+def test_workbook_is_read_below_the_row_that_names_the_columns(tmp_path):
+    rows = [["a title"], [], ["No", "patient id ", "Image Number"], [1, "P1", 7], [None, None, None], [2, "P2", None]]
+    path = write_workbook(tmp_path / "table.xlsx", rows)
+    assert read_workbook(path, ["Image Number", "Patient ID"]) == [
+        {"Image Number": "7", "Patient ID": "P1"},
+        {"Image Number": "", "Patient ID": "P2"},
+    ]
+
+
+def test_workbook_is_read_from_whatever_sheet_has_the_columns(tmp_path):
+    path = write_workbook(tmp_path / "table.xlsx", [["notes"], None, ["Patient ID"], ["P1"]])
+    assert read_workbook(path, ["Patient ID"]) == [{"Patient ID": "P1"}]
+
+
+def test_workbook_without_the_columns_is_named_with_them(tmp_path):
+    path = write_workbook(tmp_path / "table.xlsx", [["Patient", "Image Number"], ["P1", 7]])
+    with pytest.raises(InputError, match=r"table\.xlsx: no row names the columns Patient ID, Image Number"):
+        read_workbook(path, ["Patient ID", "Image Number"])
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "no such file"), (b"", "cannot be read"), (b"PK", "cannot be")])
+def test_file_that_is_no_workbook_is_named(tmp_path, content, reason):
+    path = tmp_path / "table.xlsx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"table\.xlsx: {reason}"):
+        read_workbook(path, ["Patient ID"])
+
+
+GREY = np.array([[0, 0], [0, 9]], np.uint8)
+
+
+def test_mask_in_colour_is_accepted_only_where_it_is_asked_for():
+    mask = Image.fromarray(GREY).convert("RGB")
+    assert mask_fault(mask) == "expected one grey channel, got Pillow mode RGB"
+    assert mask_fault(mask, colour=True) is None
+    red = Image.fromarray(np.stack([GREY, GREY * 0, GREY * 0], axis=-1))
+    assert mask_fault(red, colour=True) == "expected shades of grey, got colours"
+
+
+def test_mask_that_fills_the_image_is_accepted_only_where_it_is_asked_for():
+    full, empty = Image.new("L", (4, 4), 255), Image.new("L", (4, 4), 0)
+    assert mask_fault(full) == "expected background 0 and a foreground above, but every pixel is 255"
+    assert mask_fault(full, fill=True) is None
+    assert mask_fault(empty, fill=True) == "expected background 0 and a foreground above, but every pixel is 0"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_grey_is_one_channel_with_the_same_foreground(mode):
+    grey = to_grey(Image.fromarray(GREY * 28).convert(mode))
+    assert grey.mode == "L"
+    assert np.array_equal(np.asarray(grey) > 0, GREY > 0)
+
+
+def test_file_checks_name_files_below_the_root(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "image.png")
+    Image.new("L", (5, 4)).save(tmp_path / "mask.png")
+    faults = Faults("X", tmp_path)
+    masks = {tmp_path / "mask.png": lambda mask: "wrong", tmp_path / "lost.png": lambda mask: "not looked at"}
+    check_files(tmp_path / "image.png", masks, tmp_path, faults, modes=("RGB", "RGBA"))
+    assert faults.messages == [
+        f"{tmp_path / 'lost.png'}: no such file",
+        "image.png: expected 8-bit RGB or RGBA, got Pillow mode L",
+        "mask.png: is 5 x 4, but its image image.png is 4 x 4 pixels",
+        "mask.png: wrong",
+    ]
 
 
 def test_repeat_cycles_and_cuts():
