@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,9 @@ def datalist(
         InputError: if files are missing, too few or damaged, or ``num_labels`` is out of range; all faults at once.
         ValueError: if ``section``, ``task`` or ``annotator`` is unknown.
     """
-    for name, value, known in (
-        ("section", section, SECTIONS),
-        ("task", task, tuple(TASKS)),
-        ("annotator", annotator, ANNOTATORS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+    _check_choice("section", section, SECTIONS)
+    _check_choice("task", task, TASKS)
+    _check_choice("annotator", annotator, ANNOTATORS)
     root = find_root(dataset_dir)
     faults = Faults("KidneyUS", root)
     entries = _find_files(root, task, annotator, faults)
@@ -125,7 +121,10 @@ def check(
     Raises:
         InputError: listing every fault at once: files missing, unreadable, of the wrong kind, size or grey values,
             polygons that are none, too few images for a split, ``num_labels`` out of range.
+        ValueError: if ``task`` or ``annotator`` is unknown.
     """
+    _check_choice("task", task, TASKS)
+    _check_choice("annotator", annotator, ANNOTATORS)
     root = find_root(dataset_dir)
     faults = Faults("KidneyUS", root)
     entries = _find_files(root, task, annotator, faults)
@@ -134,7 +133,7 @@ def check(
             Path(files[kind]): partial(_value_fault, highest=max(_VALUES[kind].values()))
             for files in entry["label"]
             for kind in _KINDS[task]
-            if not _is_table(files.get(kind, ".csv"))
+            if kind in files and not _is_table(files[kind])
         }
         check_files(Path(entry["image"]), masks, root, faults, modes=("L", "RGB", "RGBA"))
     sections = _split(entries, 0, num_validation, num_labels, faults)
@@ -321,6 +320,11 @@ def _value_fault(mask: Image.Image, highest: int) -> str | None:
     if values:
         return f"expected grey values from 0 to {highest}, got {', '.join(map(str, values[:5]))}"
     return None
+
+
+def _check_choice(name: str, value: int | str, known: Collection[int | str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
 def _find_images(root: Path) -> list[Path]:
