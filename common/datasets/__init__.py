@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.errors import InputError
 
-NAMES = ("drive", "kidneyus", "autooral", "ph2")
+NAMES = ("drive", "kidneyus", "autooral", "chaos", "ph2")
 
 
 def phantom_writer(bundle: str) -> Callable[[str], Path]:

@@ -1,0 +1,114 @@
+"""Volumes without labels: a user's own DICOM folders and NIfTI files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from common.datasets.dicom import list_slices, natural_key, read_pixels, read_series
+from common.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+class VolumeFiles:
+    """The readable volumes below a folder, or one volume: folders with DICOM slices in them, and NIfTI files.
+
+    Args:
+        path: a folder, searched with all its subfolders, or a NIfTI file.
+
+    Attributes:
+        root: what the results' folders are relative to, for SaveImage's ``data_root_dir``: every DICOM folder of CHAOS
+            is named ``DICOM_anon``.
+
+    Raises:
+        InputError: if the path does not exist, holds no readable volume, or holds two volumes whose results would
+            overwrite each other.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(os.path.abspath(Path(path).expanduser()))
+        if not self.path.exists():
+            raise InputError(
+                f"dataset_dir: {self.path} does not exist; expected a folder of DICOM slices or of volumes, or a "
+                "NIfTI file"
+            )
+        found = _find_volumes(self.path)
+        self.root = self.path.parent if found == [self.path] else self.path
+        self.readable: list[Path] = []
+        self.unreadable: dict[Path, str] = {}
+        for volume in found:
+            try:
+                _check_volume(volume)
+            except InputError as error:
+                self.unreadable[volume] = str(error)
+            else:
+                self.readable.append(volume)
+        if not self.readable:
+            self.report()
+            raise InputError(
+                f"dataset_dir: {self.path} holds no readable volume; expected DICOM slices or NIfTI files "
+                f"({', '.join(SUFFIXES)})"
+            )
+        names = [_without_suffix(volume) for volume in self.readable]
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"dataset_dir: several volumes are named {', '.join(twice[:5])}; rename them")
+
+    @property
+    def entries(self) -> list[dict[str, str]]:
+        """The readable volumes as a MONAI datalist."""
+        return [{"image": str(volume)} for volume in self.readable]
+
+    def report(self) -> None:
+        """Name the volumes that could not be read, and say why."""
+        if self.unreadable:
+            reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
+            logger.error(f"{len(self.unreadable)} of the volumes could not be read and were left out:\n{reasons}")
+
+
+def _find_volumes(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = []
+    for name, folders, files in os.walk(path):
+        folder = Path(name)
+        folders[:] = sorted(
+            (each for each in folders if not each.startswith(".")), key=lambda each: natural_key(Path(each))
+        )
+        if list_slices(folder):
+            found.append(folder)
+        nifti = [each for each in files if each.lower().endswith(SUFFIXES) and not each.startswith(".")]
+        found += sorted((folder / each for each in nifti), key=natural_key)
+    return found
+
+
+def _without_suffix(volume: Path) -> Path:
+    name = volume.name if volume.is_dir() else volume.name.removesuffix(".gz").removesuffix(".nii")
+    return volume.with_name(name)
+
+
+def _check_volume(volume: Path) -> None:
+    """Read a volume to its last voxel.
+
+    Raises:
+        InputError: if that fails, or it has not three axes.
+    """
+    if volume.is_dir():
+        for each in read_series(volume):
+            read_pixels(each.path)
+        return
+    if volume.stat().st_size == 0:
+        raise InputError(f"{volume}: the file is empty, copy it again")
+    try:
+        shape = np.asarray(nibabel.load(volume).dataobj).shape
+    except Exception as error:  # on damaged bytes nibabel raises far more than its ImageFileError
+        raise InputError(f"{volume}: cannot be read as a NIfTI file, copy it again ({error})") from error
+    if len(shape) != 3:
+        raise InputError(f"{volume}: expected a volume of three axes, got shape {shape}")
