@@ -222,12 +222,17 @@ def _find_volumes(root: Path, modality: str, faults: Faults) -> dict[str, _Volum
     found = {}
     for patient in patients:
         folder = patient / place.sequence
-        ground = folder / "Ground"
-        labels = [path for path in ground.iterdir() if path.suffix.lower() == ".png"] if ground.is_dir() else []
-        labels = sorted((path for path in labels if not path.name.startswith(".")), key=natural_key)
-        found[patient.name] = _Volume(folder, list_slices(folder / place.images), labels)
+        found[patient.name] = _Volume(folder, list_slices(folder / place.images), _list_labels(folder / "Ground"))
         _check_pairs(found[patient.name], place.images, folder.relative_to(root).as_posix(), faults)
     return found
+
+
+def _list_labels(folder: Path) -> list[Path]:
+    """Return the PNG files of a folder, sorted naturally by name."""
+    paths = folder.iterdir() if folder.is_dir() else []
+    return sorted(
+        (path for path in paths if path.suffix.lower() == ".png" and not path.name.startswith(".")), key=natural_key
+    )
 
 
 def _check_pairs(volume: _Volume, images: str, name: str, faults: Faults) -> None:
@@ -470,7 +475,7 @@ class GroundReader(ImageReader):
 
     def _read_volume(self, ground: Path) -> tuple[np.ndarray, dict[str, Any]]:
         images = list_slices(ground.parent / _PLACES[self.modality].images)
-        labels = sorted((path for path in ground.iterdir() if path.suffix.lower() == ".png"), key=natural_key)
+        labels = _list_labels(ground)
         if len(images) != len(labels):
             raise InputError(f"{ground}: {len(labels)} labels for {len(images)} slices; they pair by sorted name")
         slices = [read_slice(path) for path in images]

@@ -236,7 +236,7 @@ def load(entry, modality):
     )(entry)
 
 
-# What abdomen.py paints, and for MR how far the uneven coil may take the mean of an organ from it.
+# What the phantoms' organs are painted with, apart from noise and, in MR, a field that is uneven by 15 %.
 BRIGHTNESS = {
     "ct": {1: 115},
     "t1_in": {1: 520, 2: 340, 3: 340, 4: 290},
@@ -246,11 +246,11 @@ BRIGHTNESS = {
 
 
 def organs_out_of_place(image, label, modality):
-    """Return the classes whose median is not what it should be."""
+    """Return the classes of which more than a tenth lies where the image shows something else."""
     return [
         index
         for index, value in BRIGHTNESS[modality].items()
-        if not (label == index).any() or abs(np.median(image[label == index]) / value - 1) > 0.18
+        if np.mean(np.abs(image[label == index] / value - 1) < 0.35) < 0.9
     ]
 
 
