@@ -282,7 +282,6 @@ def _split(
     if num_validation < 1:
         faults.add(f"num_validation must be at least 1, got {num_validation}")
         return nothing
-    # Incomplete patients count, so that a missing T2 does not move the patient's T1 to another section.
     num_test = max(1, round(_TEST_FRACTION * len(found)))
     needed = num_test + num_validation + 1
     if len(found) < needed:
