@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from PIL import Image
+from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
 from common.checkpoints import is_writer, load_weights, replace_file
@@ -22,7 +23,10 @@ from common.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+OVERLAY_STYLES = ("area", "border")
+
 _AGREEMENT = {"both": (90, 200, 90), "prediction only": (235, 70, 60), "label only": (70, 120, 245)}
+_BORDER_WIDTH = 1 / 200  # of the shorter side of the image
 
 
 class EvaluationReport:
@@ -37,13 +41,29 @@ class EvaluationReport:
         classes: names of the classes by id, background first.
         network: whose parameters to count.
         subject: what is evaluated, for the summary.
+        image_key: the image ``(C, W, H)`` to draw on, as large as prediction and label after postprocessing.
+        overlay_style: see :func:`draw_overlay`.
+
+    Raises:
+        ValueError: if ``overlay_style`` is unknown.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, classes: Sequence[str], network: nn.Module, subject: str) -> None:
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        classes: Sequence[str],
+        network: nn.Module,
+        subject: str,
+        image_key: str = "image",
+        overlay_style: str = "area",
+    ) -> None:
+        _check_style(overlay_style)
         self.output_dir = Path(output_dir)
         self.classes = list(classes)[1:]
         self.network = network
         self.subject = subject
+        self.image_key = image_key
+        self.overlay_style = overlay_style
         self.cases: list[str] = []
         self.seconds: list[float] = []
         self._started = 0.0
@@ -76,10 +96,12 @@ class EvaluationReport:
 
     def draw_overlays(self, engine: Engine) -> None:
         """Draw the cases of a batch."""
-        for item in engine.state.output:
-            name = Path(item["image"].meta["filename_or_obj"]).stem
+        for inputs, outputs in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {**inputs, **outputs}
+            image = item[self.image_key]
+            name = Path(image.meta["filename_or_obj"]).stem
             self.cases.append(name)
-            picture = draw_overlay(item["image"], item["pred"].argmax(0), item["label"].argmax(0))
+            picture = draw_overlay(image, item["pred"].argmax(0), item["label"].argmax(0), self.overlay_style)
             folder = self.output_dir / "overlays"
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{name}.png")
@@ -161,16 +183,23 @@ def summarise(values: np.ndarray, classes: Sequence[str], resamples: int = 2000,
     return summary
 
 
-def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor) -> Image.Image:
+def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor, style: str = "area") -> Image.Image:
     """Draw an image beside itself with prediction and label marked on it.
 
     Args:
         image: ``(C, W, H)`` in [0, 1], C one or three, in the axis order of MONAI's PIL reader.
         prediction: class ids ``(W, H)``.
         label: class ids ``(W, H)``.
+        style: mark the whole ``area`` of each structure, or its ``border`` alone, which leaves the inside to be seen.
+
+    Raises:
+        ValueError: if ``style`` is unknown.
     """
+    _check_style(style)
     picture = np.asarray(image.cpu().expand(3, -1, -1).permute(2, 1, 0).clamp(0, 1)) * 255
     predicted, expected = np.asarray(prediction.cpu()).T, np.asarray(label.cpu()).T
+    if style == "border":
+        predicted, expected = _borders(predicted), _borders(expected)
     marked = picture.copy()
     agree = (predicted == expected) & (expected > 0)
     where = {
@@ -181,3 +210,18 @@ def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor) -> Image.Imag
     for name, pixels in where.items():
         marked[pixels] = 0.25 * marked[pixels] + 0.75 * np.array(_AGREEMENT[name])
     return Image.fromarray(np.concatenate([picture, marked], axis=1).round().astype(np.uint8))
+
+
+def _check_style(style: str) -> None:
+    if style not in OVERLAY_STYLES:
+        raise ValueError(f"overlay_style must be one of {', '.join(OVERLAY_STYLES)}, got {style!r}")
+
+
+def _borders(classes: np.ndarray) -> np.ndarray:
+    """Return class ids ``(H, W)`` with background inside every structure; the rim of the image is no border."""
+    width = max(1, round(_BORDER_WIDTH * min(classes.shape)))
+    borders = np.zeros_like(classes)
+    for value in np.unique(classes[classes > 0]):
+        structure = classes == value
+        borders[structure & ~binary_erosion(structure, iterations=width, border_value=1)] = value
+    return borders

@@ -108,6 +108,40 @@ def test_overlay_has_the_images_orientation():
     assert (picture[1, 5] == 255).all()
 
 
+def test_border_overlay_marks_outlines_and_leaves_the_inside():
+    image = torch.full((3, 40, 30), 0.2)  # columns, rows
+    prediction, label = torch.zeros(40, 30), torch.zeros(40, 30)
+    prediction[5:15, 5:25] = label[5:20, 5:25] = 1
+    right = np.asarray(draw_overlay(image, prediction, label, style="border")).astype(float)[:, 40:]
+    marked = (right != 51).any(-1)
+    predicted, expected = (mask.bool().numpy().T for mask in (prediction, label))
+    outlines = [mask & ~binary_erosion(mask) for mask in (predicted, expected)]
+    np.testing.assert_array_equal(marked, outlines[0] | outlines[1])
+    hue = right.argmax(-1)
+    assert (hue[outlines[0] & outlines[1]] == 1).all(), "both: green"
+    assert (hue[outlines[0] & ~outlines[1]] == 0).all(), "prediction only: red"
+    assert (hue[outlines[1] & ~outlines[0]] == 2).all(), "label only: blue"
+
+
+def test_border_is_drawn_around_every_class_and_not_along_the_rim_of_the_image():
+    label = torch.zeros(40, 30)
+    label[:10, :], label[10:20, :] = 1, 2  # two bands that touch each other and the rim
+    right = np.asarray(draw_overlay(torch.zeros(1, 40, 30), torch.zeros(40, 30), label, style="border"))[:, 40:]
+    assert sorted(set(np.nonzero(right.any(-1))[1])) == [9, 10, 19]
+
+
+def test_border_is_wider_on_larger_images():
+    label = torch.zeros(900, 600)
+    label[:450] = 1
+    right = np.asarray(draw_overlay(torch.zeros(1, 900, 600), torch.zeros(900, 600), label, style="border"))[:, 900:]
+    assert sorted(set(np.nonzero(right.any(-1))[1])) == [447, 448, 449]
+
+
+def test_unknown_overlay_style_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="overlay_style must be one of area, border, got 'outline'"):
+        EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
+
+
 # Reports
 
 
