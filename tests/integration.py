@@ -9,11 +9,15 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import fire
+import monai.bundle
 import numpy as np
 import pytest
 import torch
@@ -24,7 +28,8 @@ from PIL import Image
 from common.errors import InputError
 from common.networks.vit import ViTSegmenter
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "drive_segmentation"
+BUNDLES = Path(__file__).parents[1] / "bundles"
+BUNDLE = BUNDLES / "drive_segmentation"  # where it does not matter which
 CONFIGS = BUNDLE / "configs"
 IMAGE_SIZE = (96, 80)  # height and width of the phantoms
 
@@ -35,7 +40,6 @@ TINY: dict[str, Any] = {
     "sample_interval": 99,
     "batch_size": 2,
     "patches_per_epoch": 4,
-    "overlap": 0.5,
     "lora_rank": 2,
     "diffusion_channels": [8, 8, 8, 8],
     "num_images": 4,
@@ -43,8 +47,8 @@ TINY: dict[str, Any] = {
 }
 TINY_STUDENT = {
     "_target_": "common.networks.vit.ViTSegmenter",
-    "in_channels": 3,
-    "num_classes": 2,
+    "in_channels": "@in_channels",
+    "num_classes": "@num_classes",
     "hidden_size": 24,
     "depth": 1,
     "num_heads": 2,
@@ -54,35 +58,56 @@ TINY_STUDENT = {
 _WITH_STUDENT = ("distill", "train", "evaluate", "inference")
 
 
+# Height and width; none is square, and no two axes or directions of the content look alike.
+PICTURE_SIZES = {"wide": (40, 70), "tall.v2": (66, 34), "small": (20, 23), "many": (96, 150)}
+
+
+def lopsided_image(height: int, width: int) -> np.ndarray:
+    """Return an RGB image that is yellow in two corners that no flip or transposition maps to each other."""
+    pixels = np.random.default_rng(height).integers(0, 60, (height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 3, :2] = 255
+    pixels[-height // 4 :, -width // 2 :, :2] = 255
+    return pixels
+
+
 def tiny_student(**changes: int) -> ViTSegmenter:
-    """Return the student of the tiny settings."""
-    return ViTSegmenter(**{key: value for key, value in {**TINY_STUDENT, **changes}.items() if key != "_target_"})
+    """Return the student of the tiny settings, for RGB images and two classes."""
+    sizes = {key: value for key, value in TINY_STUDENT.items() if not str(value).startswith("@") and key != "_target_"}
+    return ViTSegmenter(**{**sizes, **changes})
 
 
-def config_files(stage: str, overlays: Sequence[str | Path] = ("demo",)) -> list[str]:
+def config_files(stage: str, overlays: Sequence[str | Path] = ("demo",), bundle: Path = BUNDLE) -> list[str]:
     """Return the config of a stage and its overlays, given by name or by path."""
-    return [str(CONFIGS / f"{name}.yaml" if isinstance(name, str) else name) for name in (stage, *overlays)]
+    configs = bundle / "configs"
+    return [str(configs / f"{name}.yaml" if isinstance(name, str) else name) for name in (stage, *overlays)]
 
 
-def settings(stage: str, **overrides: Any) -> dict[str, Any]:
+def settings(stage: str, bundle: Path = BUNDLE, **overrides: Any) -> dict[str, Any]:
     """Return tiny settings for a stage."""
     student = {"network_def": TINY_STUDENT} if stage in _WITH_STUDENT else {}
     # A copy: MONAI writes overrides such as network_def::depth into the values it is given.
-    return copy.deepcopy({**TINY, **student, "bundle_root": str(BUNDLE), **overrides})
+    return copy.deepcopy({**TINY, **student, "bundle_root": str(bundle), **overrides})
 
 
-def load_stage(stage: str, overlays: Sequence[str | Path] = ("demo",), **overrides: Any) -> ConfigWorkflow:
+def load_stage(
+    stage: str, overlays: Sequence[str | Path] = ("demo",), bundle: Path = BUNDLE, **overrides: Any
+) -> ConfigWorkflow:
     """Return a stage that is ready to be initialized in this process."""
-    kind = "train" if (CONFIGS / f"{stage}.yaml").is_file() and stage not in ("evaluate", "inference") else "infer"
+    kind = "infer" if stage in ("evaluate", "inference") else "train"
     values = {key: str(value) if isinstance(value, Path) else value for key, value in overrides.items()}
     return ConfigWorkflow(
-        config_file=config_files(stage, overlays), logging_file=False, workflow_type=kind, **settings(stage, **values)
+        config_file=config_files(stage, overlays, bundle),
+        logging_file=False,
+        workflow_type=kind,
+        **settings(stage, bundle, **values),
     )
 
 
-def run_stage(stage: str, overlays: Sequence[str | Path] = ("demo",), **overrides: Any) -> ConfigWorkflow:
+def run_stage(
+    stage: str, overlays: Sequence[str | Path] = ("demo",), bundle: Path = BUNDLE, **overrides: Any
+) -> ConfigWorkflow:
     """Run a stage in this process and return it."""
-    workflow = load_stage(stage, overlays, **overrides)
+    workflow = load_stage(stage, overlays, bundle, **overrides)
     with contained():
         workflow.initialize()
         workflow.run()
@@ -159,6 +184,15 @@ def stage_command(stage: str, overlays: Sequence[str | Path] = ("demo",), **over
 def environment() -> dict[str, str]:
     """Return an environment whose processes compute as this one does, bit for bit."""
     return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONWARNINGS": "ignore"}
+
+
+def run_in_process(command: Sequence[str], **kwargs: Any) -> SimpleNamespace:
+    """Take the place of ``subprocess.run`` for ``python … -m monai.bundle run …``, without the start of a process."""
+    arguments = command[command.index("monai.bundle") + 2 :]
+    with contained(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fire.Fire(monai.bundle.run, command=[*arguments, "--logging_file", "False"])
+    return SimpleNamespace(returncode=0)
 
 
 def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:

@@ -1,43 +1,76 @@
-"""One run of the whole pipeline, which the tests of the bundle look at from all sides."""
+"""One run of each bundle's pipeline, which its tests look at from all sides."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
-from integration import BUNDLE, IMAGE_SIZE, TINY, environment
+from integration import PICTURE_SIZES, TINY, environment, lopsided_image, run_in_process
+from PIL import Image
 
-from common.datasets.drive import write_phantoms
-from common.pipeline import run_pipeline
+from common import pipeline
+from common.datasets import phantom_writer
+
+pytest.register_assert_rewrite("bundle_tests")
 
 
 class PipelineRun(NamedTuple):
-    """Where a run read and wrote, and what it printed the first and the second time."""
+    """A bundle, where its pipeline read and wrote, and what it printed."""
 
+    bundle: Path
     dataset_dir: Path
     output_dir: Path
-    first: str
-    second: str
+    printed: str
 
 
 @pytest.fixture(scope="session")
-def pipeline_run(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
-    """All stages through ``run_pipeline``, each in a process of its own, and then the same call again."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    dataset_dir = write_phantoms(folder / "DRIVE", num_training=4, num_test=2, image_size=IMAGE_SIZE)
-    output_dir = folder / "run"
-    settings = {**TINY, "sample_interval": 2}
-    printed = []
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        for _ in range(2):
-            capture = _Lines()
-            patch.setattr("builtins.print", capture)
-            run_pipeline(str(BUNDLE), str(output_dir), str(dataset_dir), overlay="demo", **settings)
-            printed.append("\n".join(capture))
-    return PipelineRun(dataset_dir, output_dir, *printed)
+def call_pipeline() -> Callable[..., str]:
+    """Return what runs the stages of a bundle with tiny settings, and returns what is printed."""
+
+    def call(bundle: Path, dataset_dir: Path, output_dir: Path, **settings: Any) -> str:
+        lines = _Lines()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment().items():
+                patch.setenv(name, value)
+            patch.setattr("builtins.print", lines)
+            tiny = {**TINY, "sample_interval": 2, **settings}
+            pipeline.run_pipeline(str(bundle), str(output_dir), str(dataset_dir), overlay="demo", **tiny)
+        return "\n".join(lines)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def run_bundle(tmp_path_factory: pytest.TempPathFactory, call_pipeline: Callable) -> Callable[..., PipelineRun]:
+    """Return what runs all stages of a bundle on phantoms.
+
+    It takes the bundle, what its phantom writer takes, whether each stage gets a process of its own, as it does for a
+    user but which costs the start of Python each time, and settings.
+    """
+
+    def run(bundle: Path, phantoms: dict[str, Any], processes: bool = False, **settings: Any) -> PipelineRun:
+        folder = tmp_path_factory.mktemp(bundle.name)
+        dataset_dir = phantom_writer(bundle.name)(folder / "data", **phantoms)
+        with pytest.MonkeyPatch.context() as patch:
+            if not processes:
+                patch.setattr(pipeline, "subprocess", SimpleNamespace(run=run_in_process))
+            printed = call_pipeline(bundle, dataset_dir, folder / "run", **settings)
+        return PipelineRun(bundle, dataset_dir, folder / "run", printed)
+
+    return run
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of images of many shapes."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name, size in PICTURE_SIZES.items():
+        Image.fromarray(lopsided_image(*size)).save(folder / f"{name}.png")
+    return folder
 
 
 class _Lines(list):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -11,47 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from bundle_tests import AloneTests, PipelineTests, read_metrics
 from integration import (
-    CONFIGS,
-    IMAGE_SIZE,
-    contained,
+    BUNDLE,
+    PICTURE_SIZES,
+    lopsided_image,
     read_state,
     refused,
     run_stage,
-    settings,
-    tiny_student,
     write_transfer,
 )
-from monai.bundle import ConfigWorkflow
 from monai.inferers import sliding_window_inference
 from PIL import Image
 
-from common.datasets.drive import write_phantoms
 from common.networks.vit import ViTSegmenter
 from common.pipeline import STAGES
 
-TEST_CASES = ["01_test", "02_test"]
 
-# The size of these is height x width; none is square, and no two axes or directions of the content look alike.
-SIZES = {"wide": (40, 70), "tall.v2": (66, 34), "small": (20, 23), "many": (96, 150)}
-
-
-def lopsided_image(height: int, width: int) -> np.ndarray:
-    """Return an RGB image with red in one corner region that no flip or transposition maps to itself."""
-    pixels = np.random.default_rng(height).integers(0, 100, (height, width, 3), np.uint8)
-    pixels[: height // 4, : width // 2, 0] = 255
-    pixels[height // 2 :, -3:, 0] = 255
-    return pixels
-
-
-@pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    for name, size in SIZES.items():
-        Image.fromarray(lopsided_image(*size)).save(folder / f"{name}.png")
-    return folder
+@pytest.fixture(scope="module")
+def pipeline_run(run_bundle):
+    """All stages, each in a process of its own."""
+    phantoms = {"num_training": 4, "num_test": 2, "image_size": (96, 80)}
+    return run_bundle(BUNDLE, phantoms, processes=True, overlap=0.5)
 
 
 @pytest.fixture
@@ -70,46 +50,9 @@ def read_masks(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
 
 
-class TestPipeline:
-    def test_every_stage_leaves_its_artefact(self, pipeline_run):
-        output_dir = pipeline_run.output_dir
-        expected = [
-            *STAGES.values(),
-            "teacher/adapter_model.safetensors",
-            "teacher/decoder.safetensors",
-            "diffusion/unet/diffusion_pytorch_model.safetensors",
-            "transfer/contact_sheet.png",
-            "samples/samples_epoch_0002.png",
-            *(f"transfer/images/{index:06d}.png" for index in range(1, 5)),
-            *(f"evaluation/{subject}/metrics.csv" for subject in ("teacher", "student")),
-        ]
-        assert [name for name in expected if not (output_dir / name).is_file()] == []
-        leftovers = [path for path in output_dir.rglob("*") if "partial" in path.name or "outdated" in path.name]
-        assert leftovers == []
-
-    def test_every_stage_has_a_log_and_every_training_tensorboard_events(self, pipeline_run):
-        for stage in ("finetune_teacher", "train_diffusion", "distill", "train"):
-            log = (pipeline_run.output_dir / "logs" / f"{stage}.log").read_text(encoding="utf-8")
-            assert log.count(f"{stage}: epoch 2/2, ") == 1
-            assert list((pipeline_run.output_dir / "tensorboard" / stage).glob("events.out.tfevents.*"))
-        assert (pipeline_run.output_dir / "logs" / "synthesize.log").is_file()
-        assert "on 2 images" in (pipeline_run.output_dir / "logs" / "evaluate.log").read_text(encoding="utf-8")
-
-    @pytest.mark.parametrize("subject", ["teacher", "student"])
-    def test_every_test_case_is_in_metrics_summary_and_overlays(self, pipeline_run, subject):
-        folder = pipeline_run.output_dir / "evaluation" / subject
-        with (folder / "metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert [(row["case"], row["class"]) for row in rows] == [(case, "vessel") for case in TEST_CASES]
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        assert summary["subject"] == subject
-        assert summary["cases"] == 2
-        assert summary["metrics"].keys() == {"dice", "iou", "hd95"}
-        dice = [float(row["dice"]) for row in rows]
-        assert summary["metrics"]["dice"]["vessel"]["mean"] == pytest.approx(np.mean(dice), abs=1e-5)
-        iou = [float(row["iou"]) for row in rows]
-        assert iou == pytest.approx([value / (2 - value) for value in dice], abs=1e-4)
-        assert sorted(path.stem for path in (folder / "overlays").iterdir()) == TEST_CASES
+class TestPipeline(PipelineTests):
+    classes = ("vessel",)
+    test_cases = ("01_test", "02_test")
 
     def test_the_metrics_are_those_of_the_network_inside_the_field_of_view(self, pipeline_run):
         """Dice by hand: predict on (C, H, W) arrays, compare inside the mask, without any of the configs."""
@@ -123,12 +66,11 @@ class TestPipeline:
             fov = np.asarray(Image.open(folder / "mask" / f"{case}_test_mask.gif").convert("L")) > 0
             predicted = predict(network, image) == 1
             by_hand.append(2 * (predicted & label & fov).sum() / ((predicted & fov).sum() + (label & fov).sum()))
-        with (pipeline_run.output_dir / "evaluation" / "student" / "metrics.csv").open(newline="") as file:
-            reported = [float(row["dice"]) for row in csv.DictReader(file)]
+        reported = [float(row["dice"]) for row in read_metrics(pipeline_run.output_dir / "evaluation" / "student")]
         assert reported == pytest.approx(by_hand, abs=2e-3)
 
     def test_the_results_of_teacher_and_student_are_printed(self, pipeline_run):
-        lines = pipeline_run.first.splitlines()
+        lines = pipeline_run.printed.splitlines()
         summary = json.loads((pipeline_run.output_dir / STAGES["evaluate"]).read_text(encoding="utf-8"))
         row = next(line.split() for line in lines if line.startswith("student "))
         assert row[1] == f"{summary['metrics']['dice']['mean']['mean']:.3f}"
@@ -136,21 +78,16 @@ class TestPipeline:
         assert any(line.startswith("teacher ") for line in lines)
         assert f"student:  {pipeline_run.output_dir / 'model.pt'}" in lines
 
-    def test_a_second_call_skips_every_stage(self, pipeline_run):
-        assert "skipped" not in pipeline_run.first
-        assert pipeline_run.second.count("skipped: ") == len(STAGES)
-        assert pipeline_run.first.splitlines()[-3:] == pipeline_run.second.splitlines()[-3:]
+    def test_a_second_call_skips_every_stage(self, pipeline_run, call_pipeline):
+        again = call_pipeline(*pipeline_run[:3])
+        assert "skipped" not in pipeline_run.printed
+        assert again.count("skipped: ") == len(STAGES)
+        assert again.splitlines()[-3:] == pipeline_run.printed.splitlines()[-3:]
 
     def test_the_seconds_of_every_stage_are_noted(self, pipeline_run):
         seconds = json.loads((pipeline_run.output_dir / "seconds.json").read_text(encoding="utf-8"))
         assert seconds.keys() == STAGES.keys()
         assert min(seconds.values()) > 0
-
-    def test_plain_diffusers_samples_from_the_diffusion_folder(self, pipeline_run):
-        pipeline = DiffusionPipeline.from_pretrained(pipeline_run.output_dir / "diffusion", local_files_only=True)
-        pipeline.set_progress_bar_config(disable=True)
-        images = pipeline(batch_size=2, num_inference_steps=2, output_type="np").images
-        assert images.shape == (2, 32, 32, 3)
 
     def test_masks_of_the_shipped_student_are_those_computed_by_hand(self, pipeline_run, photographs, tmp_path):
         network = ViTSegmenter().eval()
@@ -164,7 +101,7 @@ class TestPipeline:
             output_dir=tmp_path / "masks",
             device=torch.device("cpu"),
         )
-        for name, size in SIZES.items():
+        for name, size in PICTURE_SIZES.items():
             mask = np.asarray(Image.open(tmp_path / "masks" / f"{name}_mask.png"))
             by_hand = predict(network, lopsided_image(*size))
             assert mask.shape == size
@@ -184,8 +121,8 @@ class TestInference:
     def test_masks_lie_on_their_images_whatever_the_size(self, photographs, red_detector, tmp_path):
         run_stage("inference", (), dataset_dir=photographs, output_dir=tmp_path / "masks", **red_detector)
         masks = read_masks(tmp_path / "masks")
-        assert masks.keys() == {f"{name}_mask.png" for name in SIZES}
-        for name, size in SIZES.items():
+        assert masks.keys() == {f"{name}_mask.png" for name in PICTURE_SIZES}
+        for name, size in PICTURE_SIZES.items():
             expected = (lopsided_image(*size)[..., 0] > 127).astype(np.uint8)
             np.testing.assert_array_equal(masks[f"{name}_mask.png"], expected)
 
@@ -210,7 +147,7 @@ class TestInference:
         (photographs / "notes.txt").write_text("not an image, and not called one")
         with caplog.at_level(logging.ERROR):
             run_stage("inference", (), dataset_dir=photographs, output_dir=tmp_path / "masks", **red_detector)
-        assert read_masks(tmp_path / "masks").keys() == {f"{name}_mask.png" for name in SIZES}
+        assert read_masks(tmp_path / "masks").keys() == {f"{name}_mask.png" for name in PICTURE_SIZES}
         log = (tmp_path / "masks" / "logs" / "inference.log").read_text(encoding="utf-8")
         assert str(photographs / "broken.png") in log
         assert "1 of the images could not be read" in log
@@ -254,28 +191,5 @@ def test_another_student_is_distilled_by_overriding_network_and_feature_pairs(pi
     assert read_state(tmp_path / "model.pt").keys() == weights.keys()
 
 
-class TestAlone:
-    """MONAI Label and MONAI FL load exactly one file."""
-
-    def test_train_has_every_property_that_monai_asks_for(self, tmp_path):
-        dataset_dir = write_phantoms(tmp_path / "DRIVE", num_training=3, num_test=1, image_size=IMAGE_SIZE)
-        values = settings("train", dataset_dir=str(dataset_dir), output_dir=str(tmp_path / "run"))
-        values |= {"initial_weights": None, "num_validation": 1, "num_workers": 0, "device": torch.device("cpu")}
-        workflow = ConfigWorkflow(str(CONFIGS / "train.yaml"), workflow_type="train", logging_file=False, **values)
-        with contained():
-            workflow.initialize()
-        assert not workflow.check_properties()
-        assert workflow.trainer.state.max_epochs == 2
-        assert workflow.evaluator.network is workflow.trainer.network
-        assert len(workflow.train_dataset_data) == 4
-
-    def test_inference_has_every_property_that_monai_asks_for(self, photographs, tmp_path):
-        torch.save(tiny_student().state_dict(), tmp_path / "m.pt")
-        values = settings("inference", dataset_dir=str(photographs), output_dir=str(tmp_path))
-        values |= {"ckpt_path": str(tmp_path / "m.pt"), "device": torch.device("cpu")}
-        workflow = ConfigWorkflow(str(CONFIGS / "inference.yaml"), workflow_type="infer", logging_file=False, **values)
-        with contained():
-            workflow.initialize()
-            assert not workflow.check_properties()
-            workflow.run()
-        assert len(list(tmp_path.glob("*_mask.png"))) == len(SIZES)
+class TestAlone(AloneTests):
+    pass

@@ -1,0 +1,271 @@
+"""What holds for several bundles. A bundle's own test module derives from these classes and says what is its own.
+
+The module has a fixture ``pipeline_run``, and the derived class the attributes that are declared here.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline
+from integration import PICTURE_SIZES, TINY, contained, lopsided_image, run_stage, settings
+from monai.bundle import ConfigWorkflow
+from monai.transforms import Resize
+from PIL import Image
+from scipy.ndimage import binary_erosion, distance_transform_edt
+from torch import nn
+
+from common.pipeline import STAGES
+
+TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
+
+
+def read_metrics(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of ``metrics.csv``."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class PipelineTests:
+    """What all stages leave behind."""
+
+    classes: ClassVar[tuple[str, ...]]  # the structures, without background
+    test_cases: ClassVar[tuple[str, ...]]
+    in_channels: ClassVar[int] = 3
+
+    def test_every_stage_leaves_its_artefact(self, pipeline_run):
+        expected = [
+            *STAGES.values(),
+            "teacher/adapter_model.safetensors",
+            "teacher/decoder.safetensors",
+            "diffusion/unet/diffusion_pytorch_model.safetensors",
+            "transfer/contact_sheet.png",
+            "samples/samples_epoch_0002.png",
+            *(f"transfer/images/{index:06d}.png" for index in range(1, 5)),
+            *(f"evaluation/{subject}/metrics.csv" for subject in ("teacher", "student")),
+        ]
+        assert [name for name in expected if not (pipeline_run.output_dir / name).is_file()] == []
+        leftovers = [
+            path for path in pipeline_run.output_dir.rglob("*") if "partial" in path.name or "outdated" in path.name
+        ]
+        assert leftovers == []
+
+    def test_every_stage_has_a_log_and_every_training_tensorboard_events(self, pipeline_run):
+        logs = pipeline_run.output_dir / "logs"
+        for stage in TRAINING:
+            assert (logs / f"{stage}.log").read_text(encoding="utf-8").count(f"{stage}: epoch 2/2, ") == 1
+            assert list((pipeline_run.output_dir / "tensorboard" / stage).glob("events.out.tfevents.*"))
+        assert (logs / "synthesize.log").is_file()
+        log = (logs / "evaluate.log").read_text(encoding="utf-8")
+        assert f"on {len(self.test_cases)} images" in log
+
+    @pytest.mark.parametrize("subject", ["teacher", "student"])
+    def test_every_test_case_is_in_metrics_summary_and_overlays(self, pipeline_run, subject):
+        folder = pipeline_run.output_dir / "evaluation" / subject
+        rows = read_metrics(folder)
+        assert [(row["case"], row["class"]) for row in rows] == [
+            (case, name) for case in self.test_cases for name in self.classes
+        ]
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        assert summary["subject"] == subject
+        assert summary["cases"] == len(self.test_cases)
+        assert summary["metrics"].keys() == {"dice", "iou", "hd95"}
+        for name in self.classes:
+            dice = np.array([float(row["dice"]) for row in rows if row["class"] == name])
+            iou = np.array([float(row["iou"]) for row in rows if row["class"] == name])
+            assert iou == pytest.approx(dice / (2 - dice), abs=1e-4, nan_ok=True)
+            assert summary["metrics"]["dice"][name]["mean"] == pytest.approx(np.nanmean(dice), abs=1e-5)
+        assert sorted(path.stem for path in (folder / "overlays").iterdir()) == sorted(self.test_cases)
+
+    def test_plain_diffusers_samples_from_the_diffusion_folder(self, pipeline_run):
+        pipeline = DiffusionPipeline.from_pretrained(pipeline_run.output_dir / "diffusion", local_files_only=True)
+        pipeline.set_progress_bar_config(disable=True)
+        images = pipeline(batch_size=2, num_inference_steps=2, output_type="np").images
+        assert images.shape == (2, TINY["patch_size"], TINY["patch_size"], self.in_channels)
+
+
+class AloneTests:
+    """MONAI Label and MONAI FL load exactly one file."""
+
+    def test_train_has_every_property_that_monai_asks_for(self, pipeline_run, tmp_path):
+        workflow = self.load(pipeline_run, "train", tmp_path, initial_weights=None, num_validation=1, num_workers=0)
+        with contained():
+            workflow.initialize()
+        assert not workflow.check_properties()
+        assert workflow.trainer.state.max_epochs == TINY["epochs"]
+        assert workflow.evaluator.network is workflow.trainer.network
+        assert len(workflow.train_dataset_data) == TINY["patches_per_epoch"]
+
+    def test_inference_has_every_property_that_monai_asks_for(self, pipeline_run, photographs, tmp_path):
+        values = {"dataset_dir": photographs, "ckpt_path": pipeline_run.output_dir / "model.pt"}
+        workflow = self.load(pipeline_run, "inference", tmp_path, **values)
+        with contained():
+            workflow.initialize()
+            assert not workflow.check_properties()
+            workflow.run()
+        assert len(list(tmp_path.glob("*_mask.png"))) == len(list(photographs.iterdir()))
+
+    @staticmethod
+    def load(pipeline_run, stage: str, output_dir: Path, **values: Any) -> ConfigWorkflow:
+        """Return a stage with the student of the pipeline's run and without any overlay."""
+        tiny = settings(stage, pipeline_run.bundle, dataset_dir=pipeline_run.dataset_dir, output_dir=output_dir)
+        tiny |= {"device": torch.device("cpu"), **values}
+        tiny.pop("network_def")
+        strings = {key: str(value) if isinstance(value, Path) else value for key, value in tiny.items()}
+        config = str(pipeline_run.bundle / "configs" / f"{stage}.yaml")
+        kind = "train" if stage == "train" else "infer"
+        return ConfigWorkflow(config, workflow_type=kind, logging_file=False, **strings)
+
+
+# Bundles that see images whole
+
+
+def save_bands(path: Path, in_channels: int, num_classes: int) -> dict[str, Any]:
+    """Save a network that tells classes by brightness, and return the settings that put it in the student's place.
+
+    Its logits are tangents of a parabola, so that class k is where the mean over channels is nearest to
+    ``k / (num_classes - 1)``.
+    """
+    network = nn.Conv2d(in_channels, num_classes, kernel_size=1)
+    level = torch.linspace(0, 1, num_classes)
+    weight = (20 * level / in_channels).view(-1, 1, 1, 1).expand(-1, in_channels, 1, 1).contiguous()
+    state = {"weight": weight, "bias": -10 * level**2}
+    network.load_state_dict(state)
+    torch.save(state, path)
+    definition = {"in_channels": "@in_channels", "out_channels": "@num_classes", "kernel_size": 1}
+    return {
+        "network_def": {"_target_": "torch.nn.Conv2d", **definition},
+        "ckpt_path": path,
+        "device": torch.device("cpu"),
+    }
+
+
+def predict(network: nn.Module, image: np.ndarray, image_size: int) -> np.ndarray:
+    """Return class ids ``(H, W)`` of an image ``(H, W)`` or ``(H, W, 3)`` as the configs should, without them.
+
+    The image is seen resized, its axes swapped as networks are trained, and logits are brought back to its own size.
+    """
+    pixels = torch.tensor(image / 255, dtype=torch.float32)
+    pixels = (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)).transpose(1, 2)
+    seen = Resize((image_size, image_size), mode="bilinear", anti_aliasing=True)(pixels).as_tensor()
+    with torch.no_grad():
+        logits = F.interpolate(network(seen[None]), size=pixels.shape[1:], mode="bilinear", align_corners=False)
+    return logits.argmax(1)[0].T.numpy()
+
+
+def dice(predicted: np.ndarray, expected: np.ndarray) -> float:
+    """Return the Dice coefficient of two masks; NaN where nothing is expected, as MONAI has it."""
+    return 2 * (predicted & expected).sum() / (predicted.sum() + expected.sum()) if expected.any() else math.nan
+
+
+def hd95(predicted: np.ndarray, expected: np.ndarray) -> float:
+    """Return the 95th percentile of the Hausdorff distance of two masks in pixels; infinite or NaN for empty ones."""
+    if not predicted.any() or not expected.any():
+        return math.inf if predicted.any() or expected.any() else math.nan
+    edges = [mask & ~binary_erosion(mask) for mask in (predicted, expected)]
+    there = distance_transform_edt(~edges[1])[edges[0]]
+    back = distance_transform_edt(~edges[0])[edges[1]]
+    return max(np.percentile(there, 95), np.percentile(back, 95))
+
+
+class WholeImageTests(PipelineTests):
+    """What holds for bundles that see images whole, resized to a square."""
+
+    @staticmethod
+    def read_case(dataset_dir: Path, case: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image ``(H, W[, 3])`` and its label ``(H, W)`` in class ids, read with Pillow alone."""
+        raise NotImplementedError
+
+    def test_metrics_are_those_of_the_network_at_the_images_own_size(self, pipeline_run, tmp_path):
+        num_classes = 1 + len(self.classes)
+        bands = save_bands(tmp_path / "bands.pt", self.in_channels, num_classes)
+        dataset = {"dataset_dir": pipeline_run.dataset_dir, "output_dir": tmp_path}
+        stage = run_stage("evaluate", bundle=pipeline_run.bundle, patch_size=64, **dataset, **bands)
+        network = stage.parser.get_parsed_content("network")
+        expected = {"dice": [], "hd95": []}
+        for case in self.test_cases:
+            image, label = self.read_case(pipeline_run.dataset_dir, case)
+            predicted = predict(network, image, image_size=64)
+            for value in range(1, num_classes):
+                expected["dice"].append(dice(predicted == value, label == value))
+                expected["hd95"].append(hd95(predicted == value, label == value))
+        rows = read_metrics(tmp_path / "evaluation" / "student")
+        assert [float(row["dice"]) for row in rows] == pytest.approx(expected["dice"], abs=1e-4, nan_ok=True)
+        assert [float(row["hd95"]) for row in rows] == pytest.approx(expected["hd95"], abs=1e-3, nan_ok=True)
+        for name in self.classes:
+            assert max(float(row["dice"]) for row in rows if row["class"] == name) > 0.01, "a test of nothing"
+
+    def test_overlays_are_as_sharp_as_the_images(self, pipeline_run):
+        folder = pipeline_run.output_dir / "evaluation" / "student" / "overlays"
+        for case in self.test_cases:
+            image, label = self.read_case(pipeline_run.dataset_dir, case)
+            left = np.asarray(Image.open(folder / f"{case}.png"))[:, : label.shape[1]]
+            np.testing.assert_array_equal(left, image[..., None] if image.ndim == 2 else image)
+
+    @pytest.fixture
+    def bands(self, tmp_path) -> dict[str, Any]:
+        """A network for which bright pixels are the last class and dark ones background, as settings of inference."""
+        return {**save_bands(tmp_path / "bands.pt", self.in_channels, 1 + len(self.classes)), "patch_size": 64}
+
+    @pytest.fixture
+    def infer(self, pipeline_run, tmp_path) -> Callable[..., dict[str, np.ndarray]]:
+        """Return what segments images with given settings and returns the masks by file name."""
+
+        def run(dataset_dir: Path, **values: Any) -> dict[str, np.ndarray]:
+            output_dir = tmp_path / "masks"
+            run_stage("inference", (), pipeline_run.bundle, dataset_dir=dataset_dir, output_dir=output_dir, **values)
+            return {path.name: np.asarray(Image.open(path)) for path in output_dir.glob("*.png")}
+
+        return run
+
+    def test_masks_lie_on_their_images_whatever_the_size(self, infer, photographs, bands):
+        masks = infer(photographs, **bands)
+        assert masks.keys() == {f"{name}_mask.png" for name in PICTURE_SIZES}
+        for name, size in PICTURE_SIZES.items():
+            bright = lopsided_image(*size)[..., 0] > 127
+            mask = masks[f"{name}_mask.png"]
+            assert mask.shape == size
+            assert mask.max() == len(self.classes)
+            assert dice(mask == mask.max(), bright) > 0.9
+            for other in (bright[::-1], bright[:, ::-1], bright[::-1, ::-1]):
+                assert dice(mask == mask.max(), other) < 0.7
+
+    def test_masks_are_those_computed_by_hand(self, infer, photographs, bands):
+        masks = infer(photographs, **bands)
+        network = nn.Conv2d(self.in_channels, 1 + len(self.classes), kernel_size=1)
+        network.load_state_dict(torch.load(bands["ckpt_path"], weights_only=True))
+        for name, size in PICTURE_SIZES.items():
+            image = lopsided_image(*size)
+            image = image if self.in_channels == 3 else np.asarray(Image.fromarray(image).convert("L"))
+            assert (masks[f"{name}_mask.png"] == predict(network, image, image_size=64)).mean() > 0.999
+
+    def test_grey_colour_and_transparent_pictures_are_taken(self, infer, bands, tmp_path):
+        (tmp_path / "mixed").mkdir()
+        pixels = lopsided_image(40, 70)
+        pixels[...] = pixels[..., :1]  # in every mode the same picture
+        colour = Image.fromarray(pixels)
+        for mode in ("L", "RGB", "RGBA"):
+            colour.convert(mode).save(tmp_path / "mixed" / f"{mode}.png")
+        masks = infer(tmp_path / "mixed", **bands)
+        assert len(masks) == 3
+        assert masks["L_mask.png"].any()
+        for mask in masks.values():
+            np.testing.assert_array_equal(mask, masks["L_mask.png"])
+
+    def test_the_shipped_student_is_loaded_without_further_settings(self, pipeline_run, infer, photographs):
+        config = ConfigWorkflow(str(pipeline_run.bundle / "configs" / "inference.yaml"), logging_file=False)
+        student = config.parser["network_def"]
+        masks = infer(photographs, ckpt_path=pipeline_run.output_dir / "model.pt", network_def=student)
+        assert {name: mask.shape for name, mask in masks.items()} == {
+            f"{name}_mask.png": size for name, size in PICTURE_SIZES.items()
+        }
+        assert max(mask.max() for mask in masks.values()) <= len(self.classes)
