@@ -1,0 +1,272 @@
+"""The bundles are siblings: the same files, the same keys in the same order, and sections that agree word for word.
+
+Every folder of ``bundles/`` is compared with the first one. What a dataset has of its own is listed here; a new bundle
+with keys, sections or lines that no other has adds them, with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import pytest
+from integration import BUNDLE as REFERENCE
+from integration import BUNDLES
+from monai.bundle import ConfigParser
+from monai.bundle.config_item import ComponentLocator, ConfigComponent, ConfigExpression
+from monai.bundle.reference_resolver import ReferenceResolver
+
+FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
+CONFIGS = sorted(path.name for path in (REFERENCE / "configs").glob("*.yaml"))
+OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml")
+
+# Keys at the top of a config that not every bundle has.
+OWN_KEYS = {
+    "drive_segmentation": {
+        "overlap",  # a window slides over the image; the others see it whole
+        "resized",  # the diffusion model learns patches, or whole images as in the others
+    },
+    "kidneyus_segmentation": {"task", "annotator"},  # several labels of one image
+}
+# Values that suit a dataset, and say the same thing in every bundle.
+OWN_VALUES = {
+    *("imports", "dataset_dir", "num_validation", "in_channels", "num_classes", "classes"),
+    *("patch_size", "patches_per_epoch", "batch_size", "epochs", "val_interval", "sample_interval", "num_images"),
+    "input_scale",
+}
+# Sections that are about how a dataset's images are read, seen, and brought back.
+OWN_SECTIONS = {
+    *("train::view", "train::preprocessing", "validate::preprocessing", "preprocessing"),
+    *("validate::inferer", "inferer", "validate::postprocessing", "postprocessing"),
+    *("validate::handlers::0::image_key", "validate::handlers::0::overlay_style"),
+}
+# Lines of a list that not every bundle has.
+OWN_LINES = ("$checks.check_patches(",)  # that images are no smaller than the patches that are cut out of them
+
+
+def each_bundle(function: Callable) -> Callable:
+    return pytest.mark.parametrize("bundle", FOLDERS, ids=lambda path: path.name)(function)
+
+
+def each_sibling(function: Callable) -> Callable:
+    others = [path for path in FOLDERS if path != REFERENCE]
+    return pytest.mark.parametrize("bundle", others, ids=lambda path: path.name)(function)
+
+
+def each_config(function: Callable) -> Callable:
+    return pytest.mark.parametrize("name", CONFIGS)(function)
+
+
+def load(bundle: Path, *names: str) -> dict[str, Any]:
+    return ConfigParser.load_config_files([str(bundle / "configs" / name) for name in names])
+
+
+def dataset_of(bundle: Path) -> str:
+    return bundle.name.removesuffix("_segmentation")
+
+
+def own_keys(bundle: Path) -> set[str]:
+    return OWN_KEYS.get(bundle.name, set()) | OWN_KEYS.get(REFERENCE.name, set())
+
+
+def generic(value: Any, bundle: Path) -> Any:
+    """Return a leaf of a config without the name of the dataset's module and without the bundle's own arguments."""
+    if not isinstance(value, str):
+        return value
+    value = re.sub(rf"\b{dataset_of(bundle)}\b", "<dataset>", value)
+    return re.sub(rf",\s*(\w+=)?@({'|'.join(own_keys(bundle))})\b", "", value)
+
+
+def flatten(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of a config with the path to it, in order."""
+    if isinstance(config, list):
+        config = [item for item in config if not str(item).startswith(OWN_LINES)]
+    if isinstance(config, (dict, list)) and config:
+        for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+            yield from flatten(value, f"{path}::{key}" if path else str(key))
+    else:
+        yield path, config
+
+
+def common_part(config: dict[str, Any], bundle: Path) -> list[tuple[str, Any]]:
+    """Return what a config has to share with its siblings, as leaves in order."""
+    own = own_keys(bundle)
+    shared = {key: "<own>" if key in OWN_VALUES else value for key, value in config.items() if key not in own}
+    return [
+        (path, generic(value, bundle))
+        for path, value in flatten(shared)
+        if not any(f"{path}::".startswith(f"{section}::") for section in OWN_SECTIONS)
+    ]
+
+
+def assert_siblings(config: dict[str, Any], bundle: Path, expected: dict[str, Any]) -> None:
+    """Compare a bundle's config with the reference's."""
+    assert common_part(config, bundle) == common_part(expected, REFERENCE)
+
+
+def files_of(bundle: Path) -> set[str]:
+    """Return the files that belong to a bundle, pictures of its page aside."""
+    files = [path for pattern in ("*", "configs/*", "docs/*") for path in bundle.glob(pattern) if path.is_file()]
+    return {path.relative_to(bundle).as_posix() for path in files if path.suffix != ".png"}
+
+
+class TestDrift:
+    @each_sibling
+    def test_the_files_are_the_same(self, bundle):
+        assert files_of(bundle) == files_of(REFERENCE)
+        for name in ("LICENSE", "configs/logging.conf"):
+            assert (bundle / name).read_bytes() == (REFERENCE / name).read_bytes()
+
+    @each_config
+    @each_sibling
+    def test_keys_and_sections_agree(self, bundle, name):
+        assert_siblings(load(bundle, name), bundle, load(REFERENCE, name))
+
+    @each_config
+    @each_sibling
+    def test_the_heads_name_the_same_things(self, bundle, name):
+        def head(folder: Path) -> list[str]:
+            lines = (folder / "configs" / name).read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+            return [match[1] for line in lines if (match := re.match(r"# ([A-Z]\w+):", line))]
+
+        assert head(bundle) == head(REFERENCE)
+        assert "Run" in head(bundle)
+
+    @each_sibling
+    def test_the_pages_have_the_same_sections(self, bundle):
+        def headings(folder: Path) -> list[str]:
+            lines = (folder / "docs" / "README.md").read_text(encoding="utf-8").splitlines()
+            return [line for line in lines if line.startswith("## ")]
+
+        assert headings(bundle) == headings(REFERENCE)
+
+    @each_sibling
+    def test_the_metadata_have_the_same_keys(self, bundle):
+        def keys(folder: Path) -> list[str]:
+            metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+            return [path for path, _ in flatten(metadata) if not re.search(r"channel_def|references", path)]
+
+        assert keys(bundle) == keys(REFERENCE)
+
+    @each_sibling
+    def test_no_other_dataset_is_named(self, bundle):
+        """What was left over when one bundle was made from another."""
+        others = "|".join(dataset_of(folder) for folder in FOLDERS if folder != bundle)
+        for name in files_of(bundle) - {"LICENSE"}:
+            text = (bundle / name).read_text(encoding="utf-8")
+            assert not re.search(rf"\b({others})(_segmentation)?\b", text, re.IGNORECASE), name
+
+    @pytest.mark.parametrize(
+        ("name", "change"),
+        [
+            ("train.yaml", lambda config: config["train"]["trainer"].update(amp=True)),
+            ("train.yaml", lambda config: config["train"]["trainer"].pop("decollate")),
+            ("train.yaml", lambda config: config["train"]["handlers"].reverse()),
+            ("train.yaml", lambda config: config["loss"].update(include_background=True)),
+            ("train.yaml", lambda config: config.update(learning_rate=config.pop("learning_rate"))),
+            ("train.yaml", lambda config: config.update(another_key=1)),
+            ("train.yaml", lambda config: config.pop("patch_size")),
+            ("train.yaml", lambda config: config["train"].update(files="$abdomen.datalist(@dataset_dir)")),
+            ("evaluate.yaml", lambda config: config["validate"]["key_metric"]["dice"].update(include_background=True)),
+            ("distill.yaml", lambda config: config["initialize"].pop(0)),
+            ("synthesize.yaml", lambda config: config.update(num_inference_steps=26)),
+            ("cpu.yaml", lambda config: config.update(lora_rank=8)),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_drift_is_noticed(self, name, change):
+        config = load(REFERENCE, name)
+        assert_siblings(copy.deepcopy(config), REFERENCE, config)
+        drifted = copy.deepcopy(config)
+        change(drifted)
+        with pytest.raises(AssertionError):
+            assert_siblings(drifted, REFERENCE, config)
+
+
+# Does every name in a config stand for something?
+
+
+@pytest.fixture(scope="module")
+def locator() -> ComponentLocator:
+    return ComponentLocator()
+
+
+def stacks() -> list[tuple[str, ...]]:
+    """Return every config, alone or with an overlay on it, as it can be run."""
+    alone = [name for name in CONFIGS if name not in OVERLAYS]
+    trained = ("finetune_teacher.yaml", "train_diffusion.yaml", "distill.yaml", "train.yaml")
+    return (
+        [(name,) for name in alone]
+        + [(name, overlay) for name in alone for overlay in ("cpu.yaml", "demo.yaml")]
+        + [(name, "multi_gpu.yaml") for name in trained]
+    )
+
+
+def strings(config: dict[str, Any]) -> list[str]:
+    return [value for _, value in flatten(config) if isinstance(value, str)]
+
+
+def components(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every section with a ``_target_``."""
+    if ConfigComponent.is_instantiable(config):
+        yield config
+    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        yield from components(value)
+
+
+@each_bundle
+class TestNames:
+    @each_config
+    def test_every_target_can_be_imported(self, bundle, name, locator):
+        for component in components(load(bundle, name)):
+            target = ConfigComponent(component, locator=locator).resolve_module_name()
+            assert locate(target) is not None, component["_target_"]
+
+    @pytest.mark.parametrize("names", stacks(), ids="+".join)
+    def test_every_reference_is_a_key(self, bundle, names):
+        parser = ConfigParser(load(bundle, *names))
+        for value in strings(parser.get()):
+            for reference in ReferenceResolver.match_refs_pattern(value):
+                assert reference in parser, value
+
+    @pytest.mark.parametrize("names", stacks(), ids="+".join)
+    def test_every_expression_finds_what_it_imports(self, bundle, names):
+        config = load(bundle, *names)
+        modules = {"monai": importlib.import_module("monai"), "torch": importlib.import_module("torch")}
+        for line in config["imports"]:
+            module, alias = re.fullmatch(r"\$import (\S+) as (\w+)", line).groups()
+            modules[alias] = importlib.import_module(module)
+        used = set()
+        for value in strings({key: value for key, value in config.items() if key != "imports"}):
+            if not ConfigExpression.is_expression(value):
+                continue
+            references = ReferenceResolver.match_refs_pattern(value)
+            expression = ReferenceResolver.update_refs_pattern(value, dict.fromkeys(references, "")).removeprefix("$")
+            for node in ast.walk(ast.parse(expression, mode="eval")):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+                    used.add(node.value.id)
+                    assert hasattr(modules[node.value.id], node.attr), value
+        assert modules.keys() - used <= {"monai", "torch"}, "imported for nothing"
+
+    def test_the_classes_are_those_of_the_dataset(self, bundle):
+        dataset = importlib.import_module(f"common.datasets.{dataset_of(bundle)}")
+        parser = ConfigParser(load(bundle, "evaluate.yaml"))
+        assert parser.get_parsed_content("classes") == list(dataset.CLASSES.values())
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        formats = metadata["network_data_format"]
+        channels = formats["outputs"]["pred"]["channel_def"]
+        assert channels == {str(value): name for value, name in dataset.CLASSES.items()}
+        assert formats["outputs"]["pred"]["num_channels"] == len(dataset.CLASSES)
+        assert formats["inputs"]["image"]["num_channels"] == dataset.IN_CHANNELS
+        for name in ("train_diffusion", "synthesize", "distill", "train", "evaluate", "inference"):
+            config = ConfigParser(load(bundle, f"{name}.yaml"))
+            assert config["in_channels"] == dataset.IN_CHANNELS
+            if "num_classes" in config:
+                assert config.get_parsed_content("num_classes") == len(dataset.CLASSES)
