@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,18 +129,14 @@ class AloneTests:
 # Bundles that see images whole
 
 
-def save_bands(path: Path, in_channels: int, num_classes: int) -> dict[str, Any]:
+def save_bands(path: Path, in_channels: int, levels: Sequence[float]) -> dict[str, Any]:
     """Save a network that tells classes by brightness, and return the settings that put it in the student's place.
 
-    Its logits are tangents of a parabola, so that class k is where the mean over channels is nearest to
-    ``k / (num_classes - 1)``.
+    Its logits are tangents of a parabola, so that class k is where the mean over channels is nearest to ``levels[k]``.
     """
-    network = nn.Conv2d(in_channels, num_classes, kernel_size=1)
-    level = torch.linspace(0, 1, num_classes)
+    level = torch.tensor(levels)
     weight = (20 * level / in_channels).view(-1, 1, 1, 1).expand(-1, in_channels, 1, 1).contiguous()
-    state = {"weight": weight, "bias": -10 * level**2}
-    network.load_state_dict(state)
-    torch.save(state, path)
+    torch.save({"weight": weight, "bias": -10 * level**2}, path)
     definition = {"in_channels": "@in_channels", "out_channels": "@num_classes", "kernel_size": 1}
     return {
         "network_def": {"_target_": "torch.nn.Conv2d", **definition},
@@ -168,9 +164,9 @@ def dice(predicted: np.ndarray, expected: np.ndarray) -> float:
 
 
 def hd95(predicted: np.ndarray, expected: np.ndarray) -> float:
-    """Return the 95th percentile of the Hausdorff distance of two masks in pixels; infinite or NaN for empty ones."""
-    if not predicted.any() or not expected.any():
-        return math.inf if predicted.any() or expected.any() else math.nan
+    """Return the 95th percentile of the Hausdorff distance of two masks in pixels; NaN where nothing is expected."""
+    if not expected.any():
+        return math.nan
     edges = [mask & ~binary_erosion(mask) for mask in (predicted, expected)]
     there = distance_transform_edt(~edges[1])[edges[0]]
     back = distance_transform_edt(~edges[0])[edges[1]]
@@ -180,41 +176,44 @@ def hd95(predicted: np.ndarray, expected: np.ndarray) -> float:
 class WholeImageTests(PipelineTests):
     """What holds for bundles that see images whole, resized to a square."""
 
+    levels: ClassVar[tuple[float, ...]]  # how bright each class is in the phantoms, background first
+
     @staticmethod
     def read_case(dataset_dir: Path, case: str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image ``(H, W[, 3])`` and its label ``(H, W)`` in class ids, read with Pillow alone."""
         raise NotImplementedError
 
     def test_metrics_are_those_of_the_network_at_the_images_own_size(self, pipeline_run, tmp_path):
-        num_classes = 1 + len(self.classes)
-        bands = save_bands(tmp_path / "bands.pt", self.in_channels, num_classes)
+        bands = save_bands(tmp_path / "bands.pt", self.in_channels, self.levels)
         dataset = {"dataset_dir": pipeline_run.dataset_dir, "output_dir": tmp_path}
-        stage = run_stage("evaluate", bundle=pipeline_run.bundle, patch_size=64, **dataset, **bands)
+        stage = run_stage("evaluate", bundle=pipeline_run.bundle, patch_size=32, **dataset, **bands)
         network = stage.parser.get_parsed_content("network")
         expected = {"dice": [], "hd95": []}
         for case in self.test_cases:
             image, label = self.read_case(pipeline_run.dataset_dir, case)
-            predicted = predict(network, image, image_size=64)
-            for value in range(1, num_classes):
+            predicted = predict(network, image, image_size=32)
+            for value in range(1, len(self.levels)):
                 expected["dice"].append(dice(predicted == value, label == value))
                 expected["hd95"].append(hd95(predicted == value, label == value))
         rows = read_metrics(tmp_path / "evaluation" / "student")
         assert [float(row["dice"]) for row in rows] == pytest.approx(expected["dice"], abs=1e-4, nan_ok=True)
         assert [float(row["hd95"]) for row in rows] == pytest.approx(expected["hd95"], abs=1e-3, nan_ok=True)
         for name in self.classes:
-            assert max(float(row["dice"]) for row in rows if row["class"] == name) > 0.01, "a test of nothing"
+            assert np.nanmean([float(row["dice"]) for row in rows if row["class"] == name]) > 0.05, "a test of nothing"
 
     def test_overlays_are_as_sharp_as_the_images(self, pipeline_run):
         folder = pipeline_run.output_dir / "evaluation" / "student" / "overlays"
         for case in self.test_cases:
             image, label = self.read_case(pipeline_run.dataset_dir, case)
             left = np.asarray(Image.open(folder / f"{case}.png"))[:, : label.shape[1]]
-            np.testing.assert_array_equal(left, image[..., None] if image.ndim == 2 else image)
+            colour = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
+            np.testing.assert_array_equal(left, colour)
 
     @pytest.fixture
     def bands(self, tmp_path) -> dict[str, Any]:
-        """A network for which bright pixels are the last class and dark ones background, as settings of inference."""
-        return {**save_bands(tmp_path / "bands.pt", self.in_channels, 1 + len(self.classes)), "patch_size": 64}
+        """A network for which the brightest pixels are of the last class, as settings of inference."""
+        levels = np.linspace(0, 0.8, 1 + len(self.classes)).tolist()
+        return {**save_bands(tmp_path / "bands.pt", self.in_channels, levels), "patch_size": 64}
 
     @pytest.fixture
     def infer(self, pipeline_run, tmp_path) -> Callable[..., dict[str, np.ndarray]]:
@@ -234,14 +233,14 @@ class WholeImageTests(PipelineTests):
             bright = lopsided_image(*size)[..., 0] > 127
             mask = masks[f"{name}_mask.png"]
             assert mask.shape == size
-            assert mask.max() == len(self.classes)
-            assert dice(mask == mask.max(), bright) > 0.9
+            found = mask == len(self.classes)
+            assert dice(found, bright) > 0.9
             for other in (bright[::-1], bright[:, ::-1], bright[::-1, ::-1]):
-                assert dice(mask == mask.max(), other) < 0.7
+                assert dice(found, other) < 0.7
 
     def test_masks_are_those_computed_by_hand(self, infer, photographs, bands):
         masks = infer(photographs, **bands)
-        network = nn.Conv2d(self.in_channels, 1 + len(self.classes), kernel_size=1)
+        network = nn.Conv2d(self.in_channels, len(self.levels), kernel_size=1)
         network.load_state_dict(torch.load(bands["ckpt_path"], weights_only=True))
         for name, size in PICTURE_SIZES.items():
             image = lopsided_image(*size)
@@ -257,7 +256,7 @@ class WholeImageTests(PipelineTests):
             colour.convert(mode).save(tmp_path / "mixed" / f"{mode}.png")
         masks = infer(tmp_path / "mixed", **bands)
         assert len(masks) == 3
-        assert masks["L_mask.png"].any()
+        assert len(np.unique(masks["L_mask.png"])) > 1
         for mask in masks.values():
             np.testing.assert_array_equal(mask, masks["L_mask.png"])
 

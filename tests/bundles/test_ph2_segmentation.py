@@ -26,6 +26,7 @@ def paths_of(dataset_dir: Path, case: str) -> tuple[Path, Path]:
 class TestPipeline(WholeImageTests):
     classes = ("lesion",)
     test_cases = ("IMD005", "IMD008")
+    levels = (0.72, 0.42)
 
     @staticmethod
     def read_case(dataset_dir, case):
