@@ -43,6 +43,8 @@ class EvaluationReport:
         subject: what is evaluated, for the summary.
         image_key: the image ``(C, W, H)`` to draw on, as large as prediction and label after postprocessing.
         overlay_style: see :func:`draw_overlay`.
+        annotator_dice: how well two annotators agree on these cases, Dice by class, for the summary; no prediction can
+            be expected to agree with one of them any better.
 
     Raises:
         ValueError: if ``overlay_style`` is unknown.
@@ -56,6 +58,7 @@ class EvaluationReport:
         subject: str,
         image_key: str = "image",
         overlay_style: str = "area",
+        annotator_dice: dict[str, float] | None = None,
     ) -> None:
         _check_style(overlay_style)
         self.output_dir = Path(output_dir)
@@ -64,6 +67,7 @@ class EvaluationReport:
         self.subject = subject
         self.image_key = image_key
         self.overlay_style = overlay_style
+        self.annotator_dice = annotator_dice
         self.cases: list[str] = []
         self.seconds: list[float] = []
         self._started = 0.0
@@ -124,6 +128,10 @@ class EvaluationReport:
             "milliseconds_per_image": round(1000 * float(np.median(self.seconds)), 1),
             "metrics": {name: summarise(values, self.classes) for name, values in details.items()},
         }
+        if self.annotator_dice is not None:
+            summary["annotator_dice"] = {
+                name: value if np.isfinite(value) else None for name, value in self.annotator_dice.items()
+            }
         with replace_file(self.output_dir / "summary.json") as path:
             path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         means = {name: entry["mean"]["mean"] for name, entry in summary["metrics"].items()}

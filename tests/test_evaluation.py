@@ -225,6 +225,21 @@ def test_summary_counts_cases_parameters_and_distances_to_nothing(report):
     assert summary["metrics"]["hd95"]["mean"]["mean"] == pytest.approx(hd95(a, b) / 2, rel=1e-5)
 
 
+def test_agreement_of_annotators_is_in_the_summary_with_null_where_it_is_unknown(tmp_path):
+    case = {"image": MetaTensor(PREDICTED[0], meta={"filename_or_obj": "a.png"}), "label": EXPECTED[0]}
+    pair = from_engine(["pred", "label"])
+    agreement = {"vessel": 0.9, "cortex": float("nan")}
+    SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader([case], batch_size=1),
+        network=Threshold(),
+        postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=2),
+        key_val_metric={"dice": MeanDice(include_background=False, output_transform=pair)},
+        val_handlers=[EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "a", annotator_dice=agreement)],
+    ).run()
+    assert json.loads((tmp_path / "summary.json").read_text())["annotator_dice"] == {"vessel": 0.9, "cortex": None}
+
+
 def test_every_case_has_its_picture(report):
     assert sorted(path.name for path in (report / "overlays").iterdir()) == ["a.test.png", "b.test.png", "c.test.png"]
 

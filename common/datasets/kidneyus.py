@@ -31,6 +31,7 @@ from PIL import Image, ImageDraw
 from common.datasets import checks
 from common.datasets.checks import SECTIONS, Faults, check_files, cut_sections, list_images, read_image, written_whole
 from common.datasets.ultrasound import Polygon, draw_kidney
+from common.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -146,10 +147,11 @@ class LoadLabeld(MapTransform):
 
     Args:
         keys: where the files are, and where the label goes.
+        allow_missing_keys: whether to leave alone what has no label.
     """
 
-    def __init__(self, keys: KeysCollection = "label") -> None:
-        super().__init__(keys)
+    def __init__(self, keys: KeysCollection = "label", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the data with the label read; x comes first, as in MONAI's own readers.
@@ -203,6 +205,29 @@ def inter_annotator_dice(entries: Sequence[Mapping[str, Any]]) -> dict[str, floa
                 both = ((first == value) & (second == value)).sum()
                 scores.setdefault(name, []).extend([2 * both / drawn] if drawn else [])
     return {name: float(np.mean(values)) if values else float("nan") for name, values in scores.items()}
+
+
+def agreement(
+    dataset_dir: str | Path, section: str, seed: int = 0, num_validation: int = 2, task: str = "regions"
+) -> dict[str, float] | None:
+    """Return :func:`inter_annotator_dice` of one section, or None where only one annotator has drawn; the log says so.
+
+    Args:
+        dataset_dir: see :func:`find_root`.
+        section: "training", "validation" or "test".
+        seed: as for :func:`datalist`.
+        num_validation: as for :func:`datalist`.
+        task: "regions", "capsule" or "all".
+    """
+    try:
+        entries = datalist(dataset_dir, section, seed, num_validation, task=task, annotator="intersection")
+    except InputError as error:
+        logger.info(f"how well annotators agree is not known, there are no complete labels of two: {error}")
+        return None
+    scores = inter_annotator_dice(entries)
+    shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    logger.info(f"Dice between the annotators on {len(entries)} {section} images: {shown}")
+    return scores
 
 
 def _task_of(files: Mapping[str, str]) -> str:

@@ -45,7 +45,7 @@ OWN_VALUES = {
 OWN_SECTIONS = {
     *("train::view", "train::preprocessing", "validate::preprocessing", "preprocessing"),
     *("validate::inferer", "inferer", "validate::postprocessing", "postprocessing"),
-    *("validate::handlers::0::image_key", "validate::handlers::0::overlay_style"),
+    *(f"validate::handlers::0::{key}" for key in ("image_key", "overlay_style", "annotator_dice")),
 }
 # Lines of a list that not every bundle has.
 OWN_LINES = ("$checks.check_patches(",)  # that images are no smaller than the patches that are cut out of them

@@ -223,6 +223,29 @@ def test_dice_of_phantom_annotators_is_good_but_not_perfect(pristine):
     assert max(dice.values()) < kidney < 1
 
 
+def test_agreement_is_that_of_the_images_of_a_section(pristine, caplog):
+    entries = kidneyus.datalist(pristine, "test", 0, 3, task="capsule", annotator="intersection")
+    with caplog.at_level("INFO"):
+        found = kidneyus.agreement(pristine, "test", 0, 3, task="capsule")
+    assert found == kidneyus.inter_annotator_dice(entries)
+    assert f"on {len(entries)} test images: kidney {found['kidney']:.3f}" in caplog.text
+
+
+def test_agreement_is_unknown_where_one_annotator_has_drawn_nothing(phantoms, caplog):
+    shutil.rmtree(phantoms / "labels" / "reviewed_masks_2")
+    (phantoms / "labels" / "reviewed_labels_2.csv").unlink()
+    with caplog.at_level("INFO"):
+        assert kidneyus.agreement(phantoms, "test") is None
+    assert "how well annotators agree is not known" in caplog.text
+    assert "reviewed_masks_2" in caplog.text
+
+
+def test_transform_leaves_alone_what_has_no_label_if_told_so():
+    assert kidneyus.LoadLabeld("label", allow_missing_keys=True)({"image": 1}) == {"image": 1}
+    with pytest.raises(KeyError, match="label"):
+        kidneyus.LoadLabeld("label")({"image": 1})
+
+
 def test_transform_loads_labels_beside_images_of_any_mode(pristine):
     modes = set()
     for entry in all_entries(pristine, task="all", annotator="intersection"):
