@@ -17,9 +17,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline
-from integration import PICTURE_SIZES, TINY, contained, lopsided_image, run_stage, settings
-from monai.bundle import ConfigWorkflow
-from monai.transforms import Resize
+from integration import PICTURE_SIZES, TINY, contained, load_stage, lopsided_image, run_stage, settings
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.transforms import Compose, Randomizable, Resize
 from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import nn
@@ -145,6 +145,19 @@ def save_bands(path: Path, in_channels: int, levels: Sequence[float]) -> dict[st
     }
 
 
+def parse(stage: str, pipeline_run: Any) -> ConfigParser:
+    """Return the config of a stage with the tiny settings, on the data and for the results of a run."""
+    return load_stage(
+        stage, bundle=pipeline_run.bundle, dataset_dir=pipeline_run.dataset_dir, output_dir=pipeline_run.output_dir
+    ).parser
+
+
+def augmentation(stage: str, pipeline_run: Any) -> Compose:
+    """Return the random transforms of a training stage."""
+    transforms = parse(stage, pipeline_run).get_parsed_content("train::preprocessing").transforms
+    return Compose([transform for transform in transforms if isinstance(transform, Randomizable)])
+
+
 def predict(network: nn.Module, image: np.ndarray, image_size: int) -> np.ndarray:
     """Return class ids ``(H, W)`` of an image ``(H, W)`` or ``(H, W, 3)`` as the configs should, without them.
 
@@ -182,6 +195,28 @@ class WholeImageTests(PipelineTests):
     def read_case(dataset_dir: Path, case: str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image ``(H, W[, 3])`` and its label ``(H, W)`` in class ids, read with Pillow alone."""
         raise NotImplementedError
+
+    @pytest.mark.parametrize("stage", ["finetune_teacher", "distill", "train"])
+    def test_labels_are_resized_without_a_shift(self, stage, pipeline_run):
+        preprocess = parse(stage, pipeline_run).get_parsed_content("validate::preprocessing")
+        cases = parse("evaluate", pipeline_run).get_parsed_content("validate::dataset")
+        shifts = []
+        for entry, case in zip(cases.data, cases, strict=True):
+            seen = preprocess(entry)
+            assert seen["image"].shape == (self.in_channels, 32, 32)
+            centres = [np.argwhere(np.asarray(item["label"][0]) > 0).mean(0) + 0.5 for item in (seen, case)]
+            shifts.append(centres[0] - 32 * centres[1] / case["label"].shape[1:])
+        assert np.abs(np.mean(shifts, axis=0)).max() < 0.15, "pixels"
+
+    @pytest.mark.parametrize("stage", ["finetune_teacher", "distill", "train"])
+    def test_augmentation_moves_image_and_label_alike(self, stage, pipeline_run):
+        augment = augmentation(stage, pipeline_run)
+        label = torch.tensor(lopsided_image(32, 32)[..., :1] > 127).permute(2, 1, 0).float()
+        for seed in range(10):
+            augment.set_random_state(seed)
+            moved = augment({"image": label.repeat(self.in_channels, 1, 1), "label": label})
+            assert dice(np.asarray(moved["image"][0]) > 0.5, np.asarray(moved["label"][0]) > 0.5) > 0.95
+            assert set(np.unique(moved["label"])) <= {0, 1}
 
     def test_metrics_are_those_of_the_network_at_the_images_own_size(self, pipeline_run, tmp_path):
         bands = save_bands(tmp_path / "bands.pt", self.in_channels, self.levels)

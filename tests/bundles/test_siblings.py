@@ -41,8 +41,9 @@ OWN_VALUES = {
     *("patch_size", "patches_per_epoch", "batch_size", "epochs", "val_interval", "sample_interval", "num_images"),
     "input_scale",
 }
-# Sections that are about how a dataset's images are read, seen, and brought back.
+# Sections about how a dataset's images are read, seen, and brought back, and other arguments that suit it.
 OWN_SECTIONS = {
+    *("loss::batch", "loss::supervised::batch"),  # Dice over a batch, where many images lack a class
     *("train::view", "train::preprocessing", "validate::preprocessing", "preprocessing"),
     *("validate::inferer", "inferer", "validate::postprocessing", "postprocessing"),
     *(f"validate::handlers::0::{key}" for key in ("image_key", "overlay_style", "annotator_dice")),
