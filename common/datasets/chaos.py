@@ -164,7 +164,7 @@ def volumes(
 
 
 def check(
-    dataset_dir: str | Path, modality: str, num_validation: int = 2, num_labels: int | None = None
+    dataset_dir: str | Path, modality: str, num_validation: int = 2, num_labels: int | None = None, seed: int = 0
 ) -> dict[str, int]:
     """Read every slice and label of a modality and return the number of slices in each section.
 
@@ -177,7 +177,7 @@ def check(
     found = _find_volumes(root, modality, faults)
     for volume in found.values():
         _check_volume(volume, modality, root, faults)
-    sections = _split(found, modality, 0, num_validation, num_labels, faults)
+    sections = _split(found, modality, seed, num_validation, num_labels, faults)
     faults.raise_if_any()
     return {section: len(entries) for section, entries in sections.slices.items()}
 

@@ -78,7 +78,9 @@ def datalist(
     return sections[section]
 
 
-def check(dataset_dir: str | Path, num_validation: int = 2, num_labels: int | None = None) -> dict[str, int]:
+def check(
+    dataset_dir: str | Path, num_validation: int = 2, num_labels: int | None = None, seed: int = 0
+) -> dict[str, int]:
     """Read every image, label and mask and return the number of images in each section.
 
     Test images without published labels are not looked at, because no section lists them.
@@ -94,7 +96,7 @@ def check(dataset_dir: str | Path, num_validation: int = 2, num_labels: int | No
         for files in cases.values():
             masks = [files[key] for key in ("label", "fov") if key in files]
             check_files(files["image"], dict.fromkeys(masks, mask_fault), root, faults)
-    sections = _split(parts, 0, num_validation, num_labels, faults)
+    sections = _split(parts, seed, num_validation, num_labels, faults)
     faults.raise_if_any()
     return {section: len(entries) for section, entries in sections.items()}
 

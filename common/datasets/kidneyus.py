@@ -97,9 +97,11 @@ def datalist(
 
     Raises:
         InputError: if files are missing, too few or damaged, or ``num_labels`` is out of range; all faults at once.
-        ValueError: if ``section``, ``task`` or ``annotator`` is unknown.
+            If ``task`` or ``annotator`` is unknown.
+        ValueError: if ``section`` is none of the three.
     """
-    _check_choice("section", section, SECTIONS)
+    if section not in SECTIONS:
+        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}")
     _check_choice("task", task, TASKS)
     _check_choice("annotator", annotator, ANNOTATORS)
     root = find_root(dataset_dir)
@@ -116,13 +118,14 @@ def check(
     num_labels: int | None = None,
     task: str = "regions",
     annotator: int | str = 1,
+    seed: int = 0,
 ) -> dict[str, int]:
     """Read every image and label of a task and return the number of images in each section.
 
     Raises:
         InputError: listing every fault at once: files missing, unreadable, of the wrong kind, size or grey values,
-            polygons that are none, too few images for a split, ``num_labels`` out of range.
-        ValueError: if ``task`` or ``annotator`` is unknown.
+            polygons that are none, too few images for a split, ``num_labels`` out of range. If ``task`` or
+            ``annotator`` is unknown.
     """
     _check_choice("task", task, TASKS)
     _check_choice("annotator", annotator, ANNOTATORS)
@@ -137,7 +140,7 @@ def check(
             if kind in files and not _is_table(files[kind])
         }
         check_files(Path(entry["image"]), masks, root, faults, modes=("L", "RGB", "RGBA"))
-    sections = _split(entries, 0, num_validation, num_labels, faults)
+    sections = _split(entries, seed, num_validation, num_labels, faults)
     faults.raise_if_any()
     return {section: len(names) for section, names in sections.items()}
 
@@ -349,7 +352,7 @@ def _value_fault(mask: Image.Image, highest: int) -> str | None:
 
 def _check_choice(name: str, value: int | str, known: Collection[int | str]) -> None:
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
 def _find_images(root: Path) -> list[Path]:

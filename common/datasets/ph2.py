@@ -83,7 +83,9 @@ def datalist(
     return [{key: str(path) for key, path in files[name].items()} for name in sections[section]]
 
 
-def check(dataset_dir: str | Path, num_validation: int = 2, num_labels: int | None = None) -> dict[str, int]:
+def check(
+    dataset_dir: str | Path, num_validation: int = 2, num_labels: int | None = None, seed: int = 0
+) -> dict[str, int]:
     """Read every image and label and return the number of images in each section.
 
     Raises:
@@ -97,7 +99,7 @@ def check(dataset_dir: str | Path, num_validation: int = 2, num_labels: int | No
     fault_of = partial(mask_fault, colour=True, fill=True)
     for pair in files.values():
         check_files(pair["image"], {pair["label"]: fault_of} if "label" in pair else {}, root, faults)
-    sections = _split(files, root, 0, num_validation, num_labels, faults)
+    sections = _split(files, root, seed, num_validation, num_labels, faults)
     faults.raise_if_any()
     return {section: len(names) for section, names in sections.items()}
 

@@ -153,7 +153,7 @@ def test_unknown_choices_are_refused(pristine, arguments, message):
 
 @pytest.mark.parametrize("arguments", [{"task": "cortex"}, {"annotator": 3}])
 def test_unknown_choices_are_refused_by_the_check_too(pristine, arguments):
-    with pytest.raises(ValueError, match="must be one of"):
+    with pytest.raises(InputError, match="must be one of"):
         kidneyus.check(pristine, **arguments)
 
 
