@@ -1,15 +1,26 @@
-"""What several tests share: a tiny SAM whose every weight matters, and files that must not be trusted."""
+"""What several tests share: a tiny SAM whose every weight matters, small phantoms, files that must not be trusted."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from transformers import SamConfig, SamModel
+
+from common.datasets import phantom_writer
+
+_TINY_PHANTOMS = {
+    "drive": {"num_training": 6, "num_test": 3, "image_size": (96, 92)},
+    "kidneyus": {"num_exams": 8, "image_size": (120, 160)},
+    "autooral": {"num_training": 12, "image_size": (60, 80)},
+    "chaos": {"num_patients": 5, "image_size": (40, 48), "num_slices": 8},
+    "ph2": {"num_images": 12, "image_size": (60, 80)},
+}
 
 
 class Trap:
@@ -88,3 +99,10 @@ def trap(tmp_path):
     assert sprung.is_dir(), "the trap does not work"
     sprung.rmdir()
     return path, sprung
+
+
+@pytest.fixture(scope="session")
+def tiny_phantoms(tmp_path_factory) -> Callable[[str], Path]:
+    """Return what writes small phantoms of a dataset, once for all tests; not to be changed."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    return cache(lambda name: phantom_writer(name)(folder / name, **_TINY_PHANTOMS[name]))

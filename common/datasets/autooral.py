@@ -12,7 +12,8 @@ The official folders are the sections. Where the workbook names the patients, no
 from __future__ import annotations
 
 import logging
-from functools import partial
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from common.datasets.checks import (
     check_files,
     cut_sections,
     list_images,
+    load_binary,
     mask_fault,
     written_whole,
 )
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "ulcer"}
+GROUP = "patient"
 
 _PARTS = ("Train", "Val", "Test")
 _WORKBOOK = "Training Set disease classification.xlsx"
@@ -228,6 +231,43 @@ def _number(text: str) -> str:
     """Return an image number without suffix, leading zeros or the ``.0`` of a spreadsheet."""
     stem = text.split(".")[0]
     return str(int(stem)) if stem.isdecimal() else stem
+
+
+def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the photograph ``(H, W, 3)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    return load_binary(entry)
+
+
+def classes_of(entry: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of the classes that the label of an entry may have, by id."""
+    return CLASSES
+
+
+def group_of(entry: Mapping[str, str]) -> str | None:
+    """Return the patient of an entry, None where the workbook does not name one.
+
+    Raises:
+        InputError: if the workbook is faulty.
+    """
+    image = Path(entry["image"])
+    root = image.parents[2]
+    if not (root / _WORKBOOK).is_file():
+        return None
+    patients = _cached_patients(root, (root / _WORKBOOK).stat().st_mtime_ns)
+    return patients.get(f"{image.parents[1].name}/{image.stem}")
+
+
+@lru_cache(maxsize=4)
+def _cached_patients(root: Path, modified: int) -> dict[str, str]:
+    """Read the workbook once for all images, and again after it has changed."""
+    faults = Faults("Autooral", root)
+    patients = _read_patients(_find_files(root, faults), root, faults)
+    faults.raise_if_any()
+    return patients
 
 
 def write_phantoms(

@@ -20,13 +20,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from monai.data import ImageReader
+from monai.transforms import ScaleIntensityRange, ScaleIntensityRangePercentiles
 from monai.utils import MetaKeys, ensure_tuple
 
 from common.datasets.chaos_phantoms import write_phantoms as write_phantoms
@@ -45,6 +46,7 @@ from common.errors import InputError
 IN_CHANNELS = 1
 _MR_CLASSES = {0: "background", 1: "liver", 2: "right kidney", 3: "left kidney", 4: "spleen"}
 CLASSES = {"ct": {0: "background", 1: "liver"}, "t1_in": _MR_CLASSES, "t1_out": _MR_CLASSES, "t2": _MR_CLASSES}
+GROUP = "patient"
 
 _SECTIONS = ("training", "validation", "test")
 _TEST_FRACTION = 0.25  # of the patients with labels, because Test_Sets has none
@@ -67,6 +69,7 @@ _PLACES = {
 # Inclusive ranges of grey values by class.
 _MR_GREYS = {0: (0, 0), 1: (55, 70), 2: (110, 135), 3: (175, 200), 4: (240, 255)}
 _GREYS = {"ct": {0: (0, 0), 1: (255, 255)}, "t1_in": _MR_GREYS, "t1_out": _MR_GREYS, "t2": _MR_GREYS}
+_SOFT_TISSUE = (-160, 240)  # Hounsfield units from black to white, for the eye
 
 
 class _Volume(NamedTuple):
@@ -400,6 +403,48 @@ def _add_by_reason(faults: Faults, folder: str, reasons: dict[Path, InputError |
         names.setdefault(str(reason).removeprefix(f"{path}: "), []).append(path.name)
     for reason, (first, *more) in names.items():
         faults.add(f"{folder}/{first}{f' and {len(more)} more' if more else ''}: {reason}")
+
+
+# Single slices
+
+
+def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slice ``(rows, columns, 1)`` of an entry of :func:`datalist` and its class ids ``(rows, columns)``.
+
+    Both are uint8: the slice is made for the eye, CT in a window for soft tissue, MR from its 1st to its 99th
+    percentile.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    modality = _modality_of(entry)
+    if modality == "ct":
+        scale = ScaleIntensityRange(*_SOFT_TISSUE, 0, 255, clip=True, dtype=np.uint8)
+    else:
+        scale = ScaleIntensityRangePercentiles(1, 99, 0, 255, clip=True, dtype=np.uint8)
+    values = read_pixels(Path(entry["image"]))[1]
+    ids, _ = GroundReader(modality).get_data(Path(entry["label"]))
+    return np.asarray(scale(values)).T[..., None], ids.T
+
+
+def classes_of(entry: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of the classes that the label of an entry may have, by id."""
+    return CLASSES[_modality_of(entry)]
+
+
+def group_of(entry: Mapping[str, str]) -> str:
+    """Return the patient that an entry belongs to."""
+    return entry["patient"]
+
+
+def _modality_of(entry: Mapping[str, str]) -> str:
+    """Return the modality that the folder of a slice is for."""
+    folder = Path(entry["image"]).parent
+    return next(
+        modality
+        for modality, place in _PLACES.items()
+        if folder.match(Path(place.group, "*", place.sequence, place.images).as_posix())
+    )
 
 
 # Labels

@@ -42,6 +42,20 @@ def read_image(path: str | Path) -> Image.Image:
         raise InputError(f"{path}: cannot be read as an image, copy it again ({error})") from error
 
 
+def load_binary(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image of an entry, as it is, and its mask ``(H, W)``, uint8: 0, and 1 for every other value.
+
+    Args:
+        entry: paths of an "image" and of a "label" that :func:`mask_fault` finds nothing wrong with.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    label = read_image(entry["label"])
+    mask = np.asarray(to_grey(label) if label.mode == "RGB" else label) > 0
+    return np.asarray(read_image(entry["image"])), mask.astype(np.uint8)
+
+
 def to_grey(image: Image.Image) -> Image.Image:
     """Return the image with one 8-bit channel; a ``converter`` for MONAI's ``PILReader``."""
     return image.convert("L")

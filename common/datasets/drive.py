@@ -13,16 +13,26 @@ The number before the first ``_`` joins an image with its label and mask.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from common.datasets import checks
-from common.datasets.checks import Faults, check_files, list_images, mask_fault, split_groups, written_whole
+from common.datasets.checks import (
+    Faults,
+    check_files,
+    list_images,
+    load_binary,
+    mask_fault,
+    split_groups,
+    written_whole,
+)
 from common.datasets.fundus import draw_fundus
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "vessel"}
+GROUP = "image"
 
 _SECTIONS = ("training", "validation", "test")
 _SUFFIXES = (".gif", ".png", ".tif", ".tiff")
@@ -177,6 +187,25 @@ def _split(
         "validation": entries("training", sorted(validation)),
         "test": entries("test" if official_test else "training", sorted(test)),
     }
+
+
+def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the photograph ``(H, W, 3)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    return load_binary(entry)
+
+
+def classes_of(entry: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of the classes that the label of an entry may have, by id."""
+    return CLASSES
+
+
+def group_of(entry: Mapping[str, str]) -> str:
+    """Return the name of the image: no two images are known to be of one patient."""
+    return Path(entry["image"]).stem
 
 
 def write_phantoms(

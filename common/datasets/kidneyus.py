@@ -43,6 +43,7 @@ TASKS = {
     "all": {**_REGIONS, 4: "other parenchyma"},  # inside the capsule, in none of the regions
 }
 CLASSES = TASKS["regions"]
+GROUP = "exam"
 ANNOTATORS = (1, 2, "intersection")
 
 _KINDS = {"regions": ("regions",), "capsule": ("capsule",), "all": ("capsule", "regions")}
@@ -231,6 +232,30 @@ def agreement(
     shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     logger.info(f"Dice between the annotators on {len(entries)} {section} images: {shown}")
     return scores
+
+
+def load(entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image ``(H, W, 1)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
+
+    Raises:
+        InputError: if a file cannot be read, or the polygons of the image are faulty.
+    """
+    image = checks.to_grey(read_image(entry["image"]))
+    return np.asarray(image)[..., None], read_label(entry["label"]).astype(np.uint8)
+
+
+def classes_of(entry: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of the classes that the label of an entry may have, by id."""
+    return TASKS[_task_of(entry["label"][0])]
+
+
+def group_of(entry: Mapping[str, Any]) -> str:
+    """Return the exam that an entry belongs to."""
+    return _exam_of(Path(entry["image"]).name)
+
+
+def _exam_of(name: str) -> str:
+    return name.split("_")[0]
 
 
 def _task_of(files: Mapping[str, str]) -> str:
@@ -425,7 +450,7 @@ def _split(
         return {section: [] for section in SECTIONS}
     exams: dict[str, list[str]] = {}
     for name in entries:
-        exams.setdefault(name.split("_")[0], []).append(name)
+        exams.setdefault(_exam_of(name), []).append(name)
     ordered = [exams[exam] for exam in checks.seeded_order(list(exams), seed)]
     num_test = max(1, round(_TEST_FRACTION * len(entries)))
     return cut_sections(ordered, num_test, num_validation, num_labels, faults, "exams")

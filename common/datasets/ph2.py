@@ -13,6 +13,7 @@ PH2 has no official split. Sections are stratified by diagnosis where one of the
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,15 @@ import numpy as np
 import openpyxl
 
 from common.datasets import checks
-from common.datasets.checks import SECTIONS, Faults, check_files, cut_sections, mask_fault, written_whole
+from common.datasets.checks import (
+    SECTIONS,
+    Faults,
+    check_files,
+    cut_sections,
+    load_binary,
+    mask_fault,
+    written_whole,
+)
 from common.datasets.dermoscopy import draw_dermoscopy
 from common.errors import InputError
 
@@ -28,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "lesion"}
+GROUP = "image"
 DIAGNOSES = ("Common Nevus", "Atypical Nevus", "Melanoma")  # in the order of the codes in PH2_dataset.txt
 
 _IMAGES = "PH2 Dataset images"
@@ -185,6 +195,25 @@ def _read_text(path: Path) -> dict[str, str]:
     if not diagnoses:
         raise InputError(f"{path}: no row such as '|| IMD003 || || 0 ||'; take the file as it was published")
     return diagnoses
+
+
+def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image ``(H, W, 3)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    return load_binary(entry)
+
+
+def classes_of(entry: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of the classes that the label of an entry may have, by id."""
+    return CLASSES
+
+
+def group_of(entry: Mapping[str, str]) -> str:
+    """Return the name of the image: no two images are known to be of one patient."""
+    return Path(entry["image"]).stem
 
 
 def write_phantoms(
