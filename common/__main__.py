@@ -17,6 +17,13 @@ def pipeline(*arguments, **options) -> None:
     run_pipeline(*arguments, **options)
 
 
+def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) -> None:
+    """Look a dataset over before any training: ``check BUNDLE --dataset_dir DIR``; see check_bundle."""
+    from common.dataset_report import check_bundle
+
+    check_bundle(str(bundle), str(dataset_dir), output_dir, **keys)
+
+
 def phantoms(dataset: str, output_dir: str) -> None:
     """Write phantoms of a dataset, in its official layout: ``phantoms drive DIR``."""
     from common.datasets import phantom_writer
@@ -35,7 +42,7 @@ def main() -> None:
     """Run the command that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.excepthook = logs.report
-    commands = {"pipeline": pipeline, "phantoms": phantoms, "pretrain_teacher": pretrain_teacher}
+    commands = {"pipeline": pipeline, "check": check, "phantoms": phantoms, "pretrain_teacher": pretrain_teacher}
     fire.Fire(commands, name="python -m common")
 
 

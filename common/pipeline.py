@@ -58,7 +58,7 @@ def run_pipeline(
     Raises:
         InputError: if a folder, stage, overlay or key does not exist, or a stage failed.
     """
-    configs = _find_configs(bundle)
+    configs = find_configs(bundle)
     chosen = _choose_stages(stages)
     overlays = _as_list(overlay) + (["demo"] if demo else [])
     files = {stage: _stage_files(configs, stage, overlays) for stage in chosen}
@@ -94,7 +94,12 @@ def run_pipeline(
         print(report, flush=True)
 
 
-def _find_configs(bundle: str) -> Path:
+def find_configs(bundle: str | os.PathLike) -> Path:
+    """Return the folder of a bundle's configs.
+
+    Raises:
+        InputError: if there is none.
+    """
     configs = Path(bundle) / "configs"
     if not configs.is_dir():
         raise InputError(f"{bundle} is no bundle: expected a folder with configs/, such as bundles/drive_segmentation")
