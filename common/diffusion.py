@@ -446,8 +446,8 @@ def _prepare_partial(partial: Path, settings: dict[str, Any]) -> None:
 
 
 def _to_pictures(images: Tensor) -> list[Image.Image]:
-    """Turn ``(B, C, H, W)`` in [0, 1] into grey (C = 1) or RGB (C = 3) pictures."""
-    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    """Turn ``(B, C, W, H)`` in [0, 1], the axis order of MONAI's readers, into grey (C = 1) or RGB (C = 3) pictures."""
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 3, 2, 1).cpu().numpy()
     return [Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture) for picture in pixels]
 
 
