@@ -7,13 +7,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from ignite.metrics.metric import reinit__is_reduced
+from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
+from monai.handlers import HausdorffDistance
 from PIL import Image
 from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
@@ -32,7 +35,8 @@ _BORDER_WIDTH = 1 / 200  # of the shorter side of the image
 class EvaluationReport:
     """Writes ``metrics.csv``, ``summary.json`` and one overlay picture per case when an evaluator is done.
 
-    The evaluator's metrics must keep their details (``save_details``, MONAI's default) for one-hot classes without
+    A case is an image ``(C, W, H)`` or a volume ``(C, W, H, D)``, whose overlay shows the slice with most label. The
+    evaluator's metrics must keep their details (``save_details``, MONAI's default) for one-hot classes without
     background. In the overlays a pixel is green where prediction and label agree on a structure, red where only the
     prediction has it, blue where only the label does.
 
@@ -45,6 +49,9 @@ class EvaluationReport:
         overlay_style: see :func:`draw_overlay`.
         annotator_dice: how well two annotators agree on these cases, Dice by class, for the summary; no prediction can
             be expected to agree with one of them any better.
+        case_key: key of the entries that names a case, such as ``patient``; by default the stem of its image's file.
+        distance_unit: what the evaluator's distances are in, for the summary: ``px``, or ``mm`` where they come from
+            :class:`SpacedHausdorffDistance`.
 
     Raises:
         ValueError: if ``overlay_style`` is unknown.
@@ -58,7 +65,9 @@ class EvaluationReport:
         subject: str,
         image_key: str = "image",
         overlay_style: str = "area",
-        annotator_dice: dict[str, float] | None = None,
+        annotator_dice: Mapping[str, float] | None = None,
+        case_key: str | None = None,
+        distance_unit: str = "px",
     ) -> None:
         _check_style(overlay_style)
         self.output_dir = Path(output_dir)
@@ -68,6 +77,8 @@ class EvaluationReport:
         self.image_key = image_key
         self.overlay_style = overlay_style
         self.annotator_dice = annotator_dice
+        self.case_key = case_key
+        self.distance_unit = distance_unit
         self.cases: list[str] = []
         self.seconds: list[float] = []
         self._started = 0.0
@@ -92,7 +103,7 @@ class EvaluationReport:
         self._started = time.perf_counter()
 
     def stop_clock(self, engine: Engine) -> None:
-        """Note how long it took for each image."""
+        """Note how long it took for each case."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         elapsed = time.perf_counter() - self._started
@@ -102,10 +113,12 @@ class EvaluationReport:
         """Draw the cases of a batch."""
         for inputs, outputs in zip(engine.state.batch, engine.state.output, strict=True):
             item = {**inputs, **outputs}
-            image = item[self.image_key]
-            name = Path(image.meta["filename_or_obj"]).stem
+            image, prediction, label = item[self.image_key], item["pred"].argmax(0), item["label"].argmax(0)
+            name = str(item[self.case_key]) if self.case_key else Path(image.meta["filename_or_obj"]).stem
             self.cases.append(name)
-            picture = draw_overlay(image, item["pred"].argmax(0), item["label"].argmax(0), self.overlay_style)
+            if label.ndim == 3:
+                image, prediction, label = take_fullest_slice(image, prediction, label)
+            picture = draw_overlay(image, prediction, label, self.overlay_style)
             folder = self.output_dir / "overlays"
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{name}.png")
@@ -126,6 +139,7 @@ class EvaluationReport:
             "cases": len(self.cases),
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "milliseconds_per_image": round(1000 * float(np.median(self.seconds)), 1),
+            "distance_unit": self.distance_unit,
             "metrics": {name: summarise(values, self.classes) for name, values in details.items()},
         }
         if self.annotator_dice is not None:
@@ -137,6 +151,21 @@ class EvaluationReport:
         means = {name: entry["mean"]["mean"] for name, entry in summary["metrics"].items()}
         shown = ", ".join(f"{name} {'undefined' if mean is None else f'{mean:.4f}'}" for name, mean in means.items())
         logger.info(f"{self.subject} on {len(self.cases)} images: {shown}; see {self.output_dir}")
+
+
+class SpacedHausdorffDistance(HausdorffDistance):
+    """MONAI's HausdorffDistance in millimetres instead of voxels: the labels' affine tells how far apart voxels are.
+
+    Args:
+        kwargs: what ``HausdorffDistance`` takes; ``output_transform`` gives lists of predictions and of labels, each
+            one-hot ``(C, W, H[, D])``, the labels as MetaTensors.
+    """
+
+    @reinit__is_reduced
+    def update(self, output: tuple[Sequence[Tensor], Sequence[MetaTensor]]) -> None:
+        """Measure one batch, each case with its own spacing."""
+        for prediction, label in zip(*output, strict=True):
+            self.metric_fn([prediction], [label], spacing=label.pixdim.tolist())
 
 
 def load_subject(
@@ -189,6 +218,18 @@ def summarise(values: np.ndarray, classes: Sequence[str], resamples: int = 2000,
             entry["ci95"] = [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
         summary[name] = entry
     return summary
+
+
+def take_fullest_slice(image: Tensor, prediction: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the slice of a volume that has most label: image ``(C, W, H)``, prediction and label ``(W, H)``.
+
+    Args:
+        image: ``(C, W, H, D)``.
+        prediction: class ids ``(W, H, D)``.
+        label: class ids ``(W, H, D)``.
+    """
+    index = int((label > 0).sum((0, 1)).argmax())
+    return image[..., index], prediction[..., index], label[..., index]
 
 
 def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor, style: str = "area") -> Image.Image:

@@ -12,13 +12,21 @@ from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.handlers import HausdorffDistance, MeanDice, from_engine
 from monai.transforms import AsDiscreted
+from PIL import Image
 from scipy import stats
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import nn
 
 from common.checkpoints import save_weights
 from common.errors import InputError
-from common.evaluation import EvaluationReport, draw_overlay, load_subject, summarise
+from common.evaluation import (
+    EvaluationReport,
+    SpacedHausdorffDistance,
+    draw_overlay,
+    load_subject,
+    summarise,
+    take_fullest_slice,
+)
 
 # Summaries
 
@@ -142,6 +150,15 @@ def test_unknown_overlay_style_is_refused(tmp_path):
         EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
 
 
+def test_overlay_of_a_volume_shows_the_slice_with_most_label():
+    label = torch.zeros(5, 4, 3)
+    label[0, 0, 0], label[:2, 0, 1], label[0, :, 2] = 4, 1, 1
+    image, prediction = torch.rand(1, 5, 4, 3), torch.rand(5, 4, 3)
+    taken = take_fullest_slice(image, prediction, label)
+    for given, expected in zip(taken, (image[..., 2], prediction[..., 2], label[..., 2]), strict=True):
+        assert torch.equal(given, expected)
+
+
 # Reports
 
 
@@ -170,10 +187,10 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-def hd95(a: np.ndarray, b: np.ndarray) -> float:
+def hd95(a: np.ndarray, b: np.ndarray, spacing: tuple[float, ...] | None = None) -> float:
     edges = [mask & ~binary_erosion(mask) for mask in (a, b)]
-    there = distance_transform_edt(~edges[1])[edges[0]]
-    back = distance_transform_edt(~edges[0])[edges[1]]
+    there = distance_transform_edt(~edges[1], sampling=spacing)[edges[0]]
+    back = distance_transform_edt(~edges[0], sampling=spacing)[edges[1]]
     return max(np.percentile(there, 95), np.percentile(back, 95))
 
 
@@ -220,6 +237,7 @@ def test_summary_counts_cases_parameters_and_distances_to_nothing(report):
     assert summary["cases"] == 3
     assert summary["parameters"] == 7
     assert summary["milliseconds_per_image"] >= 0
+    assert summary["distance_unit"] == "px"
     assert summary["metrics"]["hd95"]["vessel"]["undefined"] == 1
     a, b = PREDICTED[1][0].bool().numpy(), EXPECTED[1][0].bool().numpy()
     assert summary["metrics"]["hd95"]["mean"]["mean"] == pytest.approx(hd95(a, b) / 2, rel=1e-5)
@@ -255,6 +273,86 @@ def test_time_is_reported_per_image(tmp_path):
             report.start_clock(engine)
             report.stop_clock(engine)
     assert np.median(report.seconds) == pytest.approx(0.1)
+
+
+# Reports on volumes
+
+SPACINGS = {"7": (0.8, 0.7, 5.0), "12": (1.2, 2.0, 3.0)}  # millimetres between columns, rows and slices
+
+
+def box(*corners: tuple[int, int]) -> torch.Tensor:
+    mask = torch.zeros(1, 24, 20, 9)
+    mask[(0, *(slice(*corner) for corner in corners))] = 1
+    return mask
+
+
+PREDICTED_VOLUMES = [box((4, 12), (3, 9), (2, 6)), box((5, 18), (2, 15), (1, 5))]
+EXPECTED_VOLUMES = [box((5, 15), (4, 10), (3, 8)), box((5, 15), (4, 14), (2, 7))]
+
+
+def oblique_affine(spacing: tuple[float, ...]) -> torch.Tensor:
+    """Return the affine of slices that are tilted, and stored from the back to the front."""
+    cos, sin = np.cos(0.3), np.sin(0.3)
+    axes = np.array([[0, cos, sin], [-1, 0, 0], [0, -sin, cos]])
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, :3] = axes * spacing
+    affine[:3, 3] = -100, 50, 7
+    return torch.tensor(affine)
+
+
+@pytest.fixture(scope="module")
+def volume_report(tmp_path_factory):
+    """The folder of a report on two volumes in one batch, of one file name and different spacing."""
+    folder = tmp_path_factory.mktemp("report") / "student"
+    cases = [
+        {
+            "image": MetaTensor(image, affine=oblique_affine(spacing), meta={"filename_or_obj": "/data/DICOM_anon"}),
+            "label": MetaTensor(label, affine=oblique_affine(spacing)),
+            "patient": patient,
+        }
+        for (patient, spacing), image, label in zip(SPACINGS.items(), PREDICTED_VOLUMES, EXPECTED_VOLUMES, strict=True)
+    ]
+    network = Threshold()
+    pair = from_engine(["pred", "label"])
+    distance = SpacedHausdorffDistance(include_background=False, percentile=95, output_transform=pair)
+    SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(cases, batch_size=2),
+        network=network,
+        postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=2),
+        key_val_metric={"dice": MeanDice(include_background=False, output_transform=pair)},
+        additional_metrics={"hd95": distance},
+        val_handlers=[
+            EvaluationReport(
+                folder, ["background", "liver"], network, "student", case_key="patient", distance_unit="mm"
+            )
+        ],
+    ).run()
+    return folder
+
+
+def test_volumes_are_named_by_the_key_and_measured_in_millimetres(volume_report):
+    with (volume_report / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == list(SPACINGS)
+    for row, predicted, expected in zip(rows, PREDICTED_VOLUMES, EXPECTED_VOLUMES, strict=True):
+        a, b = predicted[0].bool().numpy(), expected[0].bool().numpy()
+        assert float(row["dice"]) == pytest.approx(dice(a, b), rel=1e-5)
+        assert float(row["hd95"]) == pytest.approx(hd95(a, b, SPACINGS[row["case"]]), rel=1e-5)
+        assert float(row["hd95"]) != pytest.approx(hd95(a, b), rel=0.05), "the same in voxels: not a test"
+    summary = json.loads((volume_report / "summary.json").read_text())
+    assert summary["distance_unit"] == "mm"
+    assert summary["metrics"]["hd95"]["liver"]["mean"] == pytest.approx(
+        np.mean([float(row["hd95"]) for row in rows]), rel=1e-4
+    )
+
+
+def test_every_volume_has_its_picture(volume_report):
+    pictures = {path.name: np.asarray(Image.open(path)) for path in (volume_report / "overlays").iterdir()}
+    assert pictures.keys() == {"7.png", "12.png"}
+    for picture, predicted in zip((pictures["7.png"], pictures["12.png"]), PREDICTED_VOLUMES, strict=True):
+        shown = picture[:, :24, 0] > 127
+        assert (shown == predicted[0, ..., 4].bool().numpy().T).all(), "a slice through both boxes"
 
 
 # What is evaluated
