@@ -107,6 +107,16 @@ def find_root(dataset_dir: str | Path) -> Path:
     )
 
 
+def class_names(modality: str) -> list[str]:
+    """Return the names of a modality's classes by id, background first.
+
+    Raises:
+        InputError: if ``modality`` is unknown.
+    """
+    _check_modality(modality)
+    return list(CLASSES[modality].values())
+
+
 def datalist(
     dataset_dir: str | Path,
     section: str,
@@ -194,9 +204,13 @@ class _Parts(NamedTuple):
     slices: dict[str, list[tuple[str, Path, Path]]]
 
 
-def _start(dataset_dir: str | Path, modality: str) -> tuple[Path, Faults]:
+def _check_modality(modality: str) -> None:
     if modality not in _PLACES:
         raise InputError(f"modality: expected {', '.join(_PLACES)}, got '{modality}'")
+
+
+def _start(dataset_dir: str | Path, modality: str) -> tuple[Path, Faults]:
+    _check_modality(modality)
     root = find_root(dataset_dir)
     return root, Faults(f"CHAOS ({modality})", root)
 
@@ -484,8 +498,7 @@ class GroundReader(ImageReader):
     """
 
     def __init__(self, modality: str) -> None:
-        if modality not in _PLACES:
-            raise InputError(f"modality: expected {', '.join(_PLACES)}, got '{modality}'")
+        _check_modality(modality)
         self.modality = modality
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
+from monai.data import ImageReader, NibabelReader
+from monai.utils import ImageMetaKey, ensure_tuple
 
-from common.datasets.dicom import list_slices, natural_key, read_pixels, read_series
+from common.datasets.dicom import SeriesReader, list_slices, natural_key, read_pixels, read_series
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -71,6 +75,57 @@ class VolumeFiles:
         if self.unreadable:
             reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
             logger.error(f"{len(self.unreadable)} of the volumes could not be read and were left out:\n{reasons}")
+
+
+class VolumeReader(ImageReader):
+    """Reads a folder of DICOM slices, or a NIfTI file, as one volume, for MONAI's ``LoadImage``."""
+
+    def __init__(self) -> None:
+        self._series = SeriesReader()
+        self._nifti = NibabelReader()
+
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+        """Tell whether this is a folder or a NIfTI file."""
+        return self._series.verify_suffix(filename) or self._nifti.verify_suffix(filename)
+
+    def read(self, data: Sequence[str] | str, **kwargs) -> Any:
+        """Return what :meth:`get_data` takes."""
+        (path,) = ensure_tuple(data)
+        return self._series.read(path) if Path(path).is_dir() else self._nifti.read(path, **kwargs)
+
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the values and the geometry.
+
+        Raises:
+            InputError: as ``SeriesReader.get_data`` does.
+        """
+        return (self._series if isinstance(img, Path) else self._nifti).get_data(img)
+
+
+def name_result(meta: Mapping[str, Any], saver: Any) -> dict[str, Any]:
+    """Return what a volume's result is named after, for SaveImage's ``output_name_formatter``.
+
+    SaveImage drops what follows the last dot of a name. That is right for a file, but folders of DICOM slices are often
+    named after a UID, and those of one study differ in nothing else.
+    """
+    path = Path(meta[ImageMetaKey.FILENAME_OR_OBJ])
+    return {"subject": f"{path}.dcm" if path.is_dir() else str(path)}
+
+
+def find_slices(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Return the DICOM slices in a folder and all its subfolders as a MONAI datalist.
+
+    Raises:
+        InputError: if there are none, or one of them cannot be read.
+    """
+    root = Path(path).expanduser()
+    folders = [root, *sorted(folder for folder in root.rglob("*") if folder.is_dir())]
+    slices = [file for folder in folders for file in list_slices(folder)]
+    if not slices:
+        raise InputError(f"{root}: no DICOM slices here or in a subfolder")
+    for file in slices:
+        read_pixels(file)
+    return [{"image": str(file)} for file in slices]
 
 
 def _find_volumes(path: Path) -> list[Path]:

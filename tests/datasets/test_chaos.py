@@ -100,10 +100,17 @@ def test_unknown_modality_is_refused_with_the_known_ones(pristine):
     for refused in (
         lambda: chaos.check(pristine, "mr"),
         lambda: chaos.datalist(pristine, "test", "mr"),
+        lambda: chaos.class_names("mr"),
         lambda: GroundReader("mr"),
     ):
         with pytest.raises(InputError, match="modality: expected ct, t1_in, t1_out, t2, got 'mr'"):
             refused()
+
+
+def test_classes_are_those_of_the_modality():
+    assert chaos.class_names("ct") == ["background", "liver"]
+    for modality in ("t1_in", "t1_out", "t2"):
+        assert chaos.class_names(modality) == ["background", "liver", "right kidney", "left kidney", "spleen"]
 
 
 def test_unknown_section_is_refused(pristine):
