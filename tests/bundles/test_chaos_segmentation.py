@@ -1,0 +1,521 @@
+"""The CHAOS bundle from end to end, on phantoms: trained on slices, evaluated and used on whole volumes."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import fire
+import monai
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from integration import contained, read_state, refused, run_python
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+from scipy.ndimage import binary_erosion, distance_transform_edt
+
+from common import pipeline
+from common.datasets import chaos
+from common.networks.vit import ViTSegmenter
+from common.pipeline import STAGES, run_pipeline
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "chaos_segmentation"
+ORGANS = {"ct": ["liver"], "t2": ["liver", "right kidney", "left kidney", "spleen"]}
+CPU = torch.device("cpu")
+
+TINY: dict[str, Any] = {
+    "patch_size": 32,
+    "epochs": 2,
+    "val_interval": 1,
+    "sample_interval": 2,
+    "batch_size": 2,
+    "patches_per_epoch": 4,
+    "lora_rank": 2,
+    "diffusion_channels": [8, 8, 8, 8],
+    "num_images": 4,
+    "num_inference_steps": 2,
+}
+STUDENT = {"in_channels": 1, "hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [4, 4, 4]}
+
+
+def student(num_classes: int) -> dict[str, Any]:
+    return {"_target_": "common.networks.vit.ViTSegmenter", "num_classes": num_classes, **STUDENT}
+
+
+def load_stage(stage: str, **overrides: Any) -> ConfigWorkflow:
+    """Return a stage with the demo overlay, ready to be initialized in this process."""
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in {**TINY, **overrides}.items()}
+    return ConfigWorkflow(
+        config_file=[str(BUNDLE / "configs" / f"{name}.yaml") for name in (stage, "demo")],
+        logging_file=False,
+        workflow_type="infer" if stage in ("evaluate", "inference") else "train",
+        bundle_root=str(BUNDLE),
+        **copy.deepcopy(values),
+    )
+
+
+def run_stage(stage: str, **overrides: Any) -> ConfigWorkflow:
+    workflow = load_stage(stage, **overrides)
+    with contained():
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> Path:
+    """Slices of CT and T1 have 40 x 48 pixels, those of T2 35 x 42."""
+    return chaos.write_phantoms(tmp_path_factory.mktemp("data") / "CHAOS", 4, (40, 48), 8)
+
+
+@pytest.fixture(scope="module")
+def square_phantoms(tmp_path_factory) -> Path:
+    """Slices of CT have 48 x 48 pixels: with a patch_size of 48 they reach the network as they are."""
+    return chaos.write_phantoms(tmp_path_factory.mktemp("square") / "CHAOS", 4, (48, 48), 8)
+
+
+class PipelineRun(NamedTuple):
+    """Where a run read and wrote, and what it printed the first and the second time."""
+
+    dataset_dir: Path
+    output_dir: Path
+    first: str
+    second: str
+
+
+def run_here(command: list[str], **kwargs: Any) -> SimpleNamespace:
+    """Run a stage's command in this process: most of the time of a tiny stage would go into imports."""
+    with contained():
+        fire.Fire(monai.bundle.run, command=[*command[command.index("run") + 1 :], "--logging_file", "False"])
+    return SimpleNamespace(returncode=0)
+
+
+@pytest.fixture(scope="module")
+def chaos_run(phantoms, tmp_path_factory) -> PipelineRun:
+    """All stages through ``run_pipeline``, and then the same call again."""
+    output_dir = tmp_path_factory.mktemp("pipeline") / "run"
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.subprocess, "run", run_here)
+        for _ in range(2):
+            lines: list[str] = []
+            patch.setattr(
+                "builtins.print", lambda *values, into=lines, **kwargs: into.append(" ".join(map(str, values)))
+            )
+            run_pipeline(str(BUNDLE), str(output_dir), str(phantoms), overlay="demo", network_def=student(5), **TINY)
+            printed.append("\n".join(lines))
+    return PipelineRun(phantoms, output_dir, *printed)
+
+
+class TestPipeline:
+    def test_every_stage_leaves_its_artefact(self, chaos_run):
+        expected = [
+            *STAGES.values(),
+            "teacher/adapter_model.safetensors",
+            "teacher/decoder.safetensors",
+            "diffusion/unet/diffusion_pytorch_model.safetensors",
+            "transfer/contact_sheet.png",
+            "samples/samples_epoch_0002.png",
+            *(f"transfer/images/{index:06d}.png" for index in range(1, 5)),
+            *(f"evaluation/{subject}/metrics.csv" for subject in ("teacher", "student")),
+            *(f"logs/{stage}.log" for stage in STAGES),
+        ]
+        assert [name for name in expected if not (chaos_run.output_dir / name).is_file()] == []
+        leftovers = [path for path in chaos_run.output_dir.rglob("*") if "partial" in path.name]
+        assert leftovers == []
+        assert chaos_run.second.count("skipped: ") == len(STAGES)
+
+    @pytest.mark.parametrize("subject", ["teacher", "student"])
+    def test_every_test_patient_is_in_metrics_summary_and_overlays(self, chaos_run, subject):
+        patients = [entry["patient"] for entry in chaos.volumes(chaos_run.dataset_dir, "test", "t2", num_validation=1)]
+        folder = chaos_run.output_dir / "evaluation" / subject
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = [(row["case"], row["class"]) for row in csv.DictReader(file)]
+        assert rows == [(patient, organ) for patient in patients for organ in ORGANS["t2"]]
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        assert summary["cases"] == len(patients) == 1
+        assert summary["metrics"].keys() == {"dice", "iou", "hd95"}
+        assert summary["distance_unit"] == "mm"
+        assert [path.stem for path in (folder / "overlays").iterdir()] == patients
+        assert "HD95 (mm)" in chaos_run.first
+
+    def test_synthetic_slices_are_grey_pictures(self, chaos_run):
+        for path in (chaos_run.output_dir / "transfer" / "images").iterdir():
+            assert (Image.open(path).mode, Image.open(path).size) == ("L", (32, 32))
+
+    def test_student_has_a_class_for_each_organ(self, chaos_run):
+        network = ViTSegmenter(**{**STUDENT, "num_classes": 5})
+        network.load_state_dict(read_state(chaos_run.output_dir / "model.pt"))
+
+
+@pytest.mark.parametrize("modality", ["ct", "t1_in", "t1_out"])
+def test_every_modality_trains_and_is_evaluated(phantoms, tmp_path, modality):
+    names = chaos.class_names(modality)
+    folders = {"dataset_dir": phantoms, "output_dir": tmp_path, "modality": modality}
+    shared = {**folders, "network_def": student(len(names))}
+    run_stage("train", initial_weights=None, epochs=1, patches_per_epoch=2, **shared)
+    run_stage("evaluate", **shared)
+    with (tmp_path / "evaluation/student/metrics.csv").open(newline="") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == names[1:]
+
+
+# What the networks are shown
+
+
+def preprocessed(stage: str, section: str, entries: list[dict[str, str]], **overrides: Any) -> list[dict[str, Any]]:
+    """Return entries as a stage loads them, without what is random."""
+    workflow = load_stage(stage, device=CPU, **overrides)
+    transforms = workflow.parser.get_parsed_content(section).transforms
+    fixed = [each for each in transforms if not isinstance(each, monai.transforms.RandomizableTrait)]
+    return [monai.transforms.Compose(fixed)(entry) for entry in entries]
+
+
+@pytest.mark.parametrize("modality", ["ct", "t2"])
+def test_slices_and_volumes_look_the_same_to_the_network(phantoms, modality):
+    """Trained on slices, the networks meet whole volumes: both must be scaled and resized alike."""
+    keys = {"dataset_dir": phantoms, "modality": modality}
+    slices = chaos.datalist(phantoms, "validation", modality, num_validation=1)
+    slices.sort(key=lambda entry: float(pydicom.dcmread(entry["image"]).ImagePositionPatient[2]))
+    entries = chaos.volumes(phantoms, "validation", modality, num_validation=1)
+    images = preprocessed("train", "train::preprocessing", slices, **keys)
+    expected = {key: torch.stack([item[key] for item in images], -1) for key in ("image", "label")}
+    assert expected["image"].shape == (1, 32, 32, len(slices))
+    for stage, section in (
+        ("train", "validate::preprocessing"),
+        ("evaluate", "validate::preprocessing"),
+        ("inference", "preprocessing"),
+    ):
+        (volume,) = preprocessed(stage, section, entries, **keys)
+        assert torch.allclose(volume["image"].as_tensor(), expected["image"], atol=1e-5), stage
+        if stage == "train":
+            assert torch.equal(volume["label"].as_tensor(), expected["label"])
+    drawn_from = torch.stack(
+        [each["image"] for each in preprocessed("train_diffusion", "train::preprocessing", slices, **keys)], -1
+    )
+    assert torch.equal(drawn_from, expected["image"])
+
+
+# What the phantoms' organs are painted with, by class, as the default window and percentiles scale it.
+TONES = {"ct": {1: 0.69}, "t2": {1: 0.33, 2: 1, 3: 1, 4: 0.72}}
+
+
+def flips_that_fit(image: np.ndarray, label: np.ndarray, modality: str, axes: Sequence[int]) -> list[int]:
+    """Return the axes along which the label fits the image as well, or nearly so, when it is mirrored."""
+
+    def misfit(ids: np.ndarray) -> float:
+        return float(np.mean([np.abs(image[ids == index] - tone).mean() for index, tone in TONES[modality].items()]))
+
+    return [axis for axis in axes if misfit(np.flip(label, axis)) < 1.8 * misfit(label)]
+
+
+@pytest.mark.parametrize("modality", ["ct", "t2"])
+class TestAlignment:
+    """Image and label lie on each other; phantoms are symmetric in no axis, so that a flip in any of them shows."""
+
+    def test_of_augmented_slices(self, phantoms, modality):
+        for stage in ("finetune_teacher", "train"):
+            keys = {"dataset_dir": phantoms, "modality": modality, "patches_per_epoch": 24}
+            dataset = load_stage(stage, **keys).parser.get_parsed_content("train::dataset")
+            items = [dataset[index] for index in range(len(dataset))]
+            image, label = (np.stack([np.asarray(item[key][0]) for item in items]) for key in ("image", "label"))
+            assert len(np.unique(label)) == 1 + len(ORGANS[modality])
+            assert flips_that_fit(image, label, modality, (1, 2)) == []
+
+    def test_of_volumes_in_validation(self, phantoms, modality):
+        keys = {"dataset_dir": phantoms, "modality": modality}
+        dataset = load_stage("train", **keys).parser.get_parsed_content("validate::dataset")
+        for item in dataset:
+            assert flips_that_fit(np.asarray(item["image"][0]), np.asarray(item["label"][0]), modality, range(3)) == []
+
+    def test_of_volumes_in_evaluation_after_everything_is_undone(self, phantoms, tmp_path, modality):
+        definition = student(1 + len(ORGANS[modality]))
+        torch.save(
+            ViTSegmenter(**{**STUDENT, "num_classes": definition["num_classes"]}).state_dict(), tmp_path / "m.pt"
+        )
+        workflow = run_stage(
+            "evaluate",
+            dataset_dir=phantoms,
+            output_dir=tmp_path,
+            modality=modality,
+            network_def=definition,
+            ckpt_path=tmp_path / "m.pt",
+        )
+        (item,) = workflow.parser.get_parsed_content("validate::evaluator").state.output
+        label = item["label"].argmax(0).numpy()
+        assert (
+            item["image"].shape[1:]
+            == item["pred"].shape[1:]
+            == label.shape
+            == ((48, 40, 8) if modality == "ct" else (42, 35, 6))
+        )
+        assert item["image"].affine.numpy() == pytest.approx(item["label"].affine.numpy())
+        assert flips_that_fit(item["image"][0].numpy(), label, modality, range(3)) == []
+
+
+def test_augmentation_never_swaps_left_and_right(phantoms):
+    """Columns go to the patient's left."""
+    dataset = load_stage("train", dataset_dir=phantoms, patches_per_epoch=48).parser.get_parsed_content(
+        "train::dataset"
+    )
+    columns = [[np.nonzero(np.asarray(item["label"][0]) == index)[0] for index in (2, 3)] for item in dataset]
+    both = [(right.mean(), left.mean()) for right, left in columns if len(right) and len(left)]
+    assert len(both) > 10
+    assert all(right < left for right, left in both)
+
+
+def test_distillation_mixes_synthetic_unlabelled_and_labelled_slices(chaos_run, tmp_path):
+    shutil.copytree(chaos_run.output_dir / "teacher", tmp_path / "teacher")
+    shutil.copytree(chaos_run.output_dir / "transfer", tmp_path / "transfer")
+    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (32, 1))  # dark on the left, bright on the right
+    Image.fromarray(ramp).save(tmp_path / "transfer/images/000001.png")
+    unlabelled = chaos_run.dataset_dir / "Test_Sets/MR/4/T2SPIR"
+    keys = {"dataset_dir": chaos_run.dataset_dir, "output_dir": tmp_path, "unlabelled_dir": unlabelled}
+    dataset = load_stage("distill", **keys).parser.get_parsed_content("train::dataset")
+    items = [dataset[index] for index in range(len(dataset))]
+    assert [item["labelled"] for item in items] == [False] * (4 + 6) + [True] * (4 + 6)
+    for item in items:
+        assert item.keys() == {"image", "label", "labelled"}
+        assert item["image"].shape == item["label"].shape == (1, 32, 32)
+        assert 0 <= item["image"].min() <= item["image"].max() <= 1.2, "contrast is augmented"
+    assert not any(item["label"].any() for item in items[:10])
+    assert any(item["label"].any() for item in items[10:])
+    columns = items[0]["image"][0].mean(1)
+    assert columns[:8].mean() < columns[-8:].mean() - 0.3, "axes as MONAI's readers order them: columns first"
+
+
+# By hand, with a network that calls bright voxels of CT liver
+
+THRESHOLD = 90.5  # Hounsfield units; organs and bones are above
+
+
+@pytest.fixture
+def bright_detector(tmp_path) -> dict[str, Any]:
+    """That network, as settings of a stage."""
+    bias = torch.tensor([(THRESHOLD + 160) / 400, 0])  # in the default window
+    torch.save({"weight": torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), "bias": bias}, tmp_path / "bright.pt")
+    definition = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 1}
+    return {
+        "network_def": definition,
+        "ckpt_path": tmp_path / "bright.pt",
+        "device": CPU,
+        "modality": "ct",
+        "patch_size": 48,
+    }
+
+
+def read_by_hand(folder: Path) -> Iterator[tuple[pydicom.Dataset, np.ndarray]]:
+    """Yield the headers and the Hounsfield units ``(rows, columns)`` of slices, sorted by name."""
+    for path in sorted(folder.iterdir()):
+        header = pydicom.dcmread(path)
+        yield header, header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+
+
+def hd95(a: np.ndarray, b: np.ndarray, spacing: list[float]) -> float:
+    edges = [mask & ~binary_erosion(mask) for mask in (a, b)]
+    there = distance_transform_edt(~edges[1], sampling=spacing)[edges[0]]
+    back = distance_transform_edt(~edges[0], sampling=spacing)[edges[1]]
+    return max(np.percentile(there, 95), np.percentile(back, 95))
+
+
+class TestEvaluation:
+    def evaluate(self, phantoms: Path, output_dir: Path, **keys: Any) -> tuple[float, float]:
+        run_stage("evaluate", dataset_dir=phantoms, output_dir=output_dir, **keys)
+        with (output_dir / "evaluation/student/metrics.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        return float(row["dice"]), float(row["hd95"])
+
+    def by_hand(self, phantoms: Path) -> tuple[float, float]:
+        (entry,) = chaos.volumes(phantoms, "test", "ct", num_validation=1)
+        headers, values = zip(*read_by_hand(Path(entry["image"])), strict=True)
+        predicted = np.stack(values) > THRESHOLD
+        label = np.stack([np.asarray(Image.open(path)) for path in sorted(Path(entry["label"]).iterdir())]) > 0
+        step = abs(headers[1].ImagePositionPatient[2] - headers[0].ImagePositionPatient[2])
+        spacing = [float(step), *map(float, headers[0].PixelSpacing)]
+        assert max(spacing) > 3 * min(spacing)
+        dice = 2 * (predicted & label).sum() / (predicted.sum() + label.sum())
+        return dice, hd95(predicted, label, spacing)
+
+    def test_dice_and_distance_are_those_by_hand(self, square_phantoms, bright_detector, tmp_path):
+        dice, distance = self.evaluate(square_phantoms, tmp_path, **bright_detector)
+        assert (dice, distance) == pytest.approx(self.by_hand(square_phantoms), rel=1e-4)
+
+    def test_they_are_the_same_when_slices_are_resized_and_back(self, square_phantoms, bright_detector, tmp_path):
+        resized = {
+            **bright_detector,
+            "patch_size": 3 * 48,
+        }  # among three pixels in a row, the middle one is the old one
+        dice, distance = self.evaluate(square_phantoms, tmp_path, **resized)
+        assert (dice, distance) == pytest.approx(self.by_hand(square_phantoms), rel=1e-4)
+
+
+def read_mask(path: Path) -> nibabel.Nifti1Image:
+    mask = nibabel.load(path)
+    assert np.asarray(mask.dataobj).dtype == np.uint8
+    return mask
+
+
+def turned(axes: str, folder: Path) -> nibabel.Nifti1Image:
+    """Return a CT as an oblique NIfTI volume whose axes go to ``axes``."""
+    headers, values = zip(*read_by_hand(folder), strict=True)
+    data = np.stack([each.T for each in values], axis=-1).astype(np.int16)  # columns, rows, slices
+    affine = np.diag([-headers[0].PixelSpacing[1], -headers[0].PixelSpacing[0], 1.0, 1.0])
+    affine[2, 2] = headers[1].ImagePositionPatient[2] - headers[0].ImagePositionPatient[2]
+    cos, sin = np.cos(0.2), np.sin(0.2)
+    tilt = np.array([[1, 0, 0, 5], [0, cos, -sin, 7], [0, sin, cos, -9], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(data, tilt @ affine)
+    orientation = nibabel.orientations.axcodes2ornt(axes)
+    return image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), orientation))
+
+
+class TestInference:
+    @pytest.mark.parametrize("patient", ["1", "2"])
+    def test_label_of_a_dicom_folder_marks_the_places_that_its_slices_name(
+        self, square_phantoms, bright_detector, tmp_path, patient
+    ):
+        """The slices of the first patient are stored from the feet up, of the second from the head down."""
+        folder = square_phantoms / "Train_Sets/CT" / patient / "DICOM_anon"
+        run_stage("inference", dataset_dir=folder, output_dir=tmp_path / "masks", **bright_detector)
+        mask = read_mask(tmp_path / "masks/DICOM_anon_mask.nii.gz")
+        assert mask.shape == (48, 48, 8)
+        assert nibabel.aff2axcodes(mask.affine) == ("L", "P", "S")
+        marked = np.asarray(mask.dataobj)
+        for header, values in read_by_hand(folder):
+            assert mask.header.get_zooms()[:2] == pytest.approx([float(each) for each in header.PixelSpacing[::-1]])
+            rows, columns = np.nonzero(values > THRESHOLD)
+            steps = np.stack([columns * header.PixelSpacing[1], rows * header.PixelSpacing[0], 0 * rows], axis=1)
+            lps = np.array(header.ImagePositionPatient, float) + steps.astype(float)
+            places = nibabel.affines.apply_affine(np.linalg.inv(mask.affine), lps * [-1, -1, 1])
+            assert places == pytest.approx(np.round(places), abs=0.01)
+            indices = tuple(np.round(places).astype(int).T)
+            assert marked[indices].all()
+            marked[indices] = 0
+        assert not marked.any(), "marked where no slice has anything"
+
+    @pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR", "SAL"])
+    def test_label_of_a_nifti_file_has_its_affine_and_its_values_in_place(
+        self, square_phantoms, bright_detector, tmp_path, axes
+    ):
+        image = turned(axes, square_phantoms / "Train_Sets/CT/1/DICOM_anon")
+        assert "".join(nibabel.aff2axcodes(image.affine)) == axes
+        nibabel.save(image, tmp_path / "ct.scan.nii.gz")
+        run_stage(
+            "inference", dataset_dir=tmp_path / "ct.scan.nii.gz", output_dir=tmp_path / "masks", **bright_detector
+        )
+        mask = read_mask(tmp_path / "masks/ct.scan_mask.nii.gz")
+        assert mask.affine == pytest.approx(image.affine, abs=1e-4)
+        assert np.array_equal(mask.dataobj, np.asarray(image.dataobj) > THRESHOLD)
+
+    def test_slices_that_are_no_squares_are_resized_and_back(self, phantoms, bright_detector, tmp_path):
+        image = turned("RAS", phantoms / "Test_Sets/CT/3/DICOM_anon").slicer[12:36]
+        assert image.shape == (24, 40, 8)
+        nibabel.save(image, tmp_path / "ct.nii")
+        resized = {**bright_detector, "patch_size": 120}  # odd multiples of both sides, so that no voxel gets lost
+        run_stage("inference", dataset_dir=tmp_path / "ct.nii", output_dir=tmp_path / "masks", **resized)
+        mask = read_mask(tmp_path / "masks/ct_mask.nii.gz")
+        assert mask.affine == pytest.approx(image.affine, abs=1e-4)
+        assert np.array_equal(mask.dataobj, np.asarray(image.dataobj) > THRESHOLD)
+
+    def test_all_volumes_of_a_folder_but_the_unreadable_ones(self, phantoms, bright_detector, tmp_path):
+        for name in ("a/DICOM_anon", "b/DICOM_anon", "b/broken"):
+            shutil.copytree(phantoms / "Test_Sets/CT/3/DICOM_anon", tmp_path / "scans" / name)
+        nibabel.save(turned("RAS", tmp_path / "scans/a/DICOM_anon"), tmp_path / "scans/c.nii")
+        next((tmp_path / "scans/b/broken").iterdir()).write_bytes(b"")
+        run_stage("inference", dataset_dir=tmp_path / "scans", output_dir=tmp_path / "masks", **bright_detector)
+        written = {path.relative_to(tmp_path / "masks").as_posix(): read_mask(path) for path in tmp_path.rglob("*.gz")}
+        assert written.keys() == {"a/DICOM_anon_mask.nii.gz", "b/DICOM_anon_mask.nii.gz", "c_mask.nii.gz"}
+        assert {mask.shape for mask in written.values()} == {(48, 40, 8)}
+        log = (tmp_path / "masks/logs/inference.log").read_text(encoding="utf-8")
+        assert "1 of the volumes could not be read" in log
+        assert "b/broken" in log
+
+
+class TestRefused:
+    """Bad input gets one clear message before any work."""
+
+    @pytest.fixture
+    def damaged(self, phantoms, tmp_path) -> Path:
+        """A copy with a slice missing in one patient and labels missing in another."""
+        damaged = tmp_path / "CHAOS"
+        shutil.copytree(phantoms / "Train_Sets", damaged / "Train_Sets")
+        sorted((damaged / "Train_Sets/MR/1/T2SPIR/DICOM_anon").iterdir())[3].unlink()
+        shutil.rmtree(damaged / "Train_Sets/MR/2/T2SPIR/Ground")
+        return damaged
+
+    def run_bundle(self, stage: str, **keys: Any) -> str:
+        command = ["monai.bundle", "run", "--bundle_root", str(BUNDLE)]
+        command += ["--config_file", str(BUNDLE / "configs" / f"{stage}.yaml")]
+        for key, value in keys.items():
+            command += [f"--{key}", str(value)]
+        finished = run_python(*command)
+        assert finished.returncode != 0
+        assert "Traceback" not in finished.stderr
+        assert finished.stderr.count("error: ") == 1
+        return finished.stderr[finished.stderr.index("error: ") :]
+
+    def test_a_damaged_dataset_with_all_its_faults_by_the_command_line(self, damaged, tmp_path):
+        message = self.run_bundle("train", dataset_dir=damaged, output_dir=tmp_path / "run")
+        for part in ("CHAOS (t2)", "MR/1/T2SPIR: 5 slices", "1 slice is missing", "MR/2/T2SPIR/Ground: no such folder"):
+            assert part in message
+
+    def test_an_unknown_modality_by_the_command_line(self, phantoms, tmp_path):
+        message = self.run_bundle("inference", dataset_dir=phantoms, output_dir=tmp_path, modality="mr")
+        assert "modality: expected ct, t1_in, t1_out, t2, got 'mr'" in message
+
+    @pytest.mark.parametrize("stage", ["finetune_teacher", "train_diffusion", "distill", "train", "evaluate"])
+    def test_a_damaged_dataset_by_every_stage(self, damaged, tmp_path, stage):
+        with refused(r"CHAOS \(t2\) in .*: 3 faults", "MR/1/T2SPIR: 5 slices"):
+            load_stage(stage, dataset_dir=damaged, output_dir=tmp_path).initialize()
+
+    @pytest.mark.parametrize("stage", ["finetune_teacher", "train_diffusion", "distill", "train", "evaluate"])
+    def test_an_unknown_modality_by_every_stage(self, phantoms, tmp_path, stage):
+        with refused("modality: expected ct, t1_in, t1_out, t2, got 'mr'"):
+            load_stage(stage, dataset_dir=phantoms, output_dir=tmp_path, modality="mr").initialize()
+
+    def test_the_student_of_another_modality(self, chaos_run, tmp_path):
+        keys = {"dataset_dir": chaos_run.dataset_dir, "ckpt_path": chaos_run.output_dir / "model.pt"}
+        with refused("another architecture", "head"):
+            run_stage("inference", output_dir=tmp_path, modality="ct", network_def=student(2), **keys)
+
+    def test_a_folder_without_volumes(self, bright_detector, tmp_path):
+        (tmp_path / "nothing").mkdir()
+        with refused("nothing holds no readable volume; expected DICOM slices or NIfTI files"):
+            run_stage("inference", dataset_dir=tmp_path / "nothing", output_dir=tmp_path, **bright_detector)
+
+
+class TestAlone:
+    """MONAI Label and MONAI FL load exactly one file."""
+
+    def load(self, stage: str, kind: str, **keys: Any) -> ConfigWorkflow:
+        values = {**TINY, "device": CPU, "network_def": student(5), **keys}
+        values = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+        return ConfigWorkflow(
+            str(BUNDLE / "configs" / f"{stage}.yaml"), workflow_type=kind, logging_file=False, **copy.deepcopy(values)
+        )
+
+    def test_train_has_every_property_that_monai_asks_for(self, phantoms, tmp_path):
+        keys = {"dataset_dir": phantoms, "output_dir": tmp_path, "initial_weights": None}
+        workflow = self.load("train", "train", num_validation=1, num_workers=0, **keys)
+        with contained():
+            workflow.initialize()
+        assert not workflow.check_properties()
+        assert workflow.evaluator.network is workflow.trainer.network
+        assert len(workflow.train_dataset_data) == 4
+
+    def test_inference_has_every_property_that_monai_asks_for(self, chaos_run, tmp_path):
+        keys = {"dataset_dir": chaos_run.dataset_dir / "Test_Sets/MR/4/T2SPIR/DICOM_anon", "output_dir": tmp_path}
+        workflow = self.load("inference", "infer", ckpt_path=chaos_run.output_dir / "model.pt", **keys)
+        with contained():
+            workflow.initialize()
+            assert not workflow.check_properties()
+            workflow.run()
+        assert [path.name for path in tmp_path.glob("*.nii.gz")] == ["DICOM_anon_mask.nii.gz"]
