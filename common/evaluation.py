@@ -17,19 +17,13 @@ from ignite.metrics.metric import reinit__is_reduced
 from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from monai.handlers import HausdorffDistance
-from PIL import Image
-from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
 from common.checkpoints import is_writer, load_weights, replace_file
 from common.errors import InputError
+from common.overlays import check_style, draw_overlay, take_fullest_slice
 
 logger = logging.getLogger(__name__)
-
-OVERLAY_STYLES = ("area", "border")
-
-_AGREEMENT = {"both": (90, 200, 90), "prediction only": (235, 70, 60), "label only": (70, 120, 245)}
-_BORDER_WIDTH = 1 / 200  # of the shorter side of the image
 
 
 class EvaluationReport:
@@ -46,7 +40,7 @@ class EvaluationReport:
         network: whose parameters to count.
         subject: what is evaluated, for the summary.
         image_key: the image ``(C, W, H)`` to draw on, as large as prediction and label after postprocessing.
-        overlay_style: see :func:`draw_overlay`.
+        overlay_style: see :func:`common.overlays.draw_overlay`.
         annotator_dice: how well two annotators agree on these cases, Dice by class, for the summary; no prediction can
             be expected to agree with one of them any better.
         case_key: key of the entries that names a case, such as ``patient``; by default the stem of its image's file.
@@ -69,7 +63,7 @@ class EvaluationReport:
         case_key: str | None = None,
         distance_unit: str = "px",
     ) -> None:
-        _check_style(overlay_style)
+        check_style(overlay_style)
         self.output_dir = Path(output_dir)
         self.classes = list(classes)[1:]
         self.network = network
@@ -218,59 +212,3 @@ def summarise(values: np.ndarray, classes: Sequence[str], resamples: int = 2000,
             entry["ci95"] = [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
         summary[name] = entry
     return summary
-
-
-def take_fullest_slice(image: Tensor, prediction: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the slice of a volume that has most label: image ``(C, W, H)``, prediction and label ``(W, H)``.
-
-    Args:
-        image: ``(C, W, H, D)``.
-        prediction: class ids ``(W, H, D)``.
-        label: class ids ``(W, H, D)``.
-    """
-    index = int((label > 0).sum((0, 1)).argmax())
-    return image[..., index], prediction[..., index], label[..., index]
-
-
-def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor, style: str = "area") -> Image.Image:
-    """Draw an image beside itself with prediction and label marked on it.
-
-    Args:
-        image: ``(C, W, H)`` in [0, 1], C one or three, in the axis order of MONAI's PIL reader.
-        prediction: class ids ``(W, H)``.
-        label: class ids ``(W, H)``.
-        style: mark the whole ``area`` of each structure, or its ``border`` alone, which leaves the inside to be seen.
-
-    Raises:
-        ValueError: if ``style`` is unknown.
-    """
-    _check_style(style)
-    picture = np.asarray(image.cpu().expand(3, -1, -1).permute(2, 1, 0).clamp(0, 1)) * 255
-    predicted, expected = np.asarray(prediction.cpu()).T, np.asarray(label.cpu()).T
-    if style == "border":
-        predicted, expected = _borders(predicted), _borders(expected)
-    marked = picture.copy()
-    agree = (predicted == expected) & (expected > 0)
-    where = {
-        "both": agree,
-        "prediction only": (predicted > 0) & ~agree,
-        "label only": (expected > 0) & (predicted == 0),
-    }
-    for name, pixels in where.items():
-        marked[pixels] = 0.25 * marked[pixels] + 0.75 * np.array(_AGREEMENT[name])
-    return Image.fromarray(np.concatenate([picture, marked], axis=1).round().astype(np.uint8))
-
-
-def _check_style(style: str) -> None:
-    if style not in OVERLAY_STYLES:
-        raise ValueError(f"overlay_style must be one of {', '.join(OVERLAY_STYLES)}, got {style!r}")
-
-
-def _borders(classes: np.ndarray) -> np.ndarray:
-    """Return class ids ``(H, W)`` with background inside every structure; the rim of the image is no border."""
-    width = max(1, round(_BORDER_WIDTH * min(classes.shape)))
-    borders = np.zeros_like(classes)
-    for value in np.unique(classes[classes > 0]):
-        structure = classes == value
-        borders[structure & ~binary_erosion(structure, iterations=width, border_value=1)] = value
-    return borders

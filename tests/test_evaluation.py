@@ -22,10 +22,8 @@ from common.errors import InputError
 from common.evaluation import (
     EvaluationReport,
     SpacedHausdorffDistance,
-    draw_overlay,
     load_subject,
     summarise,
-    take_fullest_slice,
 )
 
 # Summaries
@@ -79,84 +77,6 @@ def test_metric_that_is_nowhere_defined_is_null_and_not_nan():
 def test_single_case_has_no_spread():
     entry = summarise(np.array([[0.8]]), ["a"])["a"]
     assert entry == {"mean": 0.8, "sd": 0.0, "ci95": [0.8, 0.8], "undefined": 0}
-
-
-# Pictures
-
-
-def test_overlay_has_the_colours_of_agreement_and_disagreement():
-    image = torch.full((3, 5, 4), 0.2)  # columns, rows
-    prediction, label = torch.zeros(5, 4), torch.zeros(5, 4)
-    prediction[0, 0] = label[0, 0] = 1  # both
-    prediction[4, 0] = 1  # prediction only
-    label[0, 3] = 1  # label only
-    prediction[4, 3], label[4, 3] = 1, 2  # a wrong structure
-    picture = np.asarray(draw_overlay(image, prediction, label)).astype(float)
-    assert picture.shape == (4, 10, 3)
-    assert (picture[:, :5] == 51).all(), "the left half is the image alone"
-    right = picture[:, 5:]
-    assert (right[1:3, 1:4] == 51).all()
-
-    def hue(row, column):
-        return ["red", "green", "blue"][int(right[row, column].argmax())]
-
-    assert hue(0, 0) == "green"
-    assert hue(0, 4) == "red"
-    assert hue(3, 0) == "blue"
-    assert hue(3, 4) == "red"
-
-
-def test_overlay_has_the_images_orientation():
-    """MONAI's PIL reader puts columns first; the picture is the right way up."""
-    image = torch.zeros(1, 6, 4)
-    image[0, 5, 1] = 1  # column 5, row 1
-    picture = np.asarray(draw_overlay(image, torch.zeros(6, 4), torch.zeros(6, 4)))
-    assert picture.shape == (4, 12, 3)
-    assert [tuple(place) for place in np.argwhere(picture.sum(-1))] == [(1, 5), (1, 11)]
-    assert (picture[1, 5] == 255).all()
-
-
-def test_border_overlay_marks_outlines_and_leaves_the_inside():
-    image = torch.full((3, 40, 30), 0.2)  # columns, rows
-    prediction, label = torch.zeros(40, 30), torch.zeros(40, 30)
-    prediction[5:15, 5:25] = label[5:20, 5:25] = 1
-    right = np.asarray(draw_overlay(image, prediction, label, style="border")).astype(float)[:, 40:]
-    marked = (right != 51).any(-1)
-    predicted, expected = (mask.bool().numpy().T for mask in (prediction, label))
-    outlines = [mask & ~binary_erosion(mask) for mask in (predicted, expected)]
-    np.testing.assert_array_equal(marked, outlines[0] | outlines[1])
-    hue = right.argmax(-1)
-    assert (hue[outlines[0] & outlines[1]] == 1).all(), "both: green"
-    assert (hue[outlines[0] & ~outlines[1]] == 0).all(), "prediction only: red"
-    assert (hue[outlines[1] & ~outlines[0]] == 2).all(), "label only: blue"
-
-
-def test_border_is_drawn_around_every_class_and_not_along_the_rim_of_the_image():
-    label = torch.zeros(40, 30)
-    label[:10, :], label[10:20, :] = 1, 2  # two bands that touch each other and the rim
-    right = np.asarray(draw_overlay(torch.zeros(1, 40, 30), torch.zeros(40, 30), label, style="border"))[:, 40:]
-    assert sorted(set(np.nonzero(right.any(-1))[1])) == [9, 10, 19]
-
-
-def test_border_is_wider_on_larger_images():
-    label = torch.zeros(900, 600)
-    label[:450] = 1
-    right = np.asarray(draw_overlay(torch.zeros(1, 900, 600), torch.zeros(900, 600), label, style="border"))[:, 900:]
-    assert sorted(set(np.nonzero(right.any(-1))[1])) == [447, 448, 449]
-
-
-def test_unknown_overlay_style_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="overlay_style must be one of area, border, got 'outline'"):
-        EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
-
-
-def test_overlay_of_a_volume_shows_the_slice_with_most_label():
-    label = torch.zeros(5, 4, 3)
-    label[0, 0, 0], label[:2, 0, 1], label[0, :, 2] = 4, 1, 1
-    image, prediction = torch.rand(1, 5, 4, 3), torch.rand(5, 4, 3)
-    taken = take_fullest_slice(image, prediction, label)
-    for given, expected in zip(taken, (image[..., 2], prediction[..., 2], label[..., 2]), strict=True):
-        assert torch.equal(given, expected)
 
 
 # Reports
@@ -256,6 +176,11 @@ def test_agreement_of_annotators_is_in_the_summary_with_null_where_it_is_unknown
         val_handlers=[EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "a", annotator_dice=agreement)],
     ).run()
     assert json.loads((tmp_path / "summary.json").read_text())["annotator_dice"] == {"vessel": 0.9, "cortex": None}
+
+
+def test_unknown_overlay_style_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="overlay_style must be one of area, border, got 'outline'"):
+        EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
 
 
 def test_every_case_has_its_picture(report):
