@@ -102,13 +102,13 @@ def generic(value: Any, dataset: str, keys: set[str]) -> Any:
     return re.sub(rf",\s*(\w+=)?@({'|'.join(keys)})\b", "", value)
 
 
-def flatten(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every leaf of a config with the path to it, in order."""
+def flatten(config: Any, path: str = "", without: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of a config with the path to it, in order, without lines of lists that start in some way."""
     if isinstance(config, list):
-        config = [item for item in config if not str(item).startswith(OWN_LINES)]
+        config = [item for item in config if not str(item).startswith(without)]
     if isinstance(config, (dict, list)) and config:
         for key, value in config.items() if isinstance(config, dict) else enumerate(config):
-            yield from flatten(value, f"{path}::{key}" if path else str(key))
+            yield from flatten(value, f"{path}::{key}" if path else str(key), without)
     else:
         yield path, config
 
@@ -118,7 +118,7 @@ def common_part(config: dict[str, Any], dataset: str, keys: set[str], sections: 
     shared = {key: "<own>" if key in OWN_VALUES else value for key, value in config.items() if key not in keys}
     return [
         f"{path}: {generic(value, dataset, keys)}"
-        for path, value in flatten(shared)
+        for path, value in flatten(shared, without=OWN_LINES)
         if not any(f"{path}::".startswith(f"{section}::") for section in sections)
     ]
 
