@@ -415,6 +415,15 @@ class TestInference:
         assert mask.affine == pytest.approx(image.affine, abs=1e-4)
         assert np.array_equal(mask.dataobj, np.asarray(image.dataobj) > THRESHOLD)
 
+    @pytest.mark.parametrize("axes", ["RAS", "PIR"])
+    def test_the_network_sees_a_nifti_file_as_it_sees_dicom(self, phantoms, tmp_path, axes):
+        folder = phantoms / "Train_Sets/CT/1/DICOM_anon"
+        nibabel.save(turned(axes, folder), tmp_path / "ct.nii")
+        entries = [{"image": str(folder)}, {"image": str(tmp_path / "ct.nii")}]
+        series, nifti = preprocessed("inference", "preprocessing", entries, modality="ct")
+        assert series["image"].shape == (1, 32, 32, 8)
+        assert torch.equal(series["image"].as_tensor(), nifti["image"].as_tensor())
+
     def test_slices_that_are_no_squares_are_resized_and_back(self, phantoms, bright_detector, tmp_path):
         image = turned("RAS", phantoms / "Test_Sets/CT/3/DICOM_anon").slicer[12:36]
         assert image.shape == (24, 40, 8)
