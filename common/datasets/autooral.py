@@ -26,7 +26,6 @@ from common.datasets.checks import (
     check_files,
     cut_sections,
     list_images,
-    load_binary,
     mask_fault,
     written_whole,
 )
@@ -37,6 +36,7 @@ logger = logging.getLogger(__name__)
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "ulcer"}
 GROUP = "patient"
+load = checks.load_binary
 
 _PARTS = ("Train", "Val", "Test")
 _WORKBOOK = "Training Set disease classification.xlsx"
@@ -88,8 +88,7 @@ def datalist(
             faults at once.
         ValueError: if ``section`` is none of the three.
     """
-    if section not in SECTIONS:
-        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}")
+    checks.check_section(section)
     root = find_root(dataset_dir)
     faults = Faults("Autooral", root)
     files = _find_files(root, faults)
@@ -231,15 +230,6 @@ def _number(text: str) -> str:
     """Return an image number without suffix, leading zeros or the ``.0`` of a spreadsheet."""
     stem = text.split(".")[0]
     return str(int(stem)) if stem.isdecimal() else stem
-
-
-def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the photograph ``(H, W, 3)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
-
-    Raises:
-        InputError: if a file cannot be read.
-    """
-    return load_binary(entry)
 
 
 def classes_of(entry: Mapping[str, str]) -> dict[int, str]:

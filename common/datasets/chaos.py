@@ -31,7 +31,7 @@ from monai.transforms import ScaleIntensityRange, ScaleIntensityRangePercentiles
 from monai.utils import MetaKeys, ensure_tuple
 
 from common.datasets.chaos_phantoms import write_phantoms as write_phantoms
-from common.datasets.checks import Faults, read_image, split_groups
+from common.datasets.checks import SECTIONS, Faults, check_section, read_image, split_groups
 from common.datasets.dicom import (
     Slice,
     find_faults,
@@ -48,7 +48,6 @@ _MR_CLASSES = {0: "background", 1: "liver", 2: "right kidney", 3: "left kidney",
 CLASSES = {"ct": {0: "background", 1: "liver"}, "t1_in": _MR_CLASSES, "t1_out": _MR_CLASSES, "t2": _MR_CLASSES}
 GROUP = "patient"
 
-_SECTIONS = ("training", "validation", "test")
 _TEST_FRACTION = 0.25  # of the patients with labels, because Test_Sets has none
 
 
@@ -218,8 +217,7 @@ def _start(dataset_dir: str | Path, modality: str) -> tuple[Path, Faults]:
 def _read_layout(
     dataset_dir: str | Path, section: str, modality: str, seed: int, num_validation: int, num_labels: int | None
 ) -> _Parts:
-    if section not in _SECTIONS:
-        raise ValueError(f"section must be one of {', '.join(_SECTIONS)}, got {section!r}")
+    check_section(section)
     root, faults = _start(dataset_dir, modality)
     parts = _split(_find_volumes(root, modality, faults), modality, seed, num_validation, num_labels, faults)
     faults.raise_if_any()
@@ -295,7 +293,7 @@ def _split(
     found: dict[str, _Volume], modality: str, seed: int, num_validation: int, num_labels: int | None, faults: Faults
 ) -> _Parts:
     """Return patients and slices of every section; the sections are empty where there is too little to split."""
-    nothing = _Parts(found, {section: [] for section in _SECTIONS}, {section: [] for section in _SECTIONS})
+    nothing = _Parts(found, {section: [] for section in SECTIONS}, {section: [] for section in SECTIONS})
     if num_validation < 1:
         faults.add(f"num_validation must be at least 1, got {num_validation}")
         return nothing

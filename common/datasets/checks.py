@@ -23,6 +23,21 @@ _MAX_LISTED = 20  # faults shown in full: more would scroll the first ones off t
 T = TypeVar("T")
 
 
+def check_section(section: str) -> None:
+    """Refuse a section that no dataset has.
+
+    Raises:
+        ValueError: if ``section`` is none of ``SECTIONS``.
+    """
+    if section not in SECTIONS:
+        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}")
+
+
+def name_of_image(entry: Mapping[str, str]) -> str:
+    """Return the name of an entry's image, which is its group where nothing is known of patients."""
+    return Path(entry["image"]).stem
+
+
 def read_image(path: str | Path) -> Image.Image:
     """Return the image at ``path``, decoded to its last pixel.
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from common.datasets import checks
 from common.datasets.checks import (
+    SECTIONS,
     Faults,
     check_files,
     list_images,
-    load_binary,
     mask_fault,
     split_groups,
     written_whole,
@@ -33,8 +33,9 @@ from common.datasets.fundus import draw_fundus
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "vessel"}
 GROUP = "image"
+load = checks.load_binary
+group_of = checks.name_of_image  # no two images are known to be of one patient
 
-_SECTIONS = ("training", "validation", "test")
 _SUFFIXES = (".gif", ".png", ".tif", ".tiff")
 _TEST_FRACTION = 0.25  # held out of the training images where the test labels are not published
 
@@ -79,8 +80,7 @@ def datalist(
         InputError: if files are missing or too few, or ``num_labels`` is out of range; all faults at once.
         ValueError: if ``section`` is none of the three.
     """
-    if section not in _SECTIONS:
-        raise ValueError(f"section must be one of {', '.join(_SECTIONS)}, got {section!r}")
+    checks.check_section(section)
     root = find_root(dataset_dir)
     faults = Faults("DRIVE", root)
     sections = _split(_find_files(root, faults), seed, num_validation, num_labels, faults)
@@ -155,7 +155,7 @@ def _split(
     faults: Faults,
 ) -> dict[str, list[dict[str, str]]]:
     """Return the entries of every section; the sections are empty where there is too little to split."""
-    nothing: dict[str, list[dict[str, str]]] = {section: [] for section in _SECTIONS}
+    nothing: dict[str, list[dict[str, str]]] = {section: [] for section in SECTIONS}
     if num_validation < 1:
         faults.add(f"num_validation must be at least 1, got {num_validation}")
         return nothing
@@ -189,23 +189,9 @@ def _split(
     }
 
 
-def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the photograph ``(H, W, 3)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
-
-    Raises:
-        InputError: if a file cannot be read.
-    """
-    return load_binary(entry)
-
-
 def classes_of(entry: Mapping[str, str]) -> dict[int, str]:
     """Return the names of the classes that the label of an entry may have, by id."""
     return CLASSES
-
-
-def group_of(entry: Mapping[str, str]) -> str:
-    """Return the name of the image: no two images are known to be of one patient."""
-    return Path(entry["image"]).stem
 
 
 def write_phantoms(

@@ -101,8 +101,7 @@ def datalist(
             If ``task`` or ``annotator`` is unknown.
         ValueError: if ``section`` is none of the three.
     """
-    if section not in SECTIONS:
-        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}")
+    checks.check_section(section)
     _check_choice("task", task, TASKS)
     _check_choice("annotator", annotator, ANNOTATORS)
     root = find_root(dataset_dir)

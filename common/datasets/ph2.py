@@ -26,7 +26,6 @@ from common.datasets.checks import (
     Faults,
     check_files,
     cut_sections,
-    load_binary,
     mask_fault,
     written_whole,
 )
@@ -38,6 +37,8 @@ logger = logging.getLogger(__name__)
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "lesion"}
 GROUP = "image"
+load = checks.load_binary
+group_of = checks.name_of_image  # no two images are known to be of one patient
 DIAGNOSES = ("Common Nevus", "Atypical Nevus", "Melanoma")  # in the order of the codes in PH2_dataset.txt
 
 _IMAGES = "PH2 Dataset images"
@@ -83,8 +84,7 @@ def datalist(
         InputError: if files are missing or too few, or ``num_labels`` is out of range; all faults at once.
         ValueError: if ``section`` is none of the three.
     """
-    if section not in SECTIONS:
-        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}")
+    checks.check_section(section)
     root = find_root(dataset_dir)
     faults = Faults("PH2", root)
     files = _find_files(root, faults)
@@ -197,23 +197,9 @@ def _read_text(path: Path) -> dict[str, str]:
     return diagnoses
 
 
-def load(entry: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the image ``(H, W, 3)`` of an entry of :func:`datalist` and its class ids ``(H, W)``, both uint8.
-
-    Raises:
-        InputError: if a file cannot be read.
-    """
-    return load_binary(entry)
-
-
 def classes_of(entry: Mapping[str, str]) -> dict[int, str]:
     """Return the names of the classes that the label of an entry may have, by id."""
     return CLASSES
-
-
-def group_of(entry: Mapping[str, str]) -> str:
-    """Return the name of the image: no two images are known to be of one patient."""
-    return Path(entry["image"]).stem
 
 
 def write_phantoms(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -186,15 +187,15 @@ def hd95(predicted: np.ndarray, expected: np.ndarray) -> float:
     return max(np.percentile(there, 95), np.percentile(back, 95))
 
 
-class WholeImageTests(PipelineTests):
+class WholeImageTests(PipelineTests, ABC):
     """What holds for bundles that see images whole, resized to a square."""
 
     levels: ClassVar[tuple[float, ...]]  # how bright each class is in the phantoms, background first
 
     @staticmethod
+    @abstractmethod
     def read_case(dataset_dir: Path, case: str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image ``(H, W[, 3])`` and its label ``(H, W)`` in class ids, read with Pillow alone."""
-        raise NotImplementedError
 
     @pytest.mark.parametrize("stage", ["finetune_teacher", "distill", "train"])
     def test_labels_are_resized_without_a_shift(self, stage, pipeline_run):
