@@ -204,8 +204,8 @@ class _Parts(NamedTuple):
 
 
 def _check_modality(modality: str) -> None:
-    if modality not in _PLACES:
-        raise InputError(f"modality: expected {', '.join(_PLACES)}, got '{modality}'")
+    if not isinstance(modality, str) or modality not in _PLACES:  # a list of several cannot even be looked up
+        raise InputError(f"modality: expected {', '.join(_PLACES)}, got {modality!r}")
 
 
 def _start(dataset_dir: str | Path, modality: str) -> tuple[Path, Faults]:

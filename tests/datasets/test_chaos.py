@@ -1,6 +1,7 @@
 """CHAOS: what is accepted, what is refused and how, where labels lie, and the phantoms."""
 
 import filecmp
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -104,6 +105,14 @@ def test_unknown_modality_is_refused_with_the_known_ones(pristine):
         lambda: GroundReader("mr"),
     ):
         with pytest.raises(InputError, match="modality: expected ct, t1_in, t1_out, t2, got 'mr'"):
+            refused()
+
+
+@pytest.mark.parametrize("modality", [["ct", "t2"], {"ct": 1}, 2, None])
+def test_modality_that_is_no_name_is_refused_with_the_known_ones(pristine, modality):
+    expected = re.escape(f"modality: expected ct, t1_in, t1_out, t2, got {modality!r}")
+    for refused in (lambda: chaos.check(pristine, modality), lambda: chaos.class_names(modality)):
+        with pytest.raises(InputError, match=expected):
             refused()
 
 
