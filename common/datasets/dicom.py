@@ -81,21 +81,26 @@ def read_pixels(path: Path) -> tuple[Slice, np.ndarray]:
 
     Raises:
         InputError: as :func:`read_slice` does, and if the pixels are cut off or compressed in a way that none of the
-            installed libraries decodes.
+            installed libraries decodes, or the numbers to rescale them with are damaged.
     """
     dataset = _open(path)
     where = _locate(dataset, path)
     try:
         values = dataset.pixel_array
     except Exception as error:  # the decoders raise whatever the damage makes them stumble over
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_compressed:
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        if syntax is not None and syntax.is_compressed:
             raise InputError(
                 f"{path}: its pixels are compressed ({syntax.name}) and cannot be decoded here: decompress the files, "
                 "for example with gdcmconv --raw, or install pylibjpeg with its plug-ins"
             ) from error
         raise InputError(f"{path}: its pixels cannot be read, copy it again ({error})") from error
-    slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
+    try:
+        slope, intercept = (float(dataset.get(*each)) for each in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    except (TypeError, ValueError):  # of an empty value, of a text
+        slope = intercept = float("nan")
+    if not np.isfinite([slope, intercept]).all():
+        raise InputError(f"{path}: its RescaleSlope or RescaleIntercept is damaged; expected numbers")
     return where, np.ascontiguousarray(values.T, np.float32) * np.float32(slope) + np.float32(intercept)
 
 

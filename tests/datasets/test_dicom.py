@@ -231,6 +231,27 @@ def test_file_that_is_no_dicom_is_named(series, content, reason):
         read_pixels(path)
 
 
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+def test_damaged_rescaling_is_named(series, name):
+    path = list_slices(series)[0]
+    edit(path, **{name: None})
+    with pytest.raises(InputError, match=rf"{path.name}: its RescaleSlope or RescaleIntercept is damaged"):
+        read_pixels(path)
+    edit(path, **{name: "1234567"})
+    path.write_bytes(path.read_bytes().replace(b"1234567", b"a text!"))
+    with pytest.raises(InputError, match=rf"{path.name}: its RescaleSlope or RescaleIntercept is damaged"):
+        read_pixels(path)
+
+
+def test_slice_that_does_not_say_how_it_is_encoded_is_named(series):
+    path = list_slices(series)[0]
+    dataset = pydicom.dcmread(path)
+    del dataset.file_meta.TransferSyntaxUID
+    dataset.save_as(path, write_like_original=True)
+    with pytest.raises(InputError, match=rf"{path.name}: its pixels cannot be read, copy it again"):
+        read_pixels(path)
+
+
 def compress_beyond_decoding(path):
     dataset = pydicom.dcmread(path)
     dataset.PixelData = encapsulate([b"\xff\xd8\xff\xc3 not a picture \xff\xd9"])
