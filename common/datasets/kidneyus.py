@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -66,6 +67,16 @@ def find_root(dataset_dir: str | Path) -> Path:
     )
     inside = ["kidneyUS_images*", "labels/reviewed_masks_1", "labels/reviewed_masks_2"]
     return checks.find_root(dataset_dir, "KidneyUS", inside, expected)
+
+
+def class_names(task: str) -> list[str]:
+    """Return the names of a task's classes by id, background first.
+
+    Raises:
+        InputError: if ``task`` is unknown.
+    """
+    _check_choice("task", task, TASKS)
+    return list(TASKS[task].values())
 
 
 def datalist(
@@ -140,6 +151,7 @@ def check(
             if kind in files and not _is_table(files[kind])
         }
         check_files(Path(entry["image"]), masks, root, faults, modes=("L", "RGB", "RGBA"))
+    _check_corners(entries, _KINDS[task], root, faults)
     sections = _split(entries, seed, num_validation, num_labels, faults)
     faults.raise_if_any()
     return {section: len(names) for section, names in sections.items()}
@@ -194,7 +206,7 @@ def inter_annotator_dice(entries: Sequence[Mapping[str, Any]]) -> dict[str, floa
         entries: of :func:`datalist` for annotator "intersection".
 
     Raises:
-        InputError: if a file cannot be read, or the polygons of an image are faulty.
+        InputError: if a file cannot be read, the polygons of an image are faulty, or two labels differ in size.
         ValueError: if an entry has not the labels of two annotators.
     """
     scores: dict[str, list[float]] = {}
@@ -202,6 +214,10 @@ def inter_annotator_dice(entries: Sequence[Mapping[str, Any]]) -> dict[str, floa
         if len(entry["label"]) != 2:
             raise ValueError("entries must have the labels of two annotators: take those of annotator 'intersection'")
         first, second = (_join_masks(files) for files in entry["label"])
+        if first.shape != second.shape:
+            sizes = " and ".join("{1} x {0}".format(*each.shape) for each in (first, second))
+            where = next(iter(entry["label"][0].values()))
+            raise InputError(f"{where}: the labels of the two annotators are {sizes} pixels; expected one size")
         for value, name in TASKS[_task_of(entry["label"][0])].items():
             drawn = (first == value).sum() + (second == value).sum()
             if value > 0:
@@ -224,10 +240,10 @@ def agreement(
     """
     try:
         entries = datalist(dataset_dir, section, seed, num_validation, task=task, annotator="intersection")
+        scores = inter_annotator_dice(entries)
     except InputError as error:
         logger.info(f"how well annotators agree is not known, there are no complete labels of two: {error}")
         return None
-    scores = inter_annotator_dice(entries)
     shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     logger.info(f"Dice between the annotators on {len(entries)} {section} images: {shown}")
     return scores
@@ -332,20 +348,40 @@ def read_polygons(path: Path, faults: Faults) -> dict[str, dict[str, list[Polygo
         table = csv.DictReader(file)
         missing = [column for column in _COLUMNS if column not in (table.fieldnames or [])]
         if missing:
-            faults.add(f"{path}: no column {', '.join(missing)}; expected a CSV of the VGG Image Annotator")
+            faults.add(
+                f"{path}: no column {', '.join(missing)}; expected a CSV of the VGG Image Annotator, in UTF-8 and with "
+                "commas"
+            )
             return {}
-        for row in table:
-            shapes = polygons.setdefault(row["filename"], {})
-            try:
-                shape, attributes = (json.loads(row[column] or "{}") for column in _COLUMNS[1:])
-                anatomy = attributes.get("Anatomy")
-                if shape and anatomy:
-                    shapes.setdefault(_known_anatomy(anatomy), []).append(_corners(shape))
-            except (ValueError, AttributeError, TypeError) as error:  # ValueError: from json, or from the two below
-                where = f"{path}: line {table.line_num}, {row['filename']}"
-                reason = f"malformed JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
-                faults.add(f"{where}: {reason}; mend the row in the VGG Image Annotator, or use the mask PNGs")
+        line = table.line_num
+        try:
+            for row in table:
+                line = table.line_num
+                shapes = polygons.setdefault(row["filename"], {})
+                try:
+                    shape, attributes = (_parse_object(row[column]) for column in _COLUMNS[1:])
+                    anatomy = attributes.get("Anatomy")
+                    if shape and anatomy:
+                        shapes.setdefault(_known_anatomy(anatomy), []).append(_corners(shape))
+                except ValueError as error:
+                    where = f"{path}: line {line}, {row['filename']}"
+                    faults.add(f"{where}: {error}; mend the row in the VGG Image Annotator, or use the mask PNGs")
+        except csv.Error as error:  # a quote that is not closed makes one field of all that follows
+            faults.add(
+                f"{path}: cannot be read after line {line} ({error}); look for a quote that is not closed, or use the "
+                "mask PNGs"
+            )
     return polygons
+
+
+def _parse_object(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"malformed JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object such as {{}}, got {text}")
+    return value
 
 
 def _known_anatomy(anatomy: str) -> str:
@@ -359,9 +395,34 @@ def _corners(shape: Mapping[str, Any]) -> Polygon:
     if shape.get("name") != "polygon":
         raise ValueError(f"expected a polygon, got a region of shape {shape.get('name')!r}")
     columns, rows = shape.get("all_points_x", []), shape.get("all_points_y", [])
+    if not all(isinstance(each, list) for each in (columns, rows)):
+        raise ValueError(f"expected lists of corners, got all_points_x {columns!r} and all_points_y {rows!r}")
     if len(columns) != len(rows) or len(rows) < 3:
         raise ValueError(f"expected a polygon of at least 3 corners, got {len(columns)} x and {len(rows)} y")
+    odd = [each for each in (*columns, *rows) if type(each) not in (int, float) or not abs(each) < math.inf]
+    if odd:
+        raise ValueError(f"expected the corners of the polygon as numbers, got {odd[0]!r}")
     return [(int(x), int(y)) for x, y in zip(columns, rows, strict=True)]
+
+
+def _check_corners(entries: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], root: Path, faults: Faults) -> None:
+    """Note polygons that reach beyond their image, as those drawn on an image of another size do."""
+    anatomies = [anatomy for kind in kinds for anatomy in _VALUES[kind]]
+    labels = [files for entry in entries.values() for files in entry["label"]]
+    for table in sorted({path for files in labels for path in files.values() if _is_table(path)}):
+        polygons = read_polygons(Path(table), Faults("KidneyUS", root))  # what is wrong with its rows is noted already
+        for name in sorted(polygons.keys() & entries.keys()):
+            corners = [corner for anatomy in anatomies for each in polygons[name].get(anatomy, []) for corner in each]
+            try:
+                width, height = read_image(entries[name]["image"]).size
+            except InputError:  # so is this
+                continue
+            outside = [(x, y) for x, y in corners if not (0 <= x <= width and 0 <= y <= height)]
+            if outside:
+                faults.add(
+                    f"{table}: {name}: {len(outside)} corners lie outside the image of {width} x {height} pixels, "
+                    f"first {outside[0]}; take image and polygons of one release"
+                )
 
 
 def _value_fault(mask: Image.Image, highest: int) -> str | None:
@@ -375,7 +436,8 @@ def _value_fault(mask: Image.Image, highest: int) -> str | None:
 
 
 def _check_choice(name: str, value: int | str, known: Collection[int | str]) -> None:
-    if value not in known:
+    # Not by `in`: of lists it may raise a TypeError, and True would pass for the annotator 1.
+    if not any(type(value) is type(each) and value == each for each in known):
         raise InputError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
@@ -433,9 +495,12 @@ def _find_labels(
         faults.add(f"{masks.as_posix()}: no such folder, and no labels/{name} to draw the masks from; one is needed")
         return {}
     logger.info(f"KidneyUS in {root}: there are no masks by annotator {number}, they are drawn from {table}")
+    num_faults = len(faults.messages)
     polygons = read_polygons(table, faults)
+    if not polygons and len(faults.messages) == num_faults:
+        faults.add(f"{table}: has no rows; take the file as it was published")
     for image in images:
-        if image.name not in polygons:
+        if polygons and image.name not in polygons:  # a table that cannot be read is one fault, not one for every image
             faults.add(f"{image.relative_to(root).as_posix()}: no label, expected rows of this name in {table}")
     return {image.name: dict.fromkeys(kinds, str(table)) for image in images if image.name in polygons}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_tests import AloneTests, WholeImageTests, augmentation, dice, predict, read_metrics, save_bands
-from integration import BUNDLES, read_state, refused, run_stage
+from integration import BUNDLES, load_stage, read_state, refused, run_stage
 from monai.bundle import ConfigParser
 from PIL import Image
 
@@ -109,6 +109,14 @@ def test_training_on_one_annotator_is_not_gone_on_with_on_another(pipeline_run, 
     run_stage("train", bundle=BUNDLE, **values)
     with refused("left by a run with other settings", "annotator was 1, now 2"):
         run_stage("train", bundle=BUNDLE, annotator=2, **values)
+
+
+@pytest.mark.parametrize("stage", ["finetune_teacher", "train", "evaluate", "inference"])
+@pytest.mark.parametrize("task", ["cortex", ["regions", "capsule"]])
+def test_an_unknown_task_has_no_number_of_classes(stage, task, tmp_path):
+    with refused("task must be one of regions, capsule, all, got .(cortex|'regions', 'capsule')"):
+        config = load_stage(stage, bundle=BUNDLE, task=task, output_dir=tmp_path)
+        config.parser.get_parsed_content("num_classes")
 
 
 def test_every_stage_that_reads_labels_takes_task_and_annotator():

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -151,10 +152,23 @@ def test_unknown_choices_are_refused(pristine, arguments, message):
         kidneyus.datalist(pristine, **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"task": "cortex"}, {"annotator": 3}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"task": task} for task in ("cortex", ["regions"], {"regions": 1}, ("regions", "capsule"), None)),
+        *({"annotator": annotator} for annotator in (3, [1, 2], 1.0, True)),
+    ],
+)
 def test_unknown_choices_are_refused_by_the_check_too(pristine, arguments):
-    with pytest.raises(InputError, match="must be one of"):
+    (value,) = arguments.values()
+    with pytest.raises(InputError, match=f"must be one of .*, got {re.escape(repr(value))}$"):
         kidneyus.check(pristine, **arguments)
+
+
+def test_classes_are_those_of_the_task():
+    assert kidneyus.class_names("capsule") == ["background", "kidney"]
+    with pytest.raises(InputError, match=r"task must be one of regions, capsule, all, got \['regions'\]"):
+        kidneyus.class_names(["regions"])
 
 
 # Labels
@@ -238,6 +252,17 @@ def test_agreement_is_unknown_where_one_annotator_has_drawn_nothing(phantoms, ca
         assert kidneyus.agreement(phantoms, "test") is None
     assert "how well annotators agree is not known" in caplog.text
     assert "reviewed_masks_2" in caplog.text
+
+
+def test_agreement_is_unknown_where_the_labels_of_one_annotator_are_damaged(phantoms, caplog):
+    path = mask_path(phantoms, Path(kidneyus.datalist(phantoms, "test")[0]["image"]).name, number=2)
+    caplog.set_level(logging.INFO)
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(path)
+    assert kidneyus.agreement(phantoms, "test") is None
+    assert "and 8 x 9 pixels; expected one size" in caplog.text
+    path.write_bytes(b"")
+    assert kidneyus.agreement(phantoms, "test") is None
+    assert f"{path}: the file is empty" in caplog.text
 
 
 def test_transform_leaves_alone_what_has_no_label_if_told_so():
@@ -335,14 +360,18 @@ def edit_shape(row, **changes):
         ("region_shape_attributes", lambda row: row["region_shape_attributes"][:-1], "malformed JSON"),
         ("region_attributes", lambda row: "Capsule", "malformed JSON"),
         ("region_attributes", lambda row: '{"Anatomy":"Cyst"}', "one of Capsule, Central Echo Complex, .* got 'Cyst'"),
-        ("region_shape_attributes", lambda row: "[1, 2]", "has no attribute"),
+        ("region_shape_attributes", lambda row: "[1, 2]", r"expected a JSON object .*, got \[1, 2\]"),
+        ("region_attributes", lambda row: "4", "expected a JSON object .*, got 4"),
         ("region_shape_attributes", lambda row: '{"name":"rect","x":1,"y":2}', "got a region of shape 'rect'"),
         (
             "region_shape_attributes",
             lambda row: edit_shape(row, all_points_x=[1, 2]),
             "3 corners, got 2 x and 2[0-9] y",
         ),
-        ("region_shape_attributes", lambda row: edit_shape(row, all_points_x=["a"] * 24), "invalid literal"),
+        ("region_shape_attributes", lambda row: edit_shape(row, all_points_x=5), "lists of corners, got .*_x 5"),
+        ("region_shape_attributes", lambda row: edit_shape(row, all_points_x=["a"] * 24), "as numbers, got 'a'"),
+        ("region_shape_attributes", lambda row: edit_shape(row, all_points_x=[math.inf] * 24), "as numbers, got inf"),
+        ("region_shape_attributes", lambda row: edit_shape(row, all_points_y=[math.nan] * 24), "as numbers, got nan"),
     ],
 )
 def test_faulty_row_is_named_by_line_and_image(without_masks, column, value, reason):
@@ -353,11 +382,39 @@ def test_faulty_row_is_named_by_line_and_image(without_masks, column, value, rea
         kidneyus.datalist(without_masks, "training")
 
 
-def test_table_without_the_columns_is_named_with_them(without_masks):
+def test_table_that_is_none_is_one_fault(without_masks):
     path = without_masks / "labels" / "reviewed_labels_1.csv"
-    path.write_text("file,shape\n")
-    expected = f"{path}: no column filename, region_shape_attributes, region_attributes; expected a CSV of the VGG"
-    assert expected in faults_of(without_masks)
+    good = path.read_text()
+    no_columns = "no column filename, region_shape_attributes, region_attributes; expected a CSV of the VGG"
+    for data, reason in (
+        (b"file,shape\n", no_columns),
+        (b"", no_columns),
+        (good.encode("utf-16"), no_columns),
+        (good.splitlines()[0].encode(), "has no rows"),
+    ):
+        path.write_bytes(data)
+        message = faults_of(without_masks)
+        assert f"1 fault\n  - {path}: {reason}" in message, message
+
+
+def test_quote_that_is_not_closed_is_named_with_its_line(without_masks):
+    path = without_masks / "labels" / "reviewed_labels_1.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], 'a.png,1,"', *["no quote\n"] * 20_000]))
+    message = faults_of(without_masks)
+    assert f"{path}: cannot be read after line 3 (field larger" in message
+    assert "look for a quote that is not closed" in message
+
+
+def test_polygons_of_an_image_of_another_size_are_named(without_masks):
+    name = names_in(without_masks)[0]
+    path = without_masks / IMAGES / name
+    image = Image.open(path)
+    image.resize((image.width // 2, image.height // 2)).save(path)
+    message = faults_of(without_masks)
+    assert f"reviewed_labels_1.csv: {name}: " in message
+    assert f"corners lie outside the image of {image.width // 2} x {image.height // 2} pixels" in message
+    assert message.count("corners lie outside") == 1
 
 
 def test_image_without_rows_is_named(without_masks):
