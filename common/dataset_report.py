@@ -92,7 +92,8 @@ def check_dataset(
 
     Returns:
         What ``check.json`` holds: numbers of images and groups, image sizes, the share of each class among all pixels
-        and the number of images that have it, the sections, and what the dataset's module had to say.
+        and the number of images that have it, the sections, how well two annotators agree on the test section where
+        that is known, and what the dataset's module had to say.
 
     Raises:
         InputError: listing every fault of the dataset at once; if a key is unknown, missing or of the wrong type; or
@@ -109,6 +110,7 @@ def check_dataset(
         sections = {section: module.datalist(dataset_dir, section, **arguments) for section in SECTIONS}
         unlimited = module.datalist(dataset_dir, "training", **{**arguments, "num_labels": None})
         cases = _read_cases(module, {**sections, "training": unlimited})
+        annotator_dice = _measure_agreement(module, dataset_dir, arguments)
     classes = module.classes_of(cases[0].entry)
     labelled = {entry["image"] for entries in sections.values() for entry in entries}
     summary = {
@@ -118,6 +120,10 @@ def check_dataset(
         "group": module.GROUP,
         **_summarise(cases, classes, [case for case in cases if case.entry["image"] in labelled]),
     }
+    if annotator_dice is not None:
+        summary["annotator_dice"] = {
+            name: value if np.isfinite(value) else None for name, value in annotator_dice.items()
+        }
     summary["notes"] = notes + _missing_classes(summary)
     sheet = draw_contact_sheet(module, cases)
     with replace_file(output_dir / "check.png") as picture, replace_file(output_dir / "check.json") as record:
@@ -213,6 +219,16 @@ def _read_cases(module: ModuleType, sections: Mapping[str, Sequence[Mapping[str,
         pixels = np.bincount(label.ravel(), minlength=num_classes)
         cases.append(Case(entry, section, module.group_of(entry), (width, height), pixels))
     return cases
+
+
+def _measure_agreement(
+    module: ModuleType, dataset_dir: str | os.PathLike, arguments: Mapping[str, Any]
+) -> dict[str, float] | None:
+    """Return the Dice between two annotators on the test section by class, None if there are none to compare."""
+    if not hasattr(module, "agreement"):
+        return None
+    known = inspect.signature(module.agreement).parameters
+    return module.agreement(dataset_dir, "test", **{key: value for key, value in arguments.items() if key in known})
 
 
 def _summarise(cases: Sequence[Case], classes: Mapping[int, str], in_sections: Sequence[Case]) -> dict[str, Any]:

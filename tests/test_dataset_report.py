@@ -185,6 +185,19 @@ class TestNumbers:
         assert summary["notes"] == [stratified]
         assert caplog.messages.count(stratified) == 1
 
+    def test_agreement_of_two_annotators_is_shown_and_kept(self, tiny_phantoms, tmp_path, caplog):
+        caplog.set_level(logging.INFO)
+        folder, module = tiny_phantoms("kidneyus"), find_dataset("kidneyus")
+        own = {"task": "all", "num_validation": 3, "split_seed": 1}
+        summary = check_dataset("kidneyus", folder, tmp_path, annotator=2, num_labels=1, **own)
+        expected = module.agreement(folder, "test", seed=1, num_validation=3, task="all")
+        assert summary["annotator_dice"] == pytest.approx(expected)
+        assert json.loads((tmp_path / "check.json").read_text())["annotator_dice"] == summary["annotator_dice"]
+        assert any(note.startswith("Dice between the annotators on ") for note in summary["notes"])
+
+    def test_nothing_is_said_of_agreement_where_there_is_one_annotator(self, tiny_phantoms, tmp_path):
+        assert "annotator_dice" not in check_dataset("ph2", tiny_phantoms("ph2"), tmp_path)
+
     def test_notes_go_their_usual_way_afterwards(self, tiny_phantoms, tmp_path, caplog):
         caplog.set_level(logging.INFO)
         check_dataset("ph2", tiny_phantoms("ph2"), tmp_path)
@@ -335,9 +348,11 @@ class TestKeys:
             ("drive", {"a": 1, "b": 2}, "--a: there is no such key; --b: there is no such key"),
             ("kidneyus", {"modality": "ct"}, "--modality: there is no such key; .*num_labels, task, annotator$"),
             ("kidneyus", {"task": "cortex"}, "task must be one of regions, capsule, all, got 'cortex'"),
+            ("kidneyus", {"task": ["regions"]}, r"task must be one of regions, capsule, all, got \['regions'\]"),
             ("kidneyus", {"annotator": 3}, "annotator must be one of 1, 2, intersection, got 3"),
             ("chaos", {}, "--modality: is missing and has no default"),
             ("chaos", {"modality": "mr"}, "modality: expected ct, t1_in, t1_out, t2, got 'mr'"),
+            ("chaos", {"modality": ["ct", "t2"]}, r"modality: expected ct, .*, got \['ct', 't2'\]"),
             ("ph2", {"num_validation": "two"}, "--num_validation: expected a whole number, got 'two'"),
             ("ph2", {"num_validation": None}, "--num_validation: expected a whole number, got None"),
             ("ph2", {"num_labels": True}, "--num_labels: expected a whole number, got True"),

@@ -13,6 +13,9 @@
 - ``group_of(entry)``: the patient, exam or image that it belongs to, None where it is unknown.
 - ``write_phantoms(folder)``: procedural images in the official layout and file formats, with every class.
 
+Where two people have drawn labels of the same images, a module may also provide
+``agreement(dataset_dir, section, seed, num_validation)``: the Dice coefficient between them by class, or None.
+
 ``datalist`` and ``check`` may take further keys of the dataset's own, such as the task of KidneyUS or the modality of
 CHAOS; both name them alike.
 """
