@@ -75,6 +75,7 @@ class EvaluationReport:
         self.distance_unit = distance_unit
         self.cases: list[str] = []
         self.seconds: list[float] = []
+        self._kind = "images"
         self._started = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -111,6 +112,7 @@ class EvaluationReport:
             name = str(item[self.case_key]) if self.case_key else Path(image.meta["filename_or_obj"]).stem
             self.cases.append(name)
             if label.ndim == 3:
+                self._kind = "volumes"
                 image, prediction, label = take_fullest_slice(image, prediction, label)
             picture = draw_overlay(image, prediction, label, self.overlay_style)
             folder = self.output_dir / "overlays"
@@ -144,7 +146,7 @@ class EvaluationReport:
             path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         means = {name: entry["mean"]["mean"] for name, entry in summary["metrics"].items()}
         shown = ", ".join(f"{name} {'undefined' if mean is None else f'{mean:.4f}'}" for name, mean in means.items())
-        logger.info(f"{self.subject} on {len(self.cases)} images: {shown}; see {self.output_dir}")
+        logger.info(f"{self.subject} on {len(self.cases)} {self._kind}: {shown}; see {self.output_dir}")
 
 
 class SpacedHausdorffDistance(HausdorffDistance):

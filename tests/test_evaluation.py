@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -225,10 +226,8 @@ def oblique_affine(spacing: tuple[float, ...]) -> torch.Tensor:
     return torch.tensor(affine)
 
 
-@pytest.fixture(scope="module")
-def volume_report(tmp_path_factory):
-    """The folder of a report on two volumes in one batch, of one file name and different spacing."""
-    folder = tmp_path_factory.mktemp("report") / "student"
+def report_on_volumes(folder):
+    """Write a report on two volumes in one batch, of one file name and different spacing."""
     cases = [
         {
             "image": MetaTensor(image, affine=oblique_affine(spacing), meta={"filename_or_obj": "/data/DICOM_anon"}),
@@ -253,7 +252,19 @@ def volume_report(tmp_path_factory):
             )
         ],
     ).run()
+
+
+@pytest.fixture(scope="module")
+def volume_report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "student"
+    report_on_volumes(folder)
     return folder
+
+
+def test_the_log_counts_volumes_as_such(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    report_on_volumes(tmp_path)
+    assert "student on 2 volumes: dice" in caplog.text
 
 
 def test_volumes_are_named_by_the_key_and_measured_in_millimetres(volume_report):
