@@ -206,8 +206,10 @@ def _read_patients(files: dict[str, dict[str, Path]], root: Path, faults: Faults
         )
         return {}
     rows: list[dict[str, str]] = []
+    readable = False
     with faults.collect():
         rows = checks.read_workbook(root / _WORKBOOK, _COLUMNS)
+        readable = True
     by_number: dict[str, str] = {}
     for name in reversed(list(files)):  # Train comes last and wins where numbers repeat
         by_number[_number(name.split("/")[1])] = name
@@ -221,7 +223,7 @@ def _read_patients(files: dict[str, dict[str, Path]], root: Path, faults: Faults
                 f"{_WORKBOOK}: image {number} has patients {patients[by_number[number]]} and {patient}; keep one"
             )
     unknown = [name for name in files if name.startswith("Train") and name not in patients]
-    if unknown and rows:
+    if unknown and readable:
         logger.warning(f"Autooral in {root}: {len(unknown)} images of Train have no patient, first {unknown[0]}")
     return patients
 

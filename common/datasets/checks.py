@@ -42,11 +42,11 @@ def read_image(path: str | Path) -> Image.Image:
     """Return the image at ``path``, decoded to its last pixel.
 
     Raises:
-        InputError: if the file is missing, empty, cut off, or not an image.
+        InputError: if the file is missing, a folder, empty, cut off, or not an image.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: {'is a folder, expected an image' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty, copy it again")
     try:
@@ -348,7 +348,10 @@ def cut_sections(
         shares = [f"{num_test} for the test"] * (num_test > 0) + [f"{num_validation} for validation"] * (
             num_validation > 0
         )
-        faults.add(f"too few complete images: {', '.join([*shares, '1 for training'])} needed, found {found}")
+        faults.add(
+            f"too few complete images: {', '.join([*shares, '1 for training'])} needed, found {found}"
+            + ("; set num_validation lower or add images" if num_validation > 0 else "; add images")
+        )
         return {section: [] for section in SECTIONS}
     available = len(sections["training"])
     if num_labels is not None and not 1 <= num_labels <= available:

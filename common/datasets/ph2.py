@@ -13,7 +13,7 @@ PH2 has no official split. Sections are stratified by diagnosis where one of the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -117,12 +117,16 @@ def check(
 def _find_files(root: Path, faults: Faults) -> dict[str, dict[str, Path]]:
     """Return "image" and "label" by name, and note what is missing.
 
-    Labels without an image do no harm: a user may have taken the image out on purpose.
+    Labels without an image do no harm: a user may have taken the image out on purpose. The log names them.
     """
     found: dict[str, dict[str, Path]] = {}
+    without_image = []
     for folder in sorted((root / _IMAGES).iterdir()):
+        if not folder.is_dir() or folder.name.startswith((".", "__")):
+            continue
         image, label = folder / _IMAGE.format(folder.name), folder / _LABEL.format(folder.name)
         if not image.is_file():
+            without_image.append(folder.name)
             continue
         found[folder.name] = {"image": image}
         if label.is_file():
@@ -130,9 +134,18 @@ def _find_files(root: Path, faults: Faults) -> dict[str, dict[str, Path]]:
         else:
             expected = label.relative_to(root).as_posix()
             faults.add(f"{image.relative_to(root).as_posix()}: no label, expected {expected}")
+    if found and without_image:
+        logger.warning(
+            f"PH2 in {root}: {len(without_image)} folders without an image of their name are left out; expected "
+            f"{without_image[0]}/{_IMAGE.format(without_image[0])} in {_name_some(without_image)}"
+        )
     if not found:
         faults.add(f"{_IMAGES}: no images in it; expected files such as IMD002/{_IMAGE.format('IMD002')}")
     return found
+
+
+def _name_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _split(
@@ -153,8 +166,9 @@ def _split(
     if len(unknown) == len(names):
         logger.warning(f"PH2 in {root}: the split is not stratified, because no diagnosis could be read")
     elif unknown:
-        named = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        logger.warning(f"PH2 in {root}: {len(unknown)} of {len(names)} images have no diagnosis ({named})")
+        logger.warning(
+            f"PH2 in {root}: {len(unknown)} of {len(names)} images have no diagnosis ({_name_some(unknown)})"
+        )
     if len(unknown) < len(names):
         logger.info(f"PH2 in {root}: the split is stratified by diagnosis")
     order = checks.stratified_order({name: diagnoses.get(name, "unknown") for name in names}, seed)

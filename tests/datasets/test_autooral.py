@@ -176,6 +176,12 @@ def test_images_without_a_patient_are_counted_in_the_log(phantoms, caplog):
     assert "3 images of Train have no patient, first Train/0010" in caplog.text
 
 
+def test_workbook_without_rows_leaves_all_patients_unknown_and_the_log_says_so(phantoms, caplog):
+    write_workbook(phantoms, [])
+    autooral.check(phantoms)
+    assert "12 images of Train have no patient, first Train/0001" in caplog.text
+
+
 def test_sections_do_not_depend_on_the_order_of_the_file_system(training_only, monkeypatch):
     expected = [autooral.datalist(training_only, section) for section in SECTIONS]
     iterdir = Path.iterdir

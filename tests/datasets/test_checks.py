@@ -55,6 +55,12 @@ def test_truncated_image_is_named(tmp_path, format_name, share):
         read_image(path)
 
 
+def test_folder_in_the_place_of_an_image_is_named_as_one(tmp_path):
+    (tmp_path / "image.png").mkdir()
+    with pytest.raises(InputError, match=r"image\.png: is a folder, expected an image"):
+        read_image(tmp_path / "image.png")
+
+
 @pytest.mark.parametrize(("content", "reason"), [(None, "no such file"), (b"", "empty"), (b"<html>", "cannot be read")])
 def test_file_that_is_no_image_is_named_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "21_training.tif"
@@ -176,6 +182,7 @@ def test_too_few_groups_to_cut_says_what_is_needed(num_test, num_validation):
     (message,) = faults.messages
     assert f"{num_validation} for validation, 1 for training needed, found 5 images of 3 exams" in message
     assert ("for the test" in message) == (num_test > 0)
+    assert message.endswith("; set num_validation lower or add images")
 
 
 @pytest.mark.parametrize("num_labels", [-1, 0, 3])

@@ -148,6 +148,17 @@ def test_header_row_is_found_wherever_it_is(pristine, phantoms):
     assert names_of(ph2.datalist(phantoms, "test")) == names_of(ph2.datalist(pristine, "test"))
 
 
+def test_folders_without_an_image_of_their_name_are_left_out_and_named(phantoms, caplog):
+    images = phantoms / "PH2 Dataset images"
+    (images / "IMD004").rename(images / "IMD004 copy")
+    path = image_path(phantoms, "IMD006")
+    path.rename(path.with_suffix(".png"))
+    (images / ".cache").mkdir()
+    assert sum(ph2.check(phantoms).values()) == 18
+    assert "2 folders without an image of their name are left out; expected IMD004 copy/IMD004 copy_Derm" in caplog.text
+    assert "in IMD004 copy, IMD006" in caplog.text
+
+
 def test_images_without_a_diagnosis_are_named(phantoms, caplog):
     (phantoms / "PH2_dataset.txt").unlink()
     workbook = openpyxl.load_workbook(phantoms / "PH2_dataset.xlsx")
