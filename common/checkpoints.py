@@ -80,9 +80,10 @@ def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
         raise InputError(f"the checkpoint {path} does not exist{hint}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} was refused: it holds more than tensors and could run code ({reason})") from error
+    except pickle.UnpicklingError as error:  # whose text advises to switch the protection off
+        raise InputError(
+            f"{path} was refused: it holds more than tensors and could run code, or is no PyTorch checkpoint at all"
+        ) from error
     except (RuntimeError, EOFError, KeyError, OSError) as error:
         raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error})") from error
 

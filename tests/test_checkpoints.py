@@ -176,6 +176,7 @@ def test_checkpoint_that_would_run_code_is_refused_and_runs_none(trap):
     message = refused(load_weights, network(), path)
     assert str(path) in message
     assert "could run code" in message
+    assert "weights_only" not in message, "PyTorch's advice to load it unprotected"
     assert not sprung.exists()
 
 
@@ -190,7 +191,9 @@ def test_truncated_checkpoint_is_named(tmp_path, share):
 def test_file_that_is_no_checkpoint_is_named(tmp_path):
     path = tmp_path / "model.pt"
     path.write_text("<html>404: this file has moved</html>")
-    assert str(path) in refused(load_weights, network(), path)
+    message = refused(load_weights, network(), path)
+    assert str(path) in message
+    assert "is no PyTorch checkpoint" in message
 
 
 def test_another_width_is_named_with_both_shapes_and_loads_nothing(tmp_path):

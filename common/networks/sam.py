@@ -207,9 +207,10 @@ def _load_original(path: Path) -> SamModel:
         raise InputError(f"pretrained: the checkpoint {path} does not exist")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError as error:  # whose text advises to switch the protection off
         raise InputError(
-            f"pretrained: {path} was refused: it holds more than tensors and could run code ({error})"
+            f"pretrained: {path} was refused: it holds more than tensors and could run code, or is no PyTorch "
+            "checkpoint at all"
         ) from error
     except (RuntimeError, EOFError, KeyError, OSError) as error:
         raise InputError(f"pretrained: {path} is damaged or no PyTorch checkpoint ({error})") from error
