@@ -34,12 +34,12 @@ class ImageFiles:
         if self.path.is_dir():
             found = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
         self.readable: list[Path] = []
-        self.unreadable: list[Path] = []
+        self.unreadable: dict[Path, str] = {}
         for file in found:
             try:
                 read_image(file)
-            except InputError:
-                self.unreadable.append(file)
+            except InputError as error:
+                self.unreadable[file] = str(error)
             else:
                 self.readable.append(file)
         if not self.readable:
@@ -56,10 +56,10 @@ class ImageFiles:
         return [{"image": str(file)} for file in self.readable]
 
     def report(self) -> None:
-        """Name the files that could not be read."""
+        """Name the files that could not be read, and say why."""
         if self.unreadable:
-            names = "\n".join(f"  {file}" for file in self.unreadable)
-            logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{names}")
+            reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
+            logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
 
 
 def transfer_set(folder: str | os.PathLike) -> list[dict[str, str]]:
