@@ -193,16 +193,6 @@ def test_seed_changes_the_sections(training_only):
     assert len({str(autooral.datalist(training_only, "test", seed=seed)) for seed in range(5)}) > 1
 
 
-def test_small_label_budget_is_part_of_a_larger_one(pristine):
-    large = autooral.datalist(pristine, "training", num_labels=5)
-    assert autooral.datalist(pristine, "training", num_labels=2) == large[:2]
-
-
-def test_unknown_section_is_refused(pristine):
-    with pytest.raises(ValueError, match="training, validation, test, got 'train'"):
-        autooral.datalist(pristine, "train")
-
-
 # Bad input
 
 

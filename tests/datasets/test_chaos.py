@@ -122,11 +122,6 @@ def test_classes_are_those_of_the_modality():
         assert chaos.class_names(modality) == ["background", "liver", "right kidney", "left kidney", "spleen"]
 
 
-def test_unknown_section_is_refused(pristine):
-    with pytest.raises(ValueError, match="training, validation, test, got 'train'"):
-        chaos.datalist(pristine, "train", "ct")
-
-
 # Splits
 
 
@@ -160,17 +155,6 @@ def test_missing_t2_is_named_and_moves_no_t1_to_another_section(phantoms):
     assert "Train_Sets/MR/3/T2SPIR/DICOM_anon: no such folder" in message
     assert "Train_Sets/MR/3/T2SPIR/Ground: no such folder" in message
     assert "2 faults" in message
-
-
-def test_sections_do_not_depend_on_the_order_of_the_file_system(pristine, monkeypatch):
-    expected = [chaos.datalist(pristine, section, "t2") for section in SECTIONS]
-    iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda folder: sorted(iterdir(folder), reverse=True))
-    assert [chaos.datalist(pristine, section, "t2") for section in SECTIONS] == expected
-
-
-def test_seed_changes_the_sections(pristine):
-    assert len({str(chaos.datalist(pristine, "test", "ct", seed)) for seed in range(5)}) > 1
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

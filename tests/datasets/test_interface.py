@@ -125,6 +125,47 @@ def test_sections_share_no_group(tiny_phantoms, name, own, seed):
 
 
 @every_dataset
+def test_sections_do_not_depend_on_the_order_of_the_file_system(tiny_phantoms, name, own, monkeypatch):
+    expected = all_entries(name, tiny_phantoms(name), **own)
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: sorted(iterdir(folder), reverse=True))
+    assert all_entries(name, tiny_phantoms(name), **own) == expected
+
+
+@every_dataset
+def test_seed_changes_the_training_section(tiny_phantoms, name, own):
+    module, folder = find_dataset(name), tiny_phantoms(name)
+    assert len({str(module.datalist(folder, "training", seed=seed, **own)) for seed in range(5)}) > 1
+
+
+@every_dataset
+def test_seed_changes_what_is_held_out_where_no_folder_is_for_the_test(tiny_phantoms, name, own):
+    module, folder = find_dataset(name), tiny_phantoms(name)
+    tests = {str(module.datalist(folder, "test", seed=seed, **own)) for seed in range(5)}
+    assert (len(tests) > 1) == (name not in ("drive", "autooral"))
+
+
+@every_dataset
+def test_small_label_budget_is_part_of_a_larger_one(tiny_phantoms, name, own):
+    module, folder = find_dataset(name), tiny_phantoms(name)
+    large = module.datalist(folder, "training", num_labels=3, **own)
+    assert len(large) == 3
+    assert module.datalist(folder, "training", num_labels=2, **own) == large[:2]
+
+
+@every_dataset
+def test_unknown_section_is_refused(tiny_phantoms, name, own):
+    with pytest.raises(ValueError, match="section must be one of training, validation, test, got 'train'"):
+        find_dataset(name).datalist(tiny_phantoms(name), "train", **own)
+
+
+@every_dataset
+def test_no_validation_at_all_is_refused(tiny_phantoms, name, own):
+    with pytest.raises(InputError, match="num_validation must be at least 1, got 0"):
+        find_dataset(name).check(tiny_phantoms(name), num_validation=0, **own)
+
+
+@every_dataset
 def test_the_check_counts_the_sections_of_a_seed(tiny_phantoms, name, own):
     module, folder = find_dataset(name), tiny_phantoms(name)
     for seed in range(5):

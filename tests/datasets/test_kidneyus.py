@@ -122,23 +122,6 @@ def test_sections_are_the_same_for_every_task_and_annotator(pristine):
         assert len(images) == 1
 
 
-def test_sections_do_not_depend_on_the_order_of_the_file_system(pristine, monkeypatch):
-    expected = [kidneyus.datalist(pristine, section) for section in SECTIONS]
-    iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda folder: sorted(iterdir(folder), reverse=True))
-    assert [kidneyus.datalist(pristine, section) for section in SECTIONS] == expected
-
-
-def test_seed_changes_the_sections(pristine):
-    assert len({str(kidneyus.datalist(pristine, "test", seed=seed)) for seed in range(5)}) > 1
-
-
-def test_small_label_budget_is_part_of_a_larger_one(pristine):
-    large = kidneyus.datalist(pristine, "training", num_labels=5)
-    assert len(large) == 5
-    assert kidneyus.datalist(pristine, "training", num_labels=2) == large[:2]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -431,10 +414,6 @@ def test_label_budget_out_of_range_says_how_many_there_are(pristine, num_labels)
     for refused in (kidneyus.check, lambda *given, **more: kidneyus.datalist(*given, "training", **more)):
         with pytest.raises(InputError, match=f"num_labels must be between 1 and the 5 .*, got {num_labels}"):
             refused(pristine, num_labels=num_labels)
-
-
-def test_no_validation_images_is_refused(pristine):
-    assert "num_validation must be at least 1, got 0" in faults_of(pristine, num_validation=0)
 
 
 def test_too_few_exams_says_how_many_images_are_needed(phantoms):
