@@ -111,7 +111,7 @@ def test_training_on_one_annotator_is_not_gone_on_with_on_another(pipeline_run, 
         run_stage("train", bundle=BUNDLE, annotator=2, **values)
 
 
-@pytest.mark.parametrize("stage", ["finetune_teacher", "train", "evaluate", "inference"])
+@pytest.mark.parametrize("stage", ["finetune_teacher", "distill", "train", "evaluate", "inference"])
 @pytest.mark.parametrize("task", ["cortex", ["regions", "capsule"]])
 def test_an_unknown_task_has_no_number_of_classes(stage, task, tmp_path):
     with refused("task must be one of regions, capsule, all, got .(cortex|'regions', 'capsule')"):
