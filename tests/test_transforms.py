@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, RandRotate90d, Rotate90d
+from scipy.ndimage import map_coordinates
 
-from common.transforms import FillMissingd, ScaleSlicesd
+from common.transforms import FillMissingd, FollowImaged, ScaleSlicesd, track_moves
 
 
 def test_missing_keys_are_filled_in_the_images_size():
@@ -61,3 +63,99 @@ def test_ct_is_scaled_by_the_window_and_mr_by_the_percentiles_of_a_slice():
     mr = ScaleSlicesd("image", "t1_in", **keys)({"image": image})["image"]
     low, high = np.percentile(image, (5, 90))
     np.testing.assert_allclose(mr, ((image - low) / (high - low)).clamp(0, 1), atol=1e-5)
+
+
+# Maps that follow their image
+
+
+def example(map_size: tuple[int, int], image_size: tuple[int, int] = (24, 32)) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, *image_size, generator=generator)
+    return {"image": track_moves(image), "map": torch.rand(3, *map_size, generator=generator)}
+
+
+@pytest.mark.parametrize("map_size", [(24, 32), (6, 8), (3, 4), (48, 64)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("axes", [[], [0], [1], [0, 1]])
+def test_maps_follow_flips_and_turns_exactly(axes, turns, dtype, map_size):
+    data = example(map_size)
+    data["map"] = data["map"].to(dtype)
+    moves = [Flipd("image", spatial_axis=axis) for axis in axes] + [Rotate90d("image", k=turns)] * (turns > 0)
+    found = Compose([*moves, FollowImaged("map")])(data)["map"]
+    expected = torch.rot90(data["map"].flip([axis + 1 for axis in axes]), turns, (1, 2))
+    assert found.dtype == dtype
+    assert torch.equal(found, expected)
+
+
+def test_maps_follow_any_sequence_of_flips_and_turns_exactly():
+    moves = [
+        RandFlipd("image", 0.5, 0),
+        RandRotate90d("image", 0.8),
+        RandFlipd("image", 0.5, 1),
+        RandRotate90d("image"),
+    ]
+    chain = Compose([*moves, FollowImaged("map")])
+    data = example((24, 32))
+    data["map"] = data["image"].as_tensor().clone()
+    for seed in range(20):
+        chain.set_random_state(seed)
+        moved = chain(data)
+        assert torch.equal(moved["map"], moved["image"].as_tensor())
+
+
+def test_a_map_as_large_as_the_image_follows_as_the_image_itself():
+    for padding_mode in ("zeros", "border", "reflection"):
+        affine = RandAffined(
+            ["image"],
+            prob=1,
+            rotate_range=1,
+            scale_range=(0.3, 0.3),
+            shear_range=0.2,
+            translate_range=(5, 5),
+            padding_mode=padding_mode,
+        )
+        moves = [RandFlipd("image", 0.5, 0), RandRotate90d("image", 0.8), affine, RandRotate90d("image", 0.5)]
+        chain = Compose([*moves, FollowImaged("map", padding_mode=padding_mode)])
+        data = example((24, 32))
+        data["map"] = data["image"].as_tensor().clone()
+        for seed in range(10):
+            chain.set_random_state(seed)
+            moved = chain(data)
+            torch.testing.assert_close(moved["map"], moved["image"].as_tensor(), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("map_size", [(24, 32), (12, 16), (6, 8)])
+def test_maps_of_any_resolution_are_sampled_where_the_pixels_of_the_image_come_from(map_size):
+    """By hand with SciPy: from a map's pixel to the image's, through the affine, and back to a map's."""
+    angle, scale, shift = 0.3, 1.2, np.array([2.0, -3.0])
+    moves = Affined("image", rotate_params=angle, scale_params=(scale, scale), translate_params=shift.tolist())
+    data = example(map_size)
+    found = Compose([moves, FollowImaged("map")])(data)["map"].numpy()
+
+    stride = np.array([24, 32]) / map_size
+    centre = (np.array([24, 32]) - 1) / 2
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    pixels = np.stack(np.meshgrid(*map(np.arange, map_size), indexing="ij"), axis=-1)
+    in_image = (pixels + 0.5) * stride - 0.5
+    origin = ((in_image - centre) * scale + shift) @ turn.T + centre
+    in_map = (origin + 0.5) / stride - 0.5
+    for channel, values in enumerate(data["map"].numpy()):
+        expected = map_coordinates(values, np.moveaxis(in_map, -1, 0), order=1, mode="nearest")
+        np.testing.assert_allclose(found[channel], expected, atol=1e-4)
+
+
+def test_a_map_of_an_image_that_was_not_moved_stays_as_it_is():
+    data = example((6, 8))
+    assert torch.equal(FollowImaged("map")(data)["map"], data["map"])
+
+
+def test_maps_that_may_be_missing_ask_nothing_of_the_image():
+    image = torch.rand(1, 4, 4)
+    assert FollowImaged("map", allow_missing_keys=True)({"image": image}) == {"image": image}
+
+
+@pytest.mark.parametrize("image", [torch.rand(1, 4, 4), MetaTensor(torch.rand(1, 4, 4))], ids=["plain", "from a file"])
+def test_an_image_that_does_not_say_where_it_was_is_refused(image):
+    with pytest.raises(TypeError, match="'map' cannot follow 'image': it did not go through track_moves"):
+        FollowImaged("map")({"image": image, "map": torch.rand(1, 4, 4)})
