@@ -76,6 +76,11 @@ def to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image with three 8-bit channels; a ``converter`` for MONAI's ``PILReader``."""
+    return image.convert("RGB")
+
+
 def list_images(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Return the visible files of a folder with one of the suffixes, sorted; none if there is no such folder."""
     if not folder.is_dir():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
-from common.datasets.checks import read_image
+from common.datasets.checks import Faults, read_image
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,16 @@ class ImageFiles:
             logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
 
 
-def transfer_set(folder: str | os.PathLike) -> list[dict[str, str]]:
+def transfer_set(folder: str | os.PathLike, in_channels: int) -> list[dict[str, str]]:
     """Return the images of a transfer set as a MONAI datalist.
 
+    Args:
+        folder: what synthesize wrote.
+        in_channels: channels that the images must have.
+
     Raises:
-        InputError: if the folder is no transfer set, is empty, or lacks a file that its ``datalist.json`` lists.
+        InputError: if the folder is no transfer set, is empty, or lacks a file that its ``datalist.json`` lists, and
+            if images cannot be read, have another number of channels, or are not all of one size; all at once.
     """
     folder = Path(folder)
     listing = folder / "datalist.json"
@@ -81,4 +87,24 @@ def transfer_set(folder: str | os.PathLike) -> list[dict[str, str]]:
     if missing or not files:
         what = f"{len(missing)} of its images are missing, first {missing[0]}" if missing else "it lists no images"
         raise InputError(f"{folder} is no complete transfer set: {what}; run synthesize again")
+    _check_alike(folder, files, in_channels)
     return [{"image": str(file)} for file in files]
+
+
+def _check_alike(folder: Path, files: list[Path], in_channels: int) -> None:
+    faults = Faults("transfer set", folder)
+    found = {}
+    for file in files:
+        with faults.collect():
+            picture = read_image(file)
+            found[file.relative_to(folder).as_posix()] = (len(picture.getbands()), picture.size)
+    sizes = Counter(size for _, size in found.values())
+    for name, (channels, size) in found.items():
+        if channels != in_channels:
+            what = f"{channels} channel{'s' * (channels > 1)}"
+            faults.add(f"{name}: has {what}, expected {in_channels}; run synthesize again")
+        [(usual, _)] = sizes.most_common(1)
+        if size != usual:
+            each, others = ("{} x {}".format(*pixels) for pixels in (size, usual))
+            faults.add(f"{name}: is {each}, most others are {others} pixels; run synthesize again")
+    faults.raise_if_any()
