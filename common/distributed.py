@@ -37,9 +37,14 @@ def stop() -> None:
     idist.finalize()
 
 
-def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """Return the order in memory of images and weights; with channels last, convolutions are faster on GPUs."""
+    return torch.channels_last if channels_last else torch.preserve_format
+
+
+def parallel(network: nn.Module, device: torch.device, channels_last: bool = False) -> nn.Module:
     """Move a network to its device and, among several processes, let each see the others' gradients."""
-    network = network.to(device)
+    network = network.to(device, memory_format=memory_format(channels_last))
     if idist.get_world_size() == 1:
         return network
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
