@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.features import feature_widths
+from common.networks.features import feature_widths, resample
 
 
 class FeatureAlignmentLoss(nn.Module):
@@ -56,9 +56,7 @@ class FeatureAlignmentLoss(nn.Module):
         total = 0.0
         for (theirs, ours), project in zip(self.pairs.items(), self.projections, strict=True):
             projected = project(student_features[ours])
-            target = teacher_features[theirs].detach()
-            if target.shape[2:] != projected.shape[2:]:
-                target = F.interpolate(target, size=projected.shape[2:], mode="bilinear", antialias=True)
+            target = resample(teacher_features[theirs].detach(), projected.shape[2:])
             target = F.layer_norm(target.movedim(1, -1), target.shape[1:2]).movedim(-1, 1)
             total = total + F.mse_loss(projected, target)
         return total / len(self.pairs)

@@ -15,8 +15,10 @@ from integration import (
     stage_command,
     write_transfer,
 )
+from torch.testing import assert_close
 
 from common.datasets.drive import write_phantoms
+from common.teacher_cache import answer_keys
 
 # A fragment of config that lays each rank's final state aside, before the processes part.
 SAVE_RANKS = """
@@ -79,6 +81,23 @@ class TestTwoProcesses:
     def test_the_checkpoint_carries_no_trace_of_the_wrapper(self, stage, output_dir):
         names = read_state(output_dir / "checkpoints" / f"{stage}.pt")["network"].keys()
         assert not any(name.startswith("module.") for name in names)
+
+
+def test_both_ask_the_teacher_and_leave_the_cache_that_one_would(output_dir, tmp_path, caplog):
+    """A single process takes the cache for its own, and has the same answers when it asks for itself."""
+    keys = {"dataset_dir": output_dir.parent / "DRIVE", "output_dir": output_dir, "patches_per_epoch": 6}
+    caches = []
+    for folder in (output_dir / "teacher_cache", tmp_path / "alone"):
+        with caplog.at_level("INFO"):
+            caches.append(
+                load_stage("distill", teacher_cache=folder, **keys).parser.get_parsed_content("train::answers")
+            )
+    shared, alone = caches
+    assert f"{shared.folder}: has the answers to all 6 views" in caplog.text
+    assert f"{alone.folder}: there is none yet" in caplog.text
+    for one, other in zip(shared, alone, strict=True):
+        for key in answer_keys(["encoder.neck"]):
+            assert_close(one[key], other[key], rtol=2e-3, atol=2e-3)  # batches differ in size
 
 
 def test_the_overlay_without_torchrun_is_refused(tmp_path, monkeypatch):

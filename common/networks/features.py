@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -83,9 +84,18 @@ def as_grid(feature: Tensor, image_size: tuple[int, int]) -> Tensor:
     raise ValueError(f"features of shape {tuple(feature.shape)} are no grid over images of {height}x{width}")
 
 
+def resample(feature: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return a feature ``(B, C, h, w)`` on another grid of the same field of view."""
+    if tuple(feature.shape[2:]) == tuple(grid):
+        return feature
+    return F.interpolate(feature, size=tuple(grid), mode="bilinear", antialias=True)
+
+
 @torch.no_grad()
-def feature_widths(network: nn.Module, layers: Iterable[str], image_shape: tuple[int, int, int]) -> list[int]:
-    """Return the channels that each layer puts out for images of ``image_shape`` ``(C, H, W)``."""
+def feature_shapes(
+    network: nn.Module, layers: Iterable[str], image_shape: tuple[int, int, int]
+) -> list[tuple[int, int, int]]:
+    """Return the shape ``(C, h, w)`` of what each layer puts out for an image of ``image_shape`` ``(C, H, W)``."""
     layers = list(layers)
     taps = FeatureTaps(network, layers)
     was_training = network.training
@@ -94,4 +104,9 @@ def feature_widths(network: nn.Module, layers: Iterable[str], image_shape: tuple
     network.train(was_training)
     grids = taps.pop(image_shape[1:])
     taps.close()
-    return [grids[layer].shape[1] for layer in layers]
+    return [tuple(grids[layer].shape[1:]) for layer in layers]
+
+
+def feature_widths(network: nn.Module, layers: Iterable[str], image_shape: tuple[int, int, int]) -> list[int]:
+    """Return the channels that each layer puts out for images of ``image_shape`` ``(C, H, W)``."""
+    return [shape[0] for shape in feature_shapes(network, layers, image_shape)]

@@ -155,7 +155,9 @@ def parse(stage: str, pipeline_run: Any) -> ConfigParser:
 
 def augmentation(stage: str, pipeline_run: Any) -> Compose:
     """Return the random transforms of a training stage."""
-    transforms = parse(stage, pipeline_run).get_parsed_content("train::preprocessing").transforms
+    parser = parse(stage, pipeline_run)
+    section = "train::augmentation" if "train::augmentation" in parser else "train::preprocessing"
+    transforms = parser.get_parsed_content(section).transforms
     return Compose([transform for transform in transforms if isinstance(transform, Randomizable)])
 
 

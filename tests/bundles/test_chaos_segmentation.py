@@ -27,6 +27,7 @@ from common import pipeline
 from common.datasets import chaos
 from common.networks.vit import ViTSegmenter
 from common.pipeline import STAGES, run_pipeline
+from common.teacher_cache import answer_keys
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "chaos_segmentation"
 ORGANS = {"ct": ["liver"], "t2": ["liver", "right kidney", "left kidney", "spleen"]}
@@ -284,7 +285,7 @@ def test_distillation_mixes_synthetic_unlabelled_and_labelled_slices(chaos_run, 
     items = [dataset[index] for index in range(len(dataset))]
     assert [item["labelled"] for item in items] == [False] * (4 + 6) + [True] * (4 + 6)
     for item in items:
-        assert item.keys() == {"image", "label", "labelled"}
+        assert item.keys() == {"image", "label", "labelled", *answer_keys(["encoder.neck"])}
         assert item["image"].shape == item["label"].shape == (1, 32, 32)
         assert 0 <= item["image"].min() <= item["image"].max() <= 1.2, "contrast is augmented"
     assert not any(item["label"].any() for item in items[:10])

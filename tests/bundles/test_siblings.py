@@ -32,6 +32,7 @@ OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml")
 OWN_KEYS = {
     "drive_segmentation": {
         "overlap",  # a window slides over the image; the others see it whole
+        "patches_per_image",  # of further images without labels, which the others see whole
         "resized",  # the diffusion model learns patches, or whole images as in the others
     },
     "kidneyus_segmentation": {"task", "annotator"},  # several labels of one image
@@ -45,12 +46,16 @@ OWN_VALUES = {
 }
 # Sections, by path, about how images are read, seen and brought back in any bundle.
 SEEN_SECTIONS = {
-    *("train::preprocessing", "validate::preprocessing", "preprocessing", "validate::inferer", "inferer"),
+    *("train::preprocessing", "train::augmentation", "validate::preprocessing", "preprocessing"),
+    *("validate::inferer", "inferer"),
     *("validate::postprocessing", "postprocessing", "validate::handlers::0::image_key"),
 }
 # Sections, by path, that one bundle has to itself.
 OWN_SECTIONS = {
-    "drive_segmentation": {"train::view"},  # patches or whole images
+    "drive_segmentation": {
+        "train::view",  # patches or whole images
+        "train::unlabelled",  # patches of them
+    },
     "ph2_segmentation": {"validate::handlers::0::overlay_style"},  # the border of the lesion
     "kidneyus_segmentation": {
         *("loss::batch", "loss::supervised::batch"),  # Dice over a batch, since many images lack a class
@@ -58,7 +63,8 @@ OWN_SECTIONS = {
     },
     "chaos_segmentation": {
         *("loss::batch", "loss::supervised::batch"),  # Dice over a batch, since many slices lack a class
-        *("train::files", "train::dataset", "train::synthetic_preprocessing", "train::unlabelled"),  # PNG and DICOM
+        *("train::files", "train::views::dataset", "train::synthetic_preprocessing"),  # PNG and DICOM
+        "train::unlabelled",  # DICOM too
         *("validate::dataset::data", "images::_target_"),  # trained on slices, used on volumes
         *("validate::additional_metrics::hd95::_target_", "validate::handlers::0::distance_unit"),  # millimetres
         "validate::handlers::0::case_key",  # a patient, not a file

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from common.networks.features import FeatureTaps, as_grid, feature_widths, unwrap
+from common.networks.features import FeatureTaps, as_grid, feature_shapes, feature_widths, unwrap
 from common.networks.sam import SamSegmenter
 from common.networks.vit import ViTSegmenter
 
@@ -119,6 +119,7 @@ def test_widths_of_teacher_student_and_any_monai_network(tiny_sam_config):
     teacher = SamSegmenter(tiny_sam_config, num_classes=2)
     layers = ["encoder.layers.0", "encoder.neck"]
     assert feature_widths(teacher, layers, (3, 64, 96)) == [32, 32]
+    assert feature_shapes(teacher, layers, (3, 64, 96)) == [(32, 4, 6), (32, 4, 6)]
     student = ViTSegmenter(1, hidden_size=12, depth=2, num_heads=2, conv_channels=(4, 8, 16))
     layers = ["encoder.norm", "encoder.blocks.1", "encoder", "conv_quarter", "stem"]
     assert feature_widths(student, layers, (1, 32, 48)) == [12, 12, 12, 16, 4]
