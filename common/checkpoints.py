@@ -57,6 +57,17 @@ def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def check_replaceable(folder: str | os.PathLike, mark: str) -> None:
+    """Refuse to delete what was not written here: an existing folder must be empty or hold the file ``mark``.
+
+    Raises:
+        InputError: if it is neither, or is no folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
+        raise InputError(f"{folder} exists and holds no {mark}, so it is not overwritten: choose another folder")
+
+
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """Write a network's state dict, on the first rank only."""
     if is_writer():

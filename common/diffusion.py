@@ -1,4 +1,4 @@
-"""Stage 2: an unconditional diffusion model of the training images, and the transfer set drawn from it.
+"""Stage 2: an unconditional diffusion model of the training images.
 
 The model is trained as in DDPM (Ho et al., 2020, arXiv 2006.11239) and sampled with DPM-Solver++ (Lu et al., 2022,
 arXiv 2211.01095). On disk it is a plain diffusers pipeline. Images are float in [0, 1] everywhere; only the diffusion
@@ -8,18 +8,14 @@ process itself works in [-1, 1].
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import logging
 import math
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import numpy as np
 import torch
 from diffusers import DDPMPipeline, DPMSolverMultistepScheduler, SchedulerMixin, UNet2DModel
 from diffusers.utils.torch_utils import randn_tensor
@@ -34,14 +30,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
+from common.checkpoints import check_replaceable, replace_file, replace_folder
 from common.errors import InputError
 
-logger = logging.getLogger(__name__)
-
 MAX_GRADIENT_NORM = 1.0
-CONTACT_SHEET_SIZE = 64
 
 
 def prepare_image(
@@ -213,8 +206,8 @@ class SampleGridHandler:
             num_inference_steps=self.num_inference_steps,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write_png(_grid(_to_pictures(images)), self.folder / f"samples_epoch_{engine.state.epoch:04d}.png")
+        with replace_file(self.folder / f"samples_epoch_{engine.state.epoch:04d}.png") as path:
+            _grid(to_pictures(images)).save(path, format="PNG")
 
 
 def save_pipeline(
@@ -238,15 +231,11 @@ def save_pipeline(
     """
     if idist.get_rank() != 0:
         return
-    folder = Path(folder)
-    _check_replaceable(folder, mark="model_index.json")
-    partial = _partial(folder)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    DDPMPipeline(unet=_unwrap(network), scheduler=_solver(noise_scheduler)).save_pretrained(partial)
-    if metadata is not None:
-        _write_json(metadata, partial / "training.json")
-    _replace_folder(partial, folder)
+    check_replaceable(folder, mark="model_index.json")
+    with replace_folder(folder) as fresh:
+        DDPMPipeline(unet=_unwrap(network), scheduler=_solver(noise_scheduler)).save_pretrained(fresh)
+        if metadata is not None:
+            (fresh / "training.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
 
 
 def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> DDPMPipeline:
@@ -324,78 +313,6 @@ def sample(
     return torch.cat(batches)
 
 
-def synthesize(
-    diffusion_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    number: int,
-    num_inference_steps: int = 25,
-    batch_size: int = 16,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    in_channels: int | None = None,
-) -> None:
-    """Draw a transfer set: ``images/000001.png`` and on, ``datalist.json``, ``contact_sheet.png``, ``synthesis.json``.
-
-    The work is done in ``<output_dir>.partial``, which becomes ``output_dir`` when it is complete. A run that was cut
-    off goes on where it stopped and ends with the same images. In a distributed run the ranks share the batches.
-
-    Args:
-        diffusion_dir: the pipeline that train_diffusion wrote.
-        output_dir: the transfer set; an earlier one there is replaced.
-        number: images to make.
-        num_inference_steps: denoising steps.
-        batch_size: images denoised together; every batch has its own seed, so this is part of what fixes the images.
-        seed: of the noise.
-        device: where to sample.
-        in_channels: channels that the images must have, any if None.
-
-    Raises:
-        InputError: if ``number``, ``num_inference_steps`` or ``batch_size`` is below 1, ``seed`` is negative, there is
-            no fitting pipeline in ``diffusion_dir``, or ``output_dir`` holds something else than a transfer set.
-    """
-    counts = {"number": number, "num_inference_steps": num_inference_steps, "batch_size": batch_size}
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
-    if seed < 0:
-        raise InputError(f"seed must not be negative, got {seed}")
-    output_dir = Path(output_dir)
-    _check_replaceable(output_dir, mark="synthesis.json")
-    pipeline = load_pipeline(diffusion_dir, in_channels).to(device)
-    settings = {**counts, "seed": seed, "model": _fingerprint(Path(diffusion_dir))}
-    partial = _partial(output_dir)
-    if idist.get_rank() == 0:
-        _prepare_partial(partial, settings)
-    idist.barrier()
-
-    names = [f"images/{index:06d}.png" for index in range(1, number + 1)]
-    batches = [names[start : start + batch_size] for start in range(0, number, batch_size)]
-    mine = range(idist.get_rank(), len(batches), idist.get_world_size())
-    with tqdm(total=sum(len(batches[i]) for i in mine), desc="synthesizing", disable=idist.get_rank() != 0) as progress:
-        for index in mine:
-            paths = [partial / name for name in batches[index]]
-            if not all(path.is_file() for path in paths):
-                images = sample(
-                    pipeline.unet,
-                    pipeline.scheduler,
-                    len(paths),
-                    pipeline.unet.config.sample_size,
-                    num_inference_steps=num_inference_steps,
-                    generator=_batch_generator(seed, index),
-                    batch_size=batch_size,
-                )
-                for picture, path in zip(_to_pictures(images), paths, strict=True):
-                    _write_png(picture, path)
-            progress.update(len(paths))
-    idist.barrier()
-    if idist.get_rank() == 0:
-        pictures = [Image.open(partial / name) for name in names[:CONTACT_SHEET_SIZE]]
-        _write_png(_grid(pictures), partial / "contact_sheet.png")
-        _write_json({"training": [{"image": name} for name in names]}, partial / "datalist.json")
-        _replace_folder(partial, output_dir)
-    idist.barrier()
-
-
 def _unwrap(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, DistributedDataParallel) else network
 
@@ -413,39 +330,7 @@ def _solver(noise_scheduler: SchedulerMixin) -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler.from_config(config, **changes)
 
 
-def _batch_generator(seed: int, index: int) -> torch.Generator:
-    # Sums and products of the two would give batches of different seeds the same noise.
-    state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
-
-
-def _fingerprint(folder: Path) -> str:
-    """Return a hash of what determines the samples of a pipeline: its weights and configs."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("unet/*"), *folder.glob("scheduler/*")]):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _prepare_partial(partial: Path, settings: dict[str, Any]) -> None:
-    """Keep what a run with the same settings left, start over otherwise."""
-    record = partial / "synthesis.json"
-    if partial.exists():
-        try:
-            resumable = json.loads(record.read_text(encoding="utf-8")) == settings
-        except (OSError, ValueError):
-            resumable = False
-        if resumable:
-            logger.info("going on with the images in %s", partial)
-            return
-        logger.warning("%s was left by a run with other settings or another model: starting over", partial)
-        shutil.rmtree(partial)
-    (partial / "images").mkdir(parents=True)
-    _write_json(settings, record)
-
-
-def _to_pictures(images: Tensor) -> list[Image.Image]:
+def to_pictures(images: Tensor) -> list[Image.Image]:
     """Turn ``(B, C, W, H)`` in [0, 1], the axis order of MONAI's readers, into grey (C = 1) or RGB (C = 3) pictures."""
     pixels = (images * 255).round().to(torch.uint8).permute(0, 3, 2, 1).cpu().numpy()
     return [Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture) for picture in pixels]
@@ -459,35 +344,3 @@ def _grid(pictures: Sequence[Image.Image]) -> Image.Image:
     for index, picture in enumerate(pictures):
         grid.paste(picture, (index % columns * width, index // columns * height))
     return grid
-
-
-def _write_png(picture: Image.Image, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    picture.save(temporary, format="PNG")
-    temporary.replace(path)
-
-
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _partial(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.partial")
-
-
-def _check_replaceable(folder: Path, mark: str) -> None:
-    """Refuse to delete what this module did not write: an existing folder must be empty or hold the file ``mark``."""
-    if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
-        raise InputError(f"{folder} exists and holds no {mark}, so it is not overwritten: choose another folder")
-
-
-def _replace_folder(finished: Path, folder: Path) -> None:
-    """Move a finished folder into its place; the one that was there goes only after that."""
-    outdated = folder.with_name(f"{folder.name}.outdated")
-    shutil.rmtree(outdated, ignore_errors=True)
-    if folder.exists():
-        folder.rename(outdated)
-    finished.rename(folder)
-    shutil.rmtree(outdated, ignore_errors=True)

@@ -1,9 +1,8 @@
-"""Stage 2: training, saving and loading the diffusion model, and drawing the transfer set."""
+"""Stage 2: training, saving and loading the diffusion model."""
 
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from types import SimpleNamespace
 
@@ -18,8 +17,14 @@ from monai.transforms import LoadImage
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
-from common import diffusion
-from common.diffusion import DiffusionTrainer, SampleGridHandler, load_pipeline, sample, save_pipeline, synthesize
+from common.diffusion import (
+    DiffusionTrainer,
+    SampleGridHandler,
+    load_pipeline,
+    sample,
+    save_pipeline,
+    to_pictures,
+)
 from common.errors import InputError
 
 SIZE = 16
@@ -60,30 +65,10 @@ def losses_of(trainer: DiffusionTrainer) -> list[float]:
     return [float(loss) for loss in losses]
 
 
-def contents(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 def model_dir(tmp_path):
     save_pipeline(tiny_unet(), DDPMScheduler(), tmp_path / "diffusion")
     return tmp_path / "diffusion"
-
-
-@pytest.fixture
-def interruption(monkeypatch):
-    """Make the sampler fail at its second batch, as if the machine went down."""
-    calls = []
-
-    def failing_sample(*args, **kwargs):
-        calls.append(kwargs)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return sample(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(diffusion, "sample", failing_sample)
-        yield calls
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -162,9 +147,11 @@ def test_samples_look_like_the_training_images(tmp_path):
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
 
     save_pipeline(network, noise_scheduler, tmp_path / "model")
-    synthesize(tmp_path / "model", tmp_path / "transfer", number=8)
+    pipeline = load_pipeline(tmp_path / "model")
+    for index, picture in enumerate(to_pictures(sample(pipeline.unet, pipeline.scheduler, 8, SIZE))):
+        picture.save(tmp_path / f"{index}.png")
     read = LoadImage(reader="PILReader")  # as distillation does
-    pictures = np.stack([read(path) / 255 for path in sorted((tmp_path / "transfer/images").iterdir())])
+    pictures = np.stack([read(path) / 255 for path in tmp_path.glob("*.png")])
     first, second = pictures[..., : SIZE // 2].mean((1, 2)), pictures[..., SIZE // 2 :].mean((1, 2))
     assert (first - second > 0.5).all()
 
@@ -279,54 +266,6 @@ def test_sample_grid_disturbs_neither_random_state_nor_mode(tmp_path, training):
     assert first == second
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_transfer_set_is_complete(tmp_path, channels, mode):
-    save_pipeline(tiny_unet(channels), DDPMScheduler(), tmp_path / "model")
-    out = tmp_path / "transfer"
-    synthesize(tmp_path / "model", out, number=5, num_inference_steps=2, batch_size=2, in_channels=channels)
-    entries = json.loads((out / "datalist.json").read_text())["training"]
-    assert entries[0] == {"image": "images/000001.png"}
-    assert len(entries) == 5
-    for entry in entries:
-        with Image.open(out / entry["image"]) as picture:
-            assert (picture.mode, picture.size) == (mode, (SIZE, SIZE))
-    assert len({(out / entry["image"]).read_bytes() for entry in entries}) == 5  # every batch has noise of its own
-    with Image.open(out / "contact_sheet.png") as sheet:
-        assert sheet.size == (3 * SIZE, 2 * SIZE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "transfer"]
-
-
-def test_resumed_synthesis_equals_an_uninterrupted_one(tmp_path, model_dir, interruption):
-    arguments = {"number": 5, "num_inference_steps": 2, "batch_size": 2}
-    with pytest.raises(KeyboardInterrupt):
-        synthesize(model_dir, tmp_path / "resumed", **arguments)
-    assert not (tmp_path / "resumed").exists()
-    half_done = tmp_path / "resumed.partial/images"
-    assert sorted(path.name for path in half_done.iterdir()) == ["000001.png", "000002.png"]
-    (half_done / "000003.png").write_bytes(b"first image of a batch that was cut off")
-
-    synthesize(model_dir, tmp_path / "resumed", **arguments)
-    assert len(interruption) == 4  # one batch before the interruption, one that failed, and the two that were missing
-    synthesize(model_dir, tmp_path / "whole", **arguments)
-    assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("change", ["seed", "number", "model"])
-def test_images_of_another_run_are_not_mixed_in(tmp_path, model_dir, interruption, caplog, change):
-    arguments = {"number": 5, "num_inference_steps": 2, "batch_size": 2, "seed": 0}
-    with pytest.raises(KeyboardInterrupt):
-        synthesize(model_dir, tmp_path / "transfer", **arguments)
-    if change == "model":
-        save_pipeline(tiny_unet(seed=1), DDPMScheduler(), model_dir)
-    else:
-        arguments[change] += 1
-    with caplog.at_level(logging.WARNING):
-        synthesize(model_dir, tmp_path / "transfer", **arguments)
-    assert "starting over" in caplog.text
-    synthesize(model_dir, tmp_path / "fresh", **arguments)
-    assert contents(tmp_path / "transfer") == contents(tmp_path / "fresh")
-
-
 def break_index(folder):
     (folder / "model_index.json").unlink()
 
@@ -364,18 +303,9 @@ def test_other_number_of_channels_is_refused(model_dir):
     assert load_pipeline(model_dir, in_channels=1).unet.config.in_channels == 1
 
 
-@pytest.mark.parametrize("bad", [{"number": 0}, {"num_inference_steps": 0}, {"batch_size": 0}, {"seed": -1}])
-def test_numbers_out_of_range_are_refused(tmp_path, model_dir, bad):
-    with pytest.raises(InputError, match=next(iter(bad))):
-        synthesize(model_dir, tmp_path / "transfer", **{"number": 2, **bad})
-    assert not (tmp_path / "transfer.partial").exists()
-
-
-def test_folders_of_the_user_are_never_replaced(tmp_path, model_dir):
+def test_folders_of_the_user_are_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/me.png").write_bytes(b"precious")
-    with pytest.raises(InputError, match="photos"):
-        synthesize(model_dir, tmp_path / "photos", number=1)
     with pytest.raises(InputError, match="photos"):
         save_pipeline(tiny_unet(), DDPMScheduler(), tmp_path / "photos")
     assert (tmp_path / "photos/me.png").read_bytes() == b"precious"

@@ -49,7 +49,7 @@ class PipelineTests:
             "teacher/adapter_model.safetensors",
             "teacher/decoder.safetensors",
             "diffusion/unet/diffusion_pytorch_model.safetensors",
-            "transfer/contact_sheet.png",
+            *(f"transfer/{name}" for name in ("report.json", "samples.csv", "contact_sheet.png")),
             "samples/samples_epoch_0002.png",
             *(f"transfer/images/{index:06d}.png" for index in range(1, 5)),
             *(f"evaluation/{subject}/metrics.csv" for subject in ("teacher", "student")),

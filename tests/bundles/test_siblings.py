@@ -49,12 +49,14 @@ SEEN_SECTIONS = {
     *("train::preprocessing", "train::augmentation", "validate::preprocessing", "preprocessing"),
     *("validate::inferer", "inferer"),
     *("validate::postprocessing", "postprocessing", "validate::handlers::0::image_key"),
+    *("training::preprocessing", "teacher_view"),
 }
 # Sections, by path, that one bundle has to itself.
 OWN_SECTIONS = {
     "drive_segmentation": {
         "train::view",  # patches or whole images
         "train::unlabelled",  # patches of them
+        *("training::size", "training::crop", "training::patches", "training::views"),  # likewise
     },
     "ph2_segmentation": {"validate::handlers::0::overlay_style"},  # the border of the lesion
     "kidneyus_segmentation": {
