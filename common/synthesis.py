@@ -31,6 +31,7 @@ from tqdm import tqdm
 from common.checkpoints import check_replaceable, replace_file
 from common.diffusion import sample, to_pictures
 from common.errors import InputError
+from common.fingerprints import network_fingerprint, tensor_digest
 from common.similarity import nearest, orient_back, vendi_score
 
 logger = logging.getLogger(__name__)
@@ -172,12 +173,14 @@ def synthesize(
         "seed": seed,
         "copy_threshold": copy_threshold,
         "min_confidence": min_confidence,
-        "model": _fingerprint_network(pipeline.unet, _describe(pipeline.unet), _describe(pipeline.scheduler)),
-        "teacher": None if teacher is None else _fingerprint_network(teacher),
+        "model": _hash_of(
+            [network_fingerprint(pipeline.unet), _describe(pipeline.unet), _describe(pipeline.scheduler)]
+        ),
+        "teacher": None if teacher is None else network_fingerprint(teacher),
         "teacher_view": None
         if teacher_view is None
-        else _fingerprint([], [torch.as_tensor(teacher_view(training.views[0]))]),
-        "training": _fingerprint([*training.names, *training.groups], [*training.images, training.views]),
+        else _hash_of([], [torch.as_tensor(teacher_view(training.views[0]))]),
+        "training": _hash_of([*training.names, *training.groups], [*training.images, training.views]),
     }
     partial = output_dir.with_name(f"{output_dir.name}.partial")
     if idist.get_rank() == 0:
@@ -268,20 +271,11 @@ def _check_numbers(
             raise InputError("min_confidence needs a teacher: run finetune_teacher first, or leave it at null")
 
 
-def _fingerprint(texts: Iterable[str], tensors: Iterable[Tensor]) -> str:
-    """Return a hash of texts and tensors."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(f"{text}\n".encode())
+def _hash_of(texts: Iterable[str], tensors: Iterable[Tensor] = ()) -> str:
+    digest = hashlib.sha256("\n".join(texts).encode())
     for tensor in tensors:
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor_digest(tensor))
     return digest.hexdigest()
-
-
-def _fingerprint_network(network: nn.Module, *texts: str) -> str:
-    state = network.state_dict()
-    return _fingerprint([*texts, *state], state.values())
 
 
 def _describe(part: ConfigMixin) -> str:

@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from common.checkpoints import is_writer, replace_folder
 from common.errors import InputError
+from common.fingerprints import network_fingerprint, tensor_digest
 from common.networks.features import FeatureTaps, feature_shapes, resample
 from common.transforms import track_moves
 
@@ -133,7 +134,7 @@ class TeacherCache(Dataset):
         grids = {layer: list(shape[1:]) for layer, shape in zip(pairs, shapes, strict=True)}
         amp_kwargs = dict(amp_kwargs or {})
         record = {
-            "teacher": _fingerprint(teacher),
+            "teacher": network_fingerprint(teacher),
             "views": hashlib.sha256(b"".join(digests)).hexdigest(),
             "precision": str(amp_kwargs.get("dtype", "autocast")) if amp else "float32",
             "grids": grids,
@@ -226,34 +227,12 @@ def _find_distinct(views: Sequence[dict[str, Any]]) -> tuple[list[int], list[Ten
     rows, images, places = [], [], {}
     for view in views:
         image = view[Keys.IMAGE].as_subclass(Tensor)
-        digest = _digest(image)
+        digest = tensor_digest(image)
         if digest not in places:
             places[digest] = len(images)
             images.append(image)
         rows.append(places[digest])
     return rows, images, list(places)
-
-
-def _digest(value: Tensor) -> bytes:
-    """Return a hash of a tensor's type, shape and content, wherever and however it lies in memory."""
-    digest = hashlib.sha256(f"{value.dtype}{tuple(value.shape)}".encode())
-    digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.digest()
-
-
-def _fingerprint(network: nn.Module) -> str:
-    """Return a hash of what a network computes with: its modules, their plain settings, and its weights."""
-    digest = hashlib.sha256()
-    for name, module in network.named_modules():
-        settings = {
-            key: value
-            for key, value in vars(module).items()
-            if not key.startswith("_") and key != "training" and isinstance(value, (bool, int, float, str, tuple))
-        }
-        digest.update(repr((name, type(module).__qualname__, sorted(settings.items()))).encode())
-    for name, value in [*network.named_parameters(), *network.named_buffers()]:
-        digest.update(name.encode() + _digest(value))
-    return digest.hexdigest()
 
 
 def _ask_about(
