@@ -21,6 +21,7 @@ import monai.bundle
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DModel
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from PIL import Image
@@ -74,6 +75,21 @@ def tiny_student(**changes: int) -> ViTSegmenter:
     """Return the student of the tiny settings, for RGB images and two classes."""
     sizes = {key: value for key, value in TINY_STUDENT.items() if not str(value).startswith("@") and key != "_target_"}
     return ViTSegmenter(**{**sizes, **changes})
+
+
+def tiny_unet(channels: int = 1, seed: int = 0) -> UNet2DModel:
+    """Return an untrained diffusion model of images of 16 pixels a side."""
+    torch.manual_seed(seed)
+    return UNet2DModel(
+        sample_size=16,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
 
 
 def config_files(stage: str, overlays: Sequence[str | Path] = ("demo",), bundle: Path = BUNDLE) -> list[str]:

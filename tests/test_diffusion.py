@@ -10,8 +10,9 @@ import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 from ignite.engine import Engine, Events
+from integration import tiny_unet
 from monai.handlers import from_engine
 from monai.transforms import LoadImage
 from PIL import Image
@@ -28,20 +29,6 @@ from common.diffusion import (
 from common.errors import InputError
 
 SIZE = 16
-
-
-def tiny_unet(channels: int = 1, seed: int = 0) -> UNet2DModel:
-    torch.manual_seed(seed)
-    return UNet2DModel(
-        sample_size=SIZE,
-        in_channels=channels,
-        out_channels=channels,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
 
 
 def trainer_of(network, batches, noise_scheduler, learning_rate=1e-3, **kwargs) -> DiffusionTrainer:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
+from integration import tiny_unet
 from monai.data import Dataset
 from monai.transforms import Compose, EnsureTyped, LoadImaged, RandSpatialCropSamplesd, Resize, ScaleIntensityRanged
 from PIL import Image
@@ -47,18 +48,7 @@ def training_of(images: torch.Tensor, groups: list[str] | None = None) -> Traini
 
 def save_model(folder: Path, channels: int = 1, seed: int = 0) -> Path:
     """Write an untrained diffusion model."""
-    torch.manual_seed(seed)
-    unet = UNet2DModel(
-        sample_size=SIZE,
-        in_channels=channels,
-        out_channels=channels,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
-    save_pipeline(unet, DDPMScheduler(), folder)
+    save_pipeline(tiny_unet(channels, seed), DDPMScheduler(), folder)
     return folder
 
 
