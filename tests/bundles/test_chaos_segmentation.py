@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import fire
+import integration
 import monai
 import nibabel
 import numpy as np
@@ -33,18 +34,7 @@ BUNDLE = Path(__file__).parents[2] / "bundles" / "chaos_segmentation"
 ORGANS = {"ct": ["liver"], "t2": ["liver", "right kidney", "left kidney", "spleen"]}
 CPU = torch.device("cpu")
 
-TINY: dict[str, Any] = {
-    "patch_size": 32,
-    "epochs": 2,
-    "val_interval": 1,
-    "sample_interval": 2,
-    "batch_size": 2,
-    "patches_per_epoch": 4,
-    "lora_rank": 2,
-    "diffusion_channels": [8, 8, 8, 8],
-    "num_images": 4,
-    "num_inference_steps": 2,
-}
+TINY: dict[str, Any] = {**integration.TINY, "sample_interval": 2}
 STUDENT = {"in_channels": 1, "hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [4, 4, 4]}
 
 
