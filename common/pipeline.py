@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
 from common.checkpoints import replace_file
 from common.datasets import phantom_writer
 from common.errors import InputError, StageError
+from common.stage_process import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -151,16 +149,11 @@ def _check_overrides(keys: dict[str, dict], overrides: dict[str, Any]) -> None:
 
 
 def _run_stage(stage: str, files: list[Path], overrides: dict[str, Any], distributed: bool) -> None:
-    command = [sys.executable, "-W", "ignore", "-m"]
-    if distributed:
-        processes = max(torch.cuda.device_count(), 1)
-        command += ["torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc_per_node={processes}", "-m"]
-    config_file = str([str(file.resolve()) for file in files])
-    command += ["monai.bundle", "run", "--config_file", config_file]
+    arguments = ["--config_file", str([str(file.resolve()) for file in files])]
     for key, value in overrides.items():
-        command += [f"--{key}", _as_argument(value)]
+        arguments += [f"--{key}", _as_argument(value)]
     started = time.time()
-    status = subprocess.run(command, env=_stage_environment(), check=False).returncode
+    status = run_stage(arguments, distributed)
     if status:
         raise StageError(f"stage {stage} failed (exit code {status}); the same command goes on from there")
     _note_time(Path(overrides["output_dir"]), stage, time.time() - started)
@@ -170,12 +163,6 @@ def _as_argument(value: Any) -> str:
     if value is None:
         return "$None"  # monai.bundle leaves out an override that is None itself
     return value if isinstance(value, str) else repr(value)
-
-
-def _stage_environment() -> dict[str, str]:
-    # glibc gives large blocks back to the system after every step and pays for it in page faults: a fifth of a step.
-    tuned = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)}
-    return {**tuned, **os.environ}
 
 
 def _note_time(output_dir: Path, stage: str, seconds: float) -> None:

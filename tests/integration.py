@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import fire
@@ -202,13 +201,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONWARNINGS": "ignore"}
 
 
-def run_in_process(command: Sequence[str], **kwargs: Any) -> SimpleNamespace:
-    """Take the place of ``subprocess.run`` for ``python … -m monai.bundle run …``, without the start of a process."""
-    arguments = command[command.index("monai.bundle") + 2 :]
+def run_in_process(arguments: Sequence[str], distributed: bool = False) -> int:
+    """Take the place of ``common.stage_process.run_stage``, without a process."""
     with contained(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fire.Fire(monai.bundle.run, command=[*arguments, "--logging_file", "False"])
-    return SimpleNamespace(returncode=0)
+    return 0
 
 
 def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:

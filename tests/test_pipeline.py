@@ -6,7 +6,6 @@ import ast
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,18 +74,21 @@ class FakeStages:
         self.failing = failing
         self.silent = silent
         self.ran: dict[str, list[str]] = {}
+        self.distributed: list[str] = []
 
-    def __call__(self, command: list[str], **kwargs) -> SimpleNamespace:
-        stage = Path(self.files_of(command)[0]).stem
-        output_dir = Path(command[command.index("--output_dir") + 1])
-        if "--subject" in command:
+    def __call__(self, arguments: list[str], distributed: bool) -> int:
+        stage = Path(self.files_of(arguments)[0]).stem
+        output_dir = Path(arguments[arguments.index("--output_dir") + 1])
+        if "--subject" in arguments:
             stage = "evaluate_teacher"
-        self.ran[stage] = command
+        self.ran[stage] = arguments
+        if distributed:
+            self.distributed.append(stage)
         if stage == self.failing:
-            return SimpleNamespace(returncode=3)
+            return 3
         if stage != self.silent:
             finish(output_dir, stage)
-        return SimpleNamespace(returncode=0)
+        return 0
 
     @staticmethod
     def files_of(command: list[str]) -> list[str]:
@@ -111,7 +113,7 @@ def finish(output_dir: Path, stage: str) -> None:
 @pytest.fixture
 def stages(monkeypatch) -> FakeStages:
     fake = FakeStages()
-    monkeypatch.setattr(pipeline.subprocess, "run", fake)
+    monkeypatch.setattr(pipeline, "run_stage", fake)
     return fake
 
 
@@ -184,8 +186,7 @@ class TestOrder:
 
     def test_several_processes_only_train(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay=["demo", "multi_gpu"])
-        distributed = [stage for stage, command in stages.ran.items() if "torch.distributed.run" in command]
-        assert distributed == list(TRAINING)
+        assert stages.distributed == list(TRAINING)
         assert stages.overlays_of("train") == ["demo", "multi_gpu"]
         assert stages.overlays_of("synthesize") == ["demo"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -56,7 +55,7 @@ def run_bundle(tmp_path_factory: pytest.TempPathFactory, call_pipeline: Callable
         dataset_dir = phantom_writer(bundle.name)(folder / "data", **phantoms)
         with pytest.MonkeyPatch.context() as patch:
             if not processes:
-                patch.setattr(pipeline, "subprocess", SimpleNamespace(run=run_in_process))
+                patch.setattr(pipeline, "run_stage", run_in_process)
             printed = call_pipeline(bundle, dataset_dir, folder / "run", **settings)
         return PipelineRun(bundle, dataset_dir, folder / "run", printed)
 

@@ -8,10 +8,8 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import fire
 import integration
 import monai
 import nibabel
@@ -19,7 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from integration import contained, read_state, refused, run_python
+from integration import contained, read_state, refused, run_in_process, run_python
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
@@ -84,20 +82,13 @@ class PipelineRun(NamedTuple):
     second: str
 
 
-def run_here(command: list[str], **kwargs: Any) -> SimpleNamespace:
-    """Run a stage's command in this process: most of the time of a tiny stage would go into imports."""
-    with contained():
-        fire.Fire(monai.bundle.run, command=[*command[command.index("run") + 1 :], "--logging_file", "False"])
-    return SimpleNamespace(returncode=0)
-
-
 @pytest.fixture(scope="module")
 def chaos_run(phantoms, tmp_path_factory) -> PipelineRun:
     """All stages through ``run_pipeline``, and then the same call again."""
     output_dir = tmp_path_factory.mktemp("pipeline") / "run"
     printed = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.subprocess, "run", run_here)
+        patch.setattr(pipeline, "run_stage", run_in_process)
         for _ in range(2):
             lines: list[str] = []
             patch.setattr(
