@@ -61,6 +61,23 @@ def test_interval_is_the_same_every_time(values):
     assert summarise(values, ["a", "b"], seed=1) != summarise(values, ["a", "b"])
 
 
+def test_rows_of_a_group_are_drawn_together(values):
+    repeated, groups = np.repeat(values, 4, axis=0), np.repeat(np.arange(len(values)), 4)
+    once, alone = summarise(values, ["a", "b"]), summarise(repeated, ["a", "b"])
+    together = summarise(repeated, ["a", "b"], groups=[f"case {number}" for number in groups])
+    widths = [entry["a"]["ci95"][1] - entry["a"]["ci95"][0] for entry in (once, alone, together)]
+    assert widths[2] == pytest.approx(widths[0], rel=0.1)
+    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.1), "four times as many rows, if they were independent"
+    assert together["a"]["mean"] == pytest.approx(values[:, 0].mean())
+
+
+def test_groups_of_several_sizes_weigh_what_they_hold():
+    values, groups = np.array([[0.0], [0.0], [0.0], [1.0]]), ["a", "a", "a", "b"]
+    entry = summarise(values, ["c"], groups=groups)["c"]
+    assert entry["mean"] == 0.25
+    assert entry["ci95"] == [0, 1], "the four draws of two groups are aa, ab, ba and bb"
+
+
 def test_undefined_values_are_counted_and_left_out():
     values = np.array([[1.0, np.inf], [3.0, 5.0], [np.nan, np.nan]])
     summary = summarise(values, ["a", "b"])
