@@ -31,6 +31,13 @@ def phantoms(dataset: str, output_dir: str) -> None:
     print(phantom_writer(dataset)(output_dir))
 
 
+def report(study_dir: str) -> None:
+    """Write the tables, figures and pictures of a study, finished or partial: ``report runs/study``."""
+    from common.report import write_report
+
+    write_report(str(study_dir))
+
+
 def pretrain_teacher(output_dir: str, **options) -> None:
     """Pre-train the embedded teacher on procedural scenes."""
     from common.pretraining import pretrain_teacher as run
@@ -42,7 +49,13 @@ def main() -> None:
     """Run the command that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.excepthook = logs.report
-    commands = {"pipeline": pipeline, "check": check, "phantoms": phantoms, "pretrain_teacher": pretrain_teacher}
+    commands = {
+        "pipeline": pipeline,
+        "check": check,
+        "phantoms": phantoms,
+        "report": report,
+        "pretrain_teacher": pretrain_teacher,
+    }
     fire.Fire(commands, name="python -m common")
 
 

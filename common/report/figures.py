@@ -1,0 +1,231 @@
+"""The figures of a report: SVG that takes its colours from the page, so that it suits a light and a dark one."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.report.cells import METHODS, REFERENCE, TEACHER, WITHOUT_TRANSFER_SET, Cell, Setting, Study
+from common.report.statistics import Estimate, estimate, main_settings
+from common.report.tables import METRIC_TITLES
+
+# Placeholders: the page says what colour each has, see `page.css`. No two methods share a marker, so that a figure can
+# be read without its colours.
+_TEXT = "#010203"
+_COLOURS = {method: f"#0102{16 + index:02x}" for index, method in enumerate((*METHODS, "other"))}
+_MARKERS = dict(zip(_COLOURS, "osD^vPXh", strict=True))
+_REFERENCE_LINES = {"unet": "--", TEACHER: ":"}
+
+_SIZE = (5.0, 4.0)  # inches: small, so that the text can be read where the page is narrow
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _TEXT),
+}
+
+
+class Drawing(NamedTuple):
+    """A figure and what it shows."""
+
+    svg: str
+    caption: str
+
+
+def draw_against_labels(study: Study, metric: str) -> Drawing:
+    """Draw a metric against the number of labels, or by method where there is only one number.
+
+    Args:
+        study: what is reported on.
+        metric: ``dice`` or ``hd95``.
+    """
+    settings = main_settings(study)
+    estimates = {setting: estimate(cells, metric) for setting, cells in settings.items()}
+    numbers = list(dict.fromkeys(setting.num_labels for setting in settings))
+    title = f"{_name_of(study, metric)}{_over_classes(study)}"
+    shown = _shown(settings)
+    if len(numbers) == 1:
+        labels = next(iter(settings)).labels_in_print
+        caption = f"{title} of each method with {labels} labelled images{shown}. {_error_bars(study)}"
+        return Drawing(_draw_by_method(study, metric, estimates, f"{metric}-by-method", caption), caption)
+    caption = f"{title} against the number of labelled images{shown}. {_error_bars(study)}"
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": metric}):
+        figure, axes = _new_figure(_name_of(study, metric), "labelled images")
+        for method, points in _by_method(estimates).items():
+            places = [numbers.index(setting.num_labels) for setting, _ in points]
+            _draw_line(axes, method, places, [each for _, each in points])
+        axes.set_xticks(range(len(numbers)), ["all" if number is None else str(number) for number in numbers])
+        return Drawing(_to_svg(figure, f"{metric}-labels", caption), caption)
+
+
+def draw_against_transfer_size(study: Study, num_labels: int | None) -> Drawing | None:
+    """Draw Dice against the size of the transfer set for one number of labels, if there are several sizes.
+
+    Args:
+        study: what is reported on.
+        num_labels: of the cells to show.
+    """
+    ranks = {setting.lora_rank for setting in main_settings(study)}
+    settings = {
+        setting: cells
+        for setting, cells in study.by_setting().items()
+        if setting.num_labels == num_labels and setting.lora_rank in {*ranks, None}
+    }
+    sizes = [each.transfer_size for each in settings if each.method not in WITHOUT_TRANSFER_SET]
+    sizes = list(dict.fromkeys(sizes))
+    if len(sizes) < 2:
+        return None
+    labels = next(iter(settings)).labels_in_print
+    caption = (
+        f"Dice{_over_classes(study)} against the size of the transfer set, with {labels} labelled images. "
+        f"{_error_bars(study)} Horizontal lines: networks that use no transfer set."
+    )
+    estimates = {setting: estimate(cells, "dice") for setting, cells in settings.items()}
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"transfer-{labels}"}):
+        figure, axes = _new_figure("Dice", "images in the transfer set")
+        axes.set_title(f"{labels} labelled images", fontsize=11)
+        levels = 0
+        for method, points in _by_method(estimates).items():
+            if method in WITHOUT_TRANSFER_SET:
+                levels += 1
+                _draw_level(axes, method, points[0][1], len(sizes) - 0.8 + 0.12 * levels)
+            else:
+                places = [sizes.index(setting.transfer_size) for setting, _ in points]
+                _draw_line(axes, method, places, [each for _, each in points])
+        axes.set_xticks(range(len(sizes)), ["all" if size is None else str(size) for size in sizes])
+        return Drawing(_to_svg(figure, f"transfer-{labels}", caption), caption)
+
+
+def _draw_by_method(study: Study, metric: str, estimates: dict[Setting, Estimate], name: str, caption: str) -> str:
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure, axes = _new_figure("", _name_of(study, metric))
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x", color=_TEXT, alpha=0.15, linewidth=0.6)
+        rows = [(setting, each) for setting, each in estimates.items() if each.mean is not None]
+        for place, (setting, each) in enumerate(rows):
+            method = _known(setting.method)
+            if method in _REFERENCE_LINES:
+                axes.axvline(each.mean, color=_COLOURS[method], linestyle=_REFERENCE_LINES[method], linewidth=1.2)
+            look = {"color": _COLOURS[method], "marker": _MARKERS[method]}
+            axes.errorbar(each.mean, place, xerr=each.sd, linestyle="none", capsize=3, markersize=7, **look)
+        axes.set_yticks(range(len(rows)), [setting.title for setting, _ in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        return _to_svg(figure, name, caption)
+
+
+def _by_method(estimates: dict[Setting, Estimate]) -> dict[str, list[tuple[Setting, Estimate]]]:
+    """Return what is defined, by method, in the order of tables."""
+    found: dict[str, list[tuple[Setting, Estimate]]] = {}
+    for setting, each in estimates.items():
+        if each.mean is not None:
+            found.setdefault(setting.method, []).append((setting, each))
+    names = list(METHODS)
+    return dict(sorted(found.items(), key=lambda item: names.index(item[0]) if item[0] in names else len(names)))
+
+
+def _known(method: str) -> str:
+    return method if method in METHODS else "other"
+
+
+def _new_figure(y_title: str, x_title: str) -> tuple[Figure, Axes]:
+    figure = Figure(_SIZE, layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.subplots()
+    axes.patch.set_visible(False)
+    axes.grid(visible=True, axis="y", color=_TEXT, alpha=0.15, linewidth=0.6)
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    return figure, axes
+
+
+def _draw_line(axes: Axes, method: str, places: Sequence[int], estimates: Sequence[Estimate]) -> None:
+    """Draw a method's means with error bars, a little beside those of the others."""
+    colour = _COLOURS[_known(method)]
+    known = list(_COLOURS).index(_known(method))
+    is_reference = method in _REFERENCE_LINES
+    beside = 0.04 * (known - 3)
+    axes.errorbar(
+        [place + beside for place in places],
+        [each.mean for each in estimates],
+        yerr=None if all(each.sd is None for each in estimates) else np.array([each.sd for each in estimates], float),
+        color=colour,
+        marker=_MARKERS[_known(method)],
+        markersize=4 if is_reference else 6,
+        linestyle=_REFERENCE_LINES.get(method, "-"),
+        linewidth=2.4 if method == REFERENCE else 1.4,
+        elinewidth=1.2,
+        capsize=3,
+        zorder=3 if method == REFERENCE else 2,
+        label=METHODS.get(method, method),
+    )
+
+
+def _draw_level(axes: Axes, method: str, each: Estimate, place: float) -> None:
+    """Draw a method that has one value as a line across the axes, with its error bar at one place."""
+    colour, line = _COLOURS[_known(method)], _REFERENCE_LINES.get(method, "-.")
+    axes.axhline(each.mean, color=colour, linestyle=line, linewidth=1.4)
+    look = {"marker": _MARKERS[_known(method)], "markersize": 4, "linestyle": line, "linewidth": 1.4}
+    axes.errorbar(
+        [place], [each.mean], yerr=each.sd, color=colour, capsize=3, label=METHODS.get(method, method), **look
+    )
+
+
+def _name_of(study: Study, metric: str) -> str:
+    return f"{METRIC_TITLES[metric]} ({study.distance_unit}, lower is better)" if metric == "hd95" else "Dice"
+
+
+def _over_classes(study: Study) -> str:
+    return ", mean over classes," if len(study.classes) > 1 else ""
+
+
+def _error_bars(study: Study) -> str:
+    if len(study.description["seeds"]) == 1:
+        return "One seed, so there are no error bars."
+    return "Error bars: standard deviation over seeds."
+
+
+def _shown(settings: dict[Setting, list[Cell]]) -> str:
+    size = next((each.transfer_size_in_print for each in settings if each.method not in WITHOUT_TRANSFER_SET), None)
+    rank = next((each.lora_rank for each in settings if each.lora_rank), None)
+    parts = [f"{size} images in the transfer set"] if size else []
+    parts += [f"LoRA rank {rank}"] if rank else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _to_svg(figure: Figure, name: str, caption: str) -> str:
+    """Return a figure as an SVG element for a page that may hold several.
+
+    Args:
+        figure: to be drawn.
+        name: unique on the page; set before the ids of the figure's parts.
+        caption: for those who cannot see it.
+    """
+    axes = figure.axes[0]
+    handles, titles = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, titles, loc="outside lower center", ncols=2)
+    file = io.StringIO()
+    figure.savefig(file, format="svg")
+    drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
+    drawn = re.sub(r'(href="|url\()#', rf"\1#{name}-", drawn)
+    for method, colour in _COLOURS.items():
+        drawn = drawn.replace(colour, f"var(--{method.replace('_', '-')})")
+    drawn = drawn.replace(_TEXT, "currentColor")
+    view_box = re.search(r'viewBox="[^"]*"', drawn)[0]
+    described = f'<svg role="img" aria-labelledby="{name}-title" {view_box} xmlns:xlink="http://www.w3.org/1999/xlink">'
+    described += f'<title id="{name}-title">{html.escape(caption)}</title>'
+    return re.sub(r"<svg[^>]*>", lambda _: described, drawn, count=1)

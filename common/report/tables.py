@@ -1,0 +1,211 @@
+"""The tables of a report, as text for Markdown and HTML alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from common.report.cells import METHODS, REFERENCE, TEACHER, Cell, Study
+from common.report.statistics import Comparison, Row, estimate, main_settings, tabulate
+
+METRIC_TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}
+_DIGITS = {"dice": 3, "iou": 3, "hd95": 1}
+
+
+class Table(NamedTuple):
+    """A table in words."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    methods: list[str]  # the method of each row
+    notes: list[str]
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, its notes below it."""
+        lines = [f"| {' | '.join(line)} |" for line in (self.head, ["---"] * len(self.head), *self.rows)]
+        return "\n".join([*lines, "", *self.notes]).rstrip()
+
+
+def metric_table(study: Study, metric: str, class_name: str | None = None) -> Table:
+    """Return the table of one metric: a line for each setting, with intervals and tests.
+
+    Args:
+        study: what is reported on.
+        metric: ``dice`` or ``hd95``.
+        class_name: one structure; by default the mean over those that a case has.
+    """
+    rows = tabulate(study, metric, class_name)
+    several_ranks = len({row.setting.lora_rank for row in rows} - {None}) > 1
+    unit = f" ({study.distance_unit})" if metric == "hd95" else ""
+    head = ["labels", "transfer images", "method", f"{METRIC_TITLES[metric]}{unit}", "95 % interval", "difference"]
+    head += ["p", "n", "IoU" if metric == "dice" else "undefined", "seeds"]
+    cells = study.by_setting()
+    lines = []
+    for row in rows:
+        setting = row.setting
+        name = f"{setting.title}, rank {setting.lora_rank}" if several_ranks and setting.lora_rank else setting.title
+        line = [setting.labels_in_print, setting.transfer_size_in_print, name]
+        line += [_describe_mean(row, metric), _describe_interval(row, metric), *_describe_test(row, metric)]
+        if metric == "dice":
+            iou = estimate(cells[setting], "iou", class_name).mean
+            line.append("-" if iou is None else f"{iou:.{_DIGITS['iou']}f}")
+        else:
+            line.append(f"{row.estimate.undefined} of {row.estimate.measurements}")
+        lines.append([*line, _describe_seeds(study, row)])
+    subject = class_name or ("mean over classes" if len(study.classes) > 1 else study.classes[0])
+    title = f"{METRIC_TITLES[metric]}: {subject}"
+    return Table(title, head, lines, [row.setting.method for row in rows], _table_notes(rows, metric))
+
+
+def _describe_seeds(study: Study, row: Row) -> str:
+    planned = len(study.description["seeds"])
+    return str(planned) if len(row.seeds) >= planned else f"{len(row.seeds)} of {planned}"
+
+
+def _describe_mean(row: Row, metric: str) -> str:
+    mean, sd, digits = row.estimate.mean, row.estimate.sd, _DIGITS[metric]
+    if mean is None:
+        return "undefined"
+    return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def _describe_interval(row: Row, metric: str) -> str:
+    if row.estimate.ci95 is None:
+        return "-"
+    return " to ".join(f"{bound:.{_DIGITS[metric]}f}" for bound in row.estimate.ci95)
+
+
+def _describe_test(row: Row, metric: str) -> list[str]:
+    """Return the difference, p and n."""
+    comparison = row.comparison
+    if comparison is None:
+        return ["reference" if row.setting.method == REFERENCE else "-", "-", "-"]
+    difference = "-" if comparison.difference is None else signed(comparison.difference, _DIGITS[metric])
+    equal = f" + {comparison.equal} equal" if comparison.equal else ""
+    return [difference, describe_p(comparison), f"{comparison.cases - comparison.equal}{equal}"]
+
+
+def describe_p(comparison: Comparison) -> str:
+    """Return the corrected p-value in print, or why there is none."""
+    if comparison.p_holm is None:
+        return comparison.why_not or "-"
+    return "< 0.001" if comparison.p_holm < 0.001 else f"{comparison.p_holm:.3f}"
+
+
+def signed(number: float, digits: int) -> str:
+    """Return a number with its sign, and with a true minus."""
+    return f"{number:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _table_notes(rows: Sequence[Row], metric: str) -> list[str]:
+    notes = []
+    comparisons = [row.comparison for row in rows if row.comparison]
+    tests = sum(each.p is not None for each in comparisons)
+    if tests:
+        notes.append(f"p is corrected for the {tests} tests of this table." if tests > 1 else "One test: p as it is.")
+    left_out = sum(each.left_out for each in comparisons)
+    if left_out:
+        notes.append(
+            f"{left_out} pairs are left out of the tests: {METRIC_TITLES[metric]} is undefined in one or both."
+        )
+    undefined = sum(row.estimate.undefined for row in rows)
+    if undefined:
+        of_all = sum(row.estimate.measurements for row in rows)
+        notes.append(f"{METRIC_TITLES[metric]} is undefined in {undefined} of {of_all} measurements, {_WHY[metric]}")
+    return notes
+
+
+_WHY = {
+    "dice": "of structures that the label does not have; they are left out of the means.",
+    "hd95": "where prediction or label has nothing of a structure; they are left out of the means, which therefore do "
+    "not charge a method for structures that it misses altogether: read HD95 together with Dice.",
+}
+
+
+def all_metric_tables(study: Study, metric: str) -> list[Table]:
+    """Return the table of the mean over classes, and where there are several, one for each class."""
+    classes = study.classes if len(study.classes) > 1 else ()
+    return [metric_table(study, metric, name) for name in (None, *classes)]
+
+
+def explain(study: Study) -> list[str]:
+    """Say how the numbers in the tables came about."""
+    reference = next((each for each in main_settings(study) if each.method == REFERENCE), None)
+    lines = []
+    if len(study.description["seeds"]) > 1:
+        lines.append("Means are over the cases of all seeds, ± is the standard deviation of the seeds' means.")
+    else:
+        lines.append("Means are over cases. There is one seed, so nothing is known of the spread between trainings.")
+    lines.append(
+        "95 % interval of the mean: bootstrap, 2,000 samples of cases, each drawn with the results of all its seeds."
+    )
+    if reference:
+        rank = f" and LoRA rank {reference.lora_rank}" if reference.lora_rank else ""
+        lines += [
+            "Difference: the row minus task-specific KD with as many labels and as large a transfer set, the mean over "
+            "the cases that both have measured; methods without a transfer set are held against "
+            f"{reference.transfer_size_in_print} images{rank}.",
+            "p: two-sided Wilcoxon signed-rank test, paired by case and seed, corrected for several tests by Holm. A "
+            "case that several seeds have measured counts once, by the mean of its differences. n is the number of "
+            "cases that differ; equal ones are left out of the test and stand after the plus. With fewer than six no "
+            "p below 0.05 is possible, and none is given.",
+        ]
+    lines.append("Cases are taken for independent of each other, which images of one patient are not.")
+    return lines
+
+
+def summary_lines(study: Study) -> list[str]:
+    """Return a sentence for each number of labels: how task-specific KD did against the best of the others."""
+    main = main_settings(study)
+    tested = {row.setting: row for row in tabulate(study, "dice")}
+    lines = []
+    for reference in (each for each in main if each.method == REFERENCE):
+        rows = [tested[each] for each in main if each.num_labels == reference.num_labels]
+        others = [row for row in rows if row.comparison and row.estimate.mean is not None]
+        own = tested[reference].estimate.mean
+        if own is None:
+            continue
+        line = f"With {reference.labels_in_print} labelled images task-specific KD has Dice {own:.3f}"
+        if others:
+            best = max(others, key=lambda row: row.estimate.mean)
+            comparison = best.comparison
+            line += f"; the best of the others is {best.setting.title} with {best.estimate.mean:.3f}"
+            if comparison.difference is not None:
+                p = describe_p(comparison)
+                p = p if comparison.p_holm is None else f"p {p if p[0] == '<' else f'= {p}'}"
+                line += f" (paired difference {signed(-comparison.difference, 3)}, {p})"
+        teacher = [row.estimate.mean for row in rows if row.setting.method == TEACHER]
+        if teacher and teacher[0] is not None:
+            line += f"; its teacher has {teacher[0]:.3f}"
+        lines.append(line + ".")
+    return lines
+
+
+def size_table(study: Study) -> Table:
+    """Return the table of parameters and speed: the teachers, the student and the reference network."""
+    networks: dict[tuple[str, int], list[Cell]] = {}
+    for setting, cells in study.by_setting().items():
+        kind = setting.title if setting.method in (TEACHER, "unet") else "student"
+        for cell in cells:
+            networks.setdefault((kind, cell.parameters), []).append(cell)
+    ordered = sorted(networks, key=lambda each: (each[0] != METHODS[TEACHER], each[0] != "student", each[1]))
+    teachers = [each for each in ordered if each[0] == METHODS[TEACHER]]
+    base = teachers[0] if teachers else None
+    head = ["network", "parameters", "ms per case", "range", "of the teacher's size", "speed to the teacher's"]
+    rows = []
+    for kind, parameters in ordered:
+        times = [cell.milliseconds_per_image for cell in networks[kind, parameters]]
+        line = [kind, f"{parameters:,}", f"{np.median(times):.1f}", f"{min(times):.1f} to {max(times):.1f}"]
+        if base:
+            pace = np.median([cell.milliseconds_per_image for cell in networks[base]]) / np.median(times)
+            line += [f"{100 * parameters / base[1]:.3g} %", f"{pace:.2g} \N{MULTIPLICATION SIGN}"]
+        else:
+            line += ["-", "-"]
+        rows.append(line)
+    notes = [
+        "Milliseconds of inference for one case, on the machine of the study: median and range of the evaluations."
+    ]
+    return Table("Size and speed", head, rows, [networks[each][0].setting.method for each in ordered], notes)
