@@ -63,16 +63,18 @@ class ImageFiles:
             logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
 
 
-def transfer_set(folder: str | os.PathLike, in_channels: int) -> list[dict[str, str]]:
+def transfer_set(folder: str | os.PathLike, in_channels: int, num_transfer: int | None = None) -> list[dict[str, str]]:
     """Return the images of a transfer set as a MONAI datalist.
 
     Args:
         folder: what synthesize wrote.
         in_channels: channels that the images must have.
+        num_transfer: number of images to use, the first so many; ``None`` takes all.
 
     Raises:
-        InputError: if the folder is no transfer set, is empty, or lacks a file that its ``datalist.json`` lists, and
-            if images cannot be read, have another number of channels, or are not all of one size; all at once.
+        InputError: if the folder is no transfer set, is empty, or lacks a file that its ``datalist.json`` lists, or if
+            ``num_transfer`` is out of range, and if images cannot be read, have another number of channels, or are not
+            all of one size; all at once.
     """
     folder = Path(folder)
     listing = folder / "datalist.json"
@@ -87,8 +89,13 @@ def transfer_set(folder: str | os.PathLike, in_channels: int) -> list[dict[str, 
     if missing or not files:
         what = f"{len(missing)} of its images are missing, first {missing[0]}" if missing else "it lists no images"
         raise InputError(f"{folder} is no complete transfer set: {what}; run synthesize again")
+    if num_transfer is not None and not 1 <= num_transfer <= len(files):
+        raise InputError(
+            f"num_transfer must be between 1 and the {len(files)} images of the transfer set in {folder}, got "
+            f"{num_transfer}; synthesize draws more with a larger num_images"
+        )
     _check_alike(folder, files, in_channels)
-    return [{"image": str(file)} for file in files]
+    return [{"image": str(file)} for file in files[:num_transfer]]
 
 
 def _check_alike(folder: Path, files: list[Path], in_channels: int) -> None:

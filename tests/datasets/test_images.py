@@ -29,6 +29,17 @@ def test_the_images_are_listed_in_order(folder):
     assert transfer_set(folder, in_channels=3) == expected
 
 
+def test_the_first_so_many_are_taken(folder):
+    assert transfer_set(folder, in_channels=3, num_transfer=2) == transfer_set(folder, in_channels=3)[:2]
+    assert transfer_set(folder, in_channels=3, num_transfer=4) == transfer_set(folder, in_channels=3)
+
+
+@pytest.mark.parametrize("number", [0, -1, 5])
+def test_more_images_than_there_are_or_none_are_refused(number, folder):
+    with refused(f"num_transfer must be between 1 and the 4 images of the transfer set in .*transfer, got {number}"):
+        transfer_set(folder, in_channels=3, num_transfer=number)
+
+
 @pytest.mark.parametrize(("mode", "channels"), [("L", "1 channel"), ("RGBA", "4 channels")])
 def test_another_number_of_channels_is_named(mode, channels, folder):
     save(folder / "images/000001.png", mode=mode)
