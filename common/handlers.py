@@ -12,7 +12,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
+from ignite.handlers import EMAHandler, ProgressBar
 from monai.data.utils import set_rnd
 from monai.engines import Evaluator
 from monai.handlers import StatsHandler, TensorBoardStatsHandler
@@ -102,6 +102,33 @@ class EpochSeed:
         sampler = getattr(engine.state.dataloader, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(engine.state.epoch)
+
+
+class MomentumEncoder(EMAHandler):
+    """Keeps the momentum encoder of MoCo v3, a moving average of an encoder (Chen et al., 2021, arXiv 2104.02057).
+
+    Its momentum grows from its first value to 1 along half a cosine. Its batch norms go by the batch, in training mode.
+
+    Args:
+        encoder: what is averaged; ``ema_model`` is the average.
+        momentum: the first value, what the average keeps of itself in a step.
+    """
+
+    def __init__(self, encoder: nn.Module, momentum: float = 0.99) -> None:
+        super().__init__(encoder, momentum=1 - momentum, handle_buffers="ema_train")  # ignite counts what is new
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a trainer.
+        """
+        super().attach(engine)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._schedule)
+
+    def _schedule(self, engine: Engine) -> None:
+        state = engine.state
+        progress = (state.iteration - 1) / (state.max_epochs * state.epoch_length)
+        state.ema_momentum = self.momentum * (1 + math.cos(math.pi * progress)) / 2
 
 
 class ResumableCheckpoint:

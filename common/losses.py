@@ -1,10 +1,16 @@
-"""What the student is asked to match: the teacher's hidden features, its logits, and labels where there are any."""
+"""What the student is asked to match: the teacher's hidden features, its logits, and labels where there are any.
+
+And what it is asked without a teacher: the pixels that it does not see, or which crops are of one image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import ignite.distributed as idist
+import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from common.networks.features import feature_widths, resample
@@ -119,6 +125,11 @@ class DistillationLoss(nn.Module):
         self.supervised = supervised
         self.weights = weights
 
+    @property
+    def pairs(self) -> dict[str, str]:
+        """Teacher layer to student layer, by name."""
+        return self.features.pairs
+
     def forward(
         self,
         student_logits: Tensor,
@@ -151,3 +162,69 @@ class DistillationLoss(nn.Module):
             terms["supervised"] = self.supervised(student_logits[labelled], label[labelled])
         total = sum(self.weights[name] * term for name, term in terms.items())
         return {"loss": total, **{f"{name}_loss": term for name, term in terms.items()}}
+
+
+class MaskedReconstructionLoss(nn.Module):
+    """Mean squared error of masked patches, each normalised by its own mean and variance (He et al., arXiv 2111.06377).
+
+    Args:
+        patch_size: side of a patch in pixels.
+        epsilon: added to the variance, for patches of one colour.
+    """
+
+    def __init__(self, patch_size: int, epsilon: float = 1e-6) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.epsilon = epsilon
+
+    def forward(self, reconstruction: tuple[Tensor, Tensor], images: Tensor) -> Tensor:
+        """Return the error, averaged over masked patches.
+
+        Args:
+            reconstruction: pixels by patch ``(B, N, patch * patch * C)``, and which patches were masked ``(B, N)``, 1
+                or 0.
+            images: ``(B, C, H, W)`` of N patches.
+        """
+        pixels, mask = reconstruction
+        side = self.patch_size
+        patches = rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=side, q=side)
+        variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+        target = (patches - mean) / (variance + self.epsilon).sqrt()
+        errors = (pixels.float() - target).square().mean(dim=-1)
+        return (errors * mask).sum() / mask.sum()
+
+
+class ContrastiveLoss(nn.Module):
+    """The symmetrised InfoNCE loss of MoCo v3 (Chen et al., 2021, arXiv 2104.02057).
+
+    A query of one crop has to be nearer to the key of the other crop of its image than to the keys of other images, of
+    all processes.
+
+    Args:
+        temperature: of the cosine similarities; the result is scaled by twice its value, as in the paper.
+
+    Raises:
+        ValueError: if ``temperature`` is not positive.
+    """
+
+    def __init__(self, temperature: float = 0.2) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.temperature = temperature
+
+    def forward(self, vectors: tuple[Tensor, Tensor], label: None = None) -> Tensor:
+        """Return the loss of queries and keys, each ``(2, B, D)``: of the first and of the second crop of each image.
+
+        Args:
+            vectors: queries and keys of any length; keys get no gradient.
+            label: of no use; MONAI's trainers give it.
+        """
+        queries, keys = (F.normalize(each.float(), dim=-1) for each in vectors)
+        return self._contrast(queries[0], keys[1]) + self._contrast(queries[1], keys[0])
+
+    def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
+        all_keys = idist.all_gather(keys.detach().contiguous())
+        own = len(keys) * idist.get_rank() + torch.arange(len(keys), device=keys.device)
+        similarities = queries @ all_keys.T / self.temperature
+        return 2 * self.temperature * F.cross_entropy(similarities, own)

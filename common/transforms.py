@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
+from monai.transforms import (
+    MapTransform,
+    Randomizable,
+    ScaleIntensityRange,
+    ScaleIntensityRangePercentiles,
+    Transform,
+)
 from monai.utils import GridSamplePadMode, MetaKeys
 from torch import Tensor
+
+CROP_KEYS = ("image", "second_crop")
 
 
 class FillMissingd(MapTransform):
@@ -38,6 +47,29 @@ class FillMissingd(MapTransform):
             if key not in filled:
                 filled[key] = torch.full((1, *image.shape[1:]), float(value))
         return filled
+
+
+class TwoCropsd(Randomizable, Transform):
+    """Makes two crops of an image, each by itself: the random transform is applied twice.
+
+    Args:
+        transform: from the data of an image to a crop, and whatever else changes its look.
+        keys: where the image is, and where its two crops go.
+    """
+
+    def __init__(self, transform: Transform, keys: tuple[str, str] = CROP_KEYS) -> None:
+        self.transform = transform
+        self.keys = keys
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> TwoCropsd:
+        """Seed the transform."""
+        self.transform.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the two crops and nothing else."""
+        image_key = self.keys[0]
+        return {key: self.transform(dict(data))[image_key] for key in self.keys}
 
 
 class ScaleSlicesd(MapTransform):

@@ -11,7 +11,14 @@ from scipy.stats import zscore
 from torch import nn
 from torch.testing import assert_close
 
-from common.losses import DistillationLoss, FeatureAlignmentLoss, LogitDistillationLoss
+from common import losses
+from common.losses import (
+    ContrastiveLoss,
+    DistillationLoss,
+    FeatureAlignmentLoss,
+    LogitDistillationLoss,
+    MaskedReconstructionLoss,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -260,3 +267,81 @@ def test_projections_are_among_the_parameters_of_the_loss():
 def test_weights_that_make_no_sense_are_refused(weights):
     with pytest.raises(ValueError, match="weights must not be negative and not all zero"):
         combined(**weights)
+
+
+# Masked patches
+
+
+def test_reconstruction_loss_is_the_squared_error_of_masked_patches_normalised_one_by_one():
+    images, mask = torch.rand(2, 3, 8, 12), torch.tensor([[1, 0, 0, 1, 1, 0], [0, 0, 1, 0, 0, 0]])
+    pixels = torch.randn(2, 6, 4 * 4 * 3)
+    errors = []
+    for item, patch in mask.nonzero().tolist():
+        row, column = divmod(patch, 3)
+        target = images[item, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].double().numpy()
+        target = (target - target.mean()) / np.sqrt(target.var(ddof=1) + 1e-6)
+        drawn = pixels[item, patch].double().numpy().reshape(4, 4, 3).transpose(2, 0, 1)
+        errors.append(np.mean((drawn - target) ** 2))
+    assert MaskedReconstructionLoss(4)((pixels, mask), images).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_patches_that_were_seen_do_not_count():
+    images, mask = torch.rand(1, 1, 8, 8), torch.tensor([[1, 0, 0, 0]])
+    pixels = leaf(1, 4, 16)
+    MaskedReconstructionLoss(4)((pixels, mask), images).backward()
+    assert pixels.grad[0, 0].all()
+    assert not pixels.grad[0, 1:].any()
+
+
+def test_a_patch_of_one_colour_is_drawn_as_zero():
+    loss = MaskedReconstructionLoss(4)
+    assert loss((torch.zeros(1, 1, 16), torch.ones(1, 1)), torch.full((1, 1, 4, 4), 0.3)).item() < 1e-6
+
+
+# Crops
+
+
+def info_nce(queries: np.ndarray, keys: np.ndarray, first: int, temperature: float) -> float:
+    """Return the mean over queries ``(B, D)``, whose own keys ``(N, D)`` start at ``first``, before scaling."""
+    queries, keys = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (queries, keys))
+    terms = []
+    for index, query in enumerate(queries):
+        similarities = np.exp(keys @ query / temperature)
+        terms.append(-np.log(similarities[first + index] / similarities.sum()))
+    return float(np.mean(terms))
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_contrastive_loss_is_info_nce_both_ways_times_twice_the_temperature(temperature):
+    queries, keys = torch.randn(2, 5, 7), torch.randn(2, 5, 7)
+    q, k = queries.double().numpy(), keys.double().numpy()
+    expected = info_nce(q[0], k[1], 0, temperature) + info_nce(q[1], k[0], 0, temperature)
+    loss = ContrastiveLoss(temperature)((queries, keys))
+    assert loss.item() == pytest.approx(2 * temperature * expected, rel=1e-4)
+
+
+def test_contrastive_loss_counts_the_keys_of_all_processes(monkeypatch):
+    queries, keys, elsewhere = torch.randn(2, 3, 6), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
+    gathered = iter([1, 0])  # the keys of the second crop come first
+    monkeypatch.setattr(losses.idist, "get_rank", lambda: 1)
+    monkeypatch.setattr(losses.idist, "all_gather", lambda own: torch.cat([unit(elsewhere[next(gathered)]), own]))
+    q, k, other = (each.double().numpy() for each in (queries, keys, elsewhere))
+    expected = info_nce(q[0], np.concatenate([other[1], k[1]]), 3, 0.2)
+    expected += info_nce(q[1], np.concatenate([other[0], k[0]]), 3, 0.2)
+    assert ContrastiveLoss(0.2)((queries, keys)).item() == pytest.approx(0.4 * expected, rel=1e-4)
+
+
+def unit(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors / vectors.norm(dim=-1, keepdim=True)
+
+
+def test_contrastive_loss_gives_keys_no_gradient():
+    queries, keys = leaf(2, 3, 4), leaf(2, 3, 4)
+    ContrastiveLoss()((queries, keys)).backward()
+    assert queries.grad.any()
+    assert keys.grad is None
+
+
+def test_a_temperature_that_is_not_positive_is_refused_by_the_contrastive_loss():
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        ContrastiveLoss(0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, RandRotate90d, Rotate90d
+from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, RandRotate90d, RandSpatialCropd, Rotate90d
 from scipy.ndimage import map_coordinates
 
-from common.transforms import FillMissingd, FollowImaged, ScaleSlicesd, track_moves
+from common.transforms import FillMissingd, FollowImaged, ScaleSlicesd, TwoCropsd, track_moves
 
 
 def test_missing_keys_are_filled_in_the_images_size():
@@ -39,6 +39,23 @@ def test_filled_labels_fit_into_a_batch_with_real_ones():
 def test_values_must_be_one_for_each_key():
     with pytest.raises(ValueError, match="values must be one for each key, got 1 for 2"):
         FillMissingd(["label", "fov"], [0])
+
+
+def test_two_crops_are_drawn_each_by_itself_and_anew_for_each_image():
+    image = torch.arange(400.0).reshape(1, 20, 20)
+    crop = TwoCropsd(Compose([RandSpatialCropd("image", roi_size=(4, 4), random_size=False)])).set_random_state(0)
+    data = {"image": image, "label": image}
+    drawn = [crop(data) for _ in range(10)]
+    assert all(item.keys() == {"image", "second_crop"} for item in drawn)
+    corners = {int(item[key][0, 0, 0]) for item in drawn for key in item}
+    assert len(corners) > 15, "of twenty crops"
+    for item in drawn:
+        for found in item.values():
+            row, column = divmod(int(found[0, 0, 0]), 20)
+            assert torch.equal(torch.as_tensor(found), image[:, row : row + 4, column : column + 4])
+    assert data["image"] is image
+    again = Compose([crop]).set_random_state(1)(data), Compose([crop]).set_random_state(1)(data)
+    assert all(torch.equal(again[0][key], again[1][key]) for key in again[0])
 
 
 @pytest.mark.parametrize("modality", ["ct", "t2"])

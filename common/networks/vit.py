@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution, TransformerBlock
+from monai.networks.blocks.pos_embed_utils import build_sincos_position_embedding
 from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
+
+from common.errors import InputError
 
 
 class ViTEncoder(nn.Module):
@@ -48,16 +51,26 @@ class ViTEncoder(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return tokens ``(B, hidden_size, H / patch, W / patch)`` of images ``(B, C, H, W)``."""
-        grid = self.patch_embed(images)
-        height, width = grid.shape[2], grid.shape[3]
-        grid = grid + F.interpolate(self.pos_embed, size=(height, width), mode="bicubic", align_corners=False)
-        tokens = grid.flatten(2).transpose(1, 2)
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return tokens ``(B, N, hidden_size)`` of the N patches of images ``(B, C, H, W)``, before the last norm."""
+        tokens = add_positions(self.patch_embed(images), self.pos_embed)
         for block in self.blocks:
             tokens = block(tokens)
-        tokens = self.norm(tokens)
+        return tokens
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens ``(B, hidden_size, H / patch, W / patch)`` of images ``(B, C, H, W)``."""
+        tokens = self.norm(self.tokens(images))
+        patch_height, patch_width = self.patch_embed.kernel_size
+        height, width = images.shape[2] // patch_height, images.shape[3] // patch_width
         return tokens.transpose(1, 2).reshape(-1, tokens.shape[2], height, width)
+
+
+def add_positions(grid: Tensor, positions: Tensor) -> Tensor:
+    """Return tokens ``(B, h * w, C)``: a grid ``(B, C, h, w)`` plus positions ``(1, C, H, W)`` interpolated to it."""
+    size = [grid.shape[2], grid.shape[3]]
+    grid = grid + F.interpolate(positions, size=size, mode="bicubic", align_corners=False)
+    return grid.flatten(2).transpose(1, 2)
 
 
 class ViTSegmenter(nn.Module):
@@ -113,9 +126,6 @@ class ViTSegmenter(nn.Module):
         self.fuse_full = Convolution(2, half + full, full, **layer)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(full, num_classes, kernel_size=1)
-        mean, std = (0.5, 0.25)
-        self.register_buffer("mean", torch.full((1, in_channels, 1, 1), mean), persistent=False)
-        self.register_buffer("std", torch.full((1, in_channels, 1, 1), std), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, H, W)`` of images ``(B, in_channels, H, W)`` in [0, 1].
@@ -126,7 +136,7 @@ class ViTSegmenter(nn.Module):
         height, width = images.shape[2], images.shape[3]
         if height % self.patch_size != 0 or width % self.patch_size != 0:
             raise ValueError(f"images of {height}x{width} are no multiple of the patch size {self.patch_size}")
-        images = (images - self.mean) / self.std
+        images = normalise(images)
         tokens = self.encoder(images)
         full = self.stem(images)
         half = self.conv_half(self.down_half(full))
@@ -136,6 +146,59 @@ class ViTSegmenter(nn.Module):
         joined = self.fuse_half(torch.cat([_enlarge(joined, half), half], dim=1))
         joined = self.fuse_full(torch.cat([_enlarge(joined, full), full], dim=1))
         return self.head(self.dropout(joined))
+
+
+class StudentEncoder(nn.Module):
+    """The encoder of a student and what it does to images before, to be trained without the decoder.
+
+    The layers are the student's own, under the same names: what is learned here, the student has learned.
+
+    Args:
+        student: its ``encoder`` is a :class:`ViTEncoder`, as that of a :class:`ViTSegmenter` is.
+
+    Raises:
+        InputError: if it is not.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder_of(student)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens ``(B, hidden_size, H / patch, W / patch)`` of images ``(B, C, H, W)`` in [0, 1]."""
+        return self.encoder(normalise(images))
+
+
+def encoder_of(student: nn.Module) -> ViTEncoder:
+    """Return the encoder of a student that has a :class:`ViTEncoder`, as :class:`ViTSegmenter` does.
+
+    Raises:
+        InputError: if it has none.
+    """
+    encoder = getattr(student, "encoder", None)
+    if not isinstance(encoder, ViTEncoder):
+        raise InputError(
+            f"network_def: only the encoder of a ViTSegmenter can be trained alone, got a {type(student).__name__}; "
+            "take the method scratch or task_specific_kd for another student"
+        )
+    return encoder
+
+
+@torch.no_grad()
+def fix_positions(encoder: ViTEncoder) -> None:
+    """Give an encoder fixed sine-cosine positions, with which MAE and MoCo v3 train.
+
+    They stay those of its own grid, interpolated as they will be when the student is fine-tuned and may change them.
+    """
+    hidden_size, height, width = encoder.pos_embed.shape[1:]
+    positions = build_sincos_position_embedding([height, width], hidden_size, spatial_dims=2)
+    encoder.pos_embed.copy_(positions.transpose(1, 2).unflatten(2, (height, width)))
+    encoder.pos_embed.requires_grad_(False)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Return images in [0, 1] as the student sees them."""
+    return (images - 0.5) / 0.25
 
 
 def _enlarge(features: Tensor, like: Tensor) -> Tensor:
