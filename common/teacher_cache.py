@@ -52,16 +52,19 @@ _HALF = np.dtype(np.float16)
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def answer_keys(layers: Iterable[str]) -> list[str]:
-    """Return under what keys a sample has the teacher's answers: its logits, and its features by layer."""
-    return [LOGITS_KEY, *(_feature_key(layer) for layer in layers)]
+def answer_keys(layers: Iterable[str], logits: bool = True) -> list[str]:
+    """Return under what keys a sample has the teacher's answers: its logits, if any, and its features by layer."""
+    return [LOGITS_KEY] * logits + [_feature_key(layer) for layer in layers]
 
 
-def cached_answers(batch: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]] | None:
-    """Return the teacher's logits and its features by layer from a batch, or None where it has none."""
-    if LOGITS_KEY not in batch:
+def cached_answers(
+    batch: Mapping[str, Tensor], layers: Iterable[str]
+) -> tuple[Tensor | None, dict[str, Tensor]] | None:
+    """Return the teacher's logits, if any, and its features by layer from a batch, or None where it has no answers."""
+    keys = {layer: _feature_key(layer) for layer in layers}
+    if not any(key in batch for key in keys.values()):
         return None
-    return batch[LOGITS_KEY], {layer: batch[_feature_key(layer)] for layer in layers}
+    return batch.get(LOGITS_KEY), {layer: batch[key] for layer, key in keys.items()}
 
 
 @torch.inference_mode()
@@ -102,6 +105,7 @@ class TeacherCache(Dataset):
         teacher: moved to ``device`` to be asked, and back.
         student: features are kept on the grids of its layers, where ``FeatureAlignmentLoss`` compares them.
         pairs: teacher layer to student layer, by name.
+        logits: whether the logits are kept; features always are.
         device: where the teacher is asked.
         batch_size: how many views it is asked about at once.
         amp: whether under autocast.
@@ -120,6 +124,7 @@ class TeacherCache(Dataset):
         teacher: nn.Module,
         student: nn.Module,
         pairs: Mapping[str, str],
+        logits: bool = True,
         device: torch.device | str = "cpu",
         batch_size: int = 8,
         amp: bool = False,
@@ -128,7 +133,7 @@ class TeacherCache(Dataset):
     ) -> None:
         self.views = views
         self.folder = Path(folder)
-        self._keys = answer_keys(pairs)
+        self._keys = answer_keys(pairs, logits)
         self._rows, images, digests = _find_distinct(views)
         shapes = feature_shapes(student, pairs.values(), tuple(images[0].shape))
         grids = {layer: list(shape[1:]) for layer, shape in zip(pairs, shapes, strict=True)}
@@ -142,7 +147,8 @@ class TeacherCache(Dataset):
         fault = self._find_fault(record) if is_writer() else None
         if idist.broadcast(int(fault is not None)):
             autocast = torch.autocast(torch.device(device).type, enabled=amp, **amp_kwargs)
-            with closing(_ask_about(images, teacher, grids, device, batch_size, autocast, memory_format)) as answers:
+            asking = _ask_about(images, teacher, grids, logits, device, batch_size, autocast, memory_format)
+            with closing(asking) as answers:
                 if is_writer():
                     level = logging.WARNING if self.folder.exists() else logging.INFO
                     logger.log(level, f"teacher cache {self.folder}: {fault}; asking about {len(images)} views")
@@ -159,7 +165,7 @@ class TeacherCache(Dataset):
         return len(self.views)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a view with the teacher's logits ``(C, H, W)`` and features ``(C, h, w)``, in half precision."""
+        """Return a view with the teacher's features ``(C, h, w)`` and logits ``(C, H, W)``, in half precision."""
         view = self.views[index]
         row = self._rows[index]
         answers = {key: torch.from_numpy(np.array(array[row])) for key, array in self._arrays.items()}
@@ -239,6 +245,7 @@ def _ask_about(
     images: Sequence[Tensor],
     teacher: nn.Module,
     grids: Mapping[str, Sequence[int]],
+    with_logits: bool,
     device: torch.device | str,
     batch_size: int,
     autocast: torch.autocast,
@@ -258,7 +265,7 @@ def _ask_about(
                 batch = torch.stack([images[min(first + index, len(images) - 1)] for index in range(size)])
                 with autocast:
                     logits, features = ask_teacher(teacher, taps, batch.to(device, memory_format=memory_format))
-                answers = {LOGITS_KEY: logits}
+                answers = {LOGITS_KEY: logits} if with_logits else {}
                 answers |= {_feature_key(layer): resample(features[layer].float(), grids[layer]) for layer in grids}
                 yield {key: _gather(key, value)[:left] for key, value in answers.items()}
                 start += size * world_size

@@ -1,4 +1,7 @@
-"""The training loop that distils. The other stages train with MONAI's ``SupervisedTrainer`` or a diffusion trainer."""
+"""The training loops that distil, and how batches reach the networks of other methods.
+
+All else trains with MONAI's ``SupervisedTrainer`` or a diffusion trainer.
+"""
 
 from __future__ import annotations
 
@@ -11,68 +14,71 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
-from common.losses import DistillationLoss
+from common.losses import FeatureAlignmentLoss
 from common.networks.features import FeatureTaps
 from common.teacher_cache import ask_teacher, cached_answers
+from common.transforms import CROP_KEYS
 
 
-class DistillationTrainer(SupervisedTrainer):
-    """Trains a student to match a frozen teacher.
+class FeatureDistillationTrainer(SupervisedTrainer):
+    """Trains a student to match the hidden features of a frozen teacher, without logits and without labels.
 
-    A batch is a dictionary of ``image`` ``(B, C, H, W)``, ``label`` ``(B, 1, H, W)`` and ``labelled`` ``(B,)``, which
-    says for each image whether its label is real. Where it has the teacher's answers too, as from a
+    A batch is a dictionary with an ``image`` ``(B, C, H, W)``. Where it has the teacher's answers too, as from a
     :class:`~common.teacher_cache.TeacherCache`, the teacher is not asked. Every iteration's output has the loss and
     each of its terms.
 
     Args:
-        teacher: any network with the student's input and output; frozen and put into eval mode here. It moves to the
-            device when it is first asked.
-        network: the student, possibly in ``DistributedDataParallel``.
-        loss_function: its ``features.pairs`` name the layers to compare.
+        teacher: any network with the student's input; frozen and put into eval mode here. It moves to the device when
+            it is first asked.
+        network: the student or its encoder, possibly in ``DistributedDataParallel``.
+        loss_function: its ``pairs`` name the layers to compare.
         kwargs: what ``SupervisedTrainer`` takes.
     """
 
     def __init__(
-        self, *, teacher: nn.Module, network: nn.Module, loss_function: DistillationLoss, **kwargs: Any
+        self, *, teacher: nn.Module, network: nn.Module, loss_function: FeatureAlignmentLoss, **kwargs: Any
     ) -> None:
         kwargs.setdefault("decollate", False)
         super().__init__(network=network, loss_function=loss_function, **kwargs)
         self.teacher = teacher.eval().requires_grad_(False)
         self.loss_function.to(self.state.device)
-        pairs = loss_function.features.pairs
+        pairs = loss_function.pairs
         self.teacher_taps = FeatureTaps(teacher, pairs.keys())
         self.student_taps = FeatureTaps(network, pairs.values())
 
-    def _answers(self, batchdata: dict[str, Tensor], images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        answers = cached_answers(batchdata, self.loss_function.features.pairs)
-        if answers is not None:
-            logits, features = answers
-            return logits.to(images.device), {name: feature.to(images.device) for name, feature in features.items()}
-        logits, features = ask_teacher(self.teacher.to(images.device), self.teacher_taps, images)
-        # Only copies made out here may take part in a graph.
-        return logits.clone(), {name: feature.clone() for name, feature in features.items()}
+    def _answers(self, batchdata: dict[str, Tensor], images: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
+        answers = cached_answers(batchdata, self.loss_function.pairs)
+        if answers is None:
+            logits, features = ask_teacher(self.teacher.to(images.device), self.teacher_taps, images)
+            # Only copies made out here may take part in a graph.
+            return logits.clone(), {name: feature.clone() for name, feature in features.items()}
+        logits, features = answers
+        logits = None if logits is None else logits.to(images.device)
+        return logits, {name: feature.to(images.device) for name, feature in features.items()}
 
-    def _iteration(self, engine: DistillationTrainer, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _compare(
+        self,
+        batchdata: dict[str, Tensor],
+        label: Tensor | None,
+        student: tuple[Tensor, dict[str, Tensor]],
+        teacher: tuple[Tensor | None, dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Return the loss and its terms from what the two networks put out, and their features by layer."""
+        return {Keys.LOSS: self.loss_function(_as_floats(student[1]), _as_floats(teacher[1]))}
+
+    def _iteration(self, engine: FeatureDistillationTrainer, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
         device = engine.state.device
         images, label = engine.prepare_batch(batchdata, device, engine.non_blocking, **engine.to_kwargs)
-        labelled = batchdata["labelled"].to(device, non_blocking=engine.non_blocking)
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         amp_kwargs = engine.amp_kwargs or {}
         with torch.autocast(device.type, enabled=engine.amp, **amp_kwargs):
-            teacher_logits, teacher_features = self._answers(batchdata, images)
-            logits = engine.inferer(images, engine.network)
+            answers = self._answers(batchdata, images)
+            output = engine.inferer(images, engine.network)
             features = self.student_taps.pop(images.shape[2:])
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        terms = engine.loss_function(
-            logits.float(),
-            teacher_logits.float(),
-            {name: feature.float() for name, feature in features.items()},
-            {name: feature.float() for name, feature in teacher_features.items()},
-            label,
-            labelled,
-        )
-        engine.state.output = {Keys.IMAGE: images, Keys.LABEL: label, Keys.PRED: logits, **terms}
+        terms = self._compare(batchdata, label, (output, features), answers)
+        engine.state.output = {Keys.IMAGE: images, Keys.LABEL: label, Keys.PRED: output, **terms}
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         terms[Keys.LOSS].backward()
         _average_gradients(engine.loss_function)
@@ -80,6 +86,64 @@ class DistillationTrainer(SupervisedTrainer):
         engine.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+
+class DistillationTrainer(FeatureDistillationTrainer):
+    """Trains a student to match a frozen teacher.
+
+    A batch is a dictionary of ``image`` ``(B, C, H, W)``, ``label`` ``(B, 1, H, W)`` and ``labelled`` ``(B,)``, which
+    says for each image whether its label is real, with the teacher's answers or without them.
+
+    Args:
+        teacher: any network with the student's input and output; see :class:`FeatureDistillationTrainer`.
+        network: the student, possibly in ``DistributedDataParallel``.
+        loss_function: a :class:`~common.losses.DistillationLoss`, whose ``pairs`` name the layers to compare.
+        kwargs: what ``SupervisedTrainer`` takes.
+    """
+
+    def _compare(
+        self,
+        batchdata: dict[str, Tensor],
+        label: Tensor | None,
+        student: tuple[Tensor, dict[str, Tensor]],
+        teacher: tuple[Tensor | None, dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        (logits, features), (teacher_logits, teacher_features) = student, teacher
+        labelled = batchdata["labelled"].to(logits.device, non_blocking=self.non_blocking)
+        return self.loss_function(
+            logits.float(),
+            teacher_logits.float(),
+            _as_floats(features),
+            _as_floats(teacher_features),
+            label,
+            labelled,
+        )
+
+
+def prepare_images(
+    batchdata: dict[str, Tensor],
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """Return the images of a batch as input and as target, for a network that is to draw what it sees."""
+    images = batchdata[Keys.IMAGE].to(device=device, non_blocking=non_blocking, **kwargs)
+    return images, images
+
+
+def prepare_crops(
+    batchdata: dict[str, Tensor],
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    **kwargs: Any,
+) -> tuple[Tensor, None, tuple[Tensor], dict]:
+    """Return the two crops of each image of a batch as a network's inputs, without a target."""
+    first, second = (batchdata[key].to(device=device, non_blocking=non_blocking, **kwargs) for key in CROP_KEYS)
+    return first, None, (second,), {}
+
+
+def _as_floats(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: feature.float() for name, feature in features.items()}
 
 
 def _average_gradients(module: nn.Module) -> None:

@@ -177,11 +177,31 @@ class TestAnswers:
             build()
         assert list(tmp_path.iterdir()) == []
 
+    def test_logits_can_be_left_out(self, build, teacher, views):
+        cache = build(logits=False)
+        with_logits = build(folder=cache.folder.with_name("whole"))
+        for item, whole, view in zip(cache, with_logits, views, strict=True):
+            assert item.keys() == {*view, *answer_keys(PAIRS, logits=False)}
+            for layer in PAIRS:
+                assert torch.equal(item[f"teacher.{layer}"], whole[f"teacher.{layer}"])
+        assert not (cache.folder / "teacher_logits.npy").exists()
+
     def test_without_a_folder_the_views_stay_without_answers(self, views, teacher):
         assert with_answers(views, None, teacher=teacher) is views
 
 
 # Used, or refused and made anew
+
+
+def test_a_cache_with_logits_serves_without_them_and_not_the_other_way_round(build, teacher):
+    build(logits=False)
+    with counted(teacher) as asked:
+        build(logits=False)
+        assert asked.images == 0
+        build()
+        assert asked.images == 5
+        build(logits=False)
+        assert asked.images == 5
 
 
 def change_weight(teacher: nn.Module, views: list[dict], folder: Path) -> dict:

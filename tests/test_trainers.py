@@ -15,8 +15,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from common.losses import DistillationLoss, FeatureAlignmentLoss, LogitDistillationLoss
+from common.networks.features import FeatureTaps
 from common.networks.sam import SamSegmenter
-from common.trainers import DistillationTrainer
+from common.trainers import DistillationTrainer, FeatureDistillationTrainer, prepare_crops, prepare_images
 
 PAIRS = {"encoder.neck": "model.1.submodule.1.submodule", "encoder.layers.0": "model.0"}
 TERMS = ("loss", "feature_loss", "logit_loss", "supervised_loss")
@@ -184,3 +185,75 @@ def test_layer_the_student_does_not_have_is_named(teacher, student, batches):
             max_epochs=1,
             train_data_loader=batches,
         )
+
+
+# Features alone
+
+
+def make_feature_trainer(teacher, student, batches, epochs=1) -> FeatureDistillationTrainer:
+    torch.manual_seed(1)
+    loss = FeatureAlignmentLoss.between(teacher, student, PAIRS, (3, 64, 64))
+    return FeatureDistillationTrainer(
+        teacher=teacher,
+        network=student,
+        loss_function=loss,
+        optimizer=torch.optim.Adam([*student.parameters(), *loss.parameters()], lr=5e-3),
+        device=torch.device("cpu"),
+        max_epochs=epochs,
+        train_data_loader=batches,
+        inferer=SimpleInferer(),
+    )
+
+
+def test_features_alone_are_compared_on_the_batch_at_hand(teacher, student, batches):
+    trainer = make_feature_trainer(teacher, student, batches[:1])
+    images = batches[0][Keys.IMAGE]
+    networks = {
+        network: FeatureTaps(network, layers)
+        for network, layers in (
+            (copy.deepcopy(teacher).eval(), PAIRS.keys()),
+            (copy.deepcopy(student).train(), PAIRS.values()),
+        )
+    }
+    with torch.no_grad():
+        for network in networks:
+            network(images)
+        wanted, given = (taps.pop(images.shape[2:]) for taps in networks.values())
+        expected = trainer.loss_function(given, wanted).item()
+    trainer.run()
+    assert trainer.state.output[Keys.LOSS].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_features_alone_are_matched_without_logits_or_labels(teacher, student, batches):
+    """The student's last layer, whose output nothing asks for, stays as it is."""
+    images = [{Keys.IMAGE: batch[Keys.IMAGE]} for batch in batches]
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    trainer = make_feature_trainer(teacher, student, images, epochs=5)
+    losses = []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[Keys.LOSS].item())
+    )
+    trainer.run()
+    assert losses[-1] < losses[0]
+    changed = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith(("model.0.", "model.1.submodule.1."))} | {
+        name for name in before if name.startswith("model.1.submodule.0.")
+    }
+
+
+# Batches
+
+
+def test_images_are_input_and_target(batches):
+    given, target = prepare_images(batches[0], torch.device("cpu"), memory_format=torch.channels_last)
+    assert torch.equal(given, batches[0][Keys.IMAGE])
+    assert target is given
+    assert given.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_both_crops_are_inputs():
+    batch = {"image": torch.rand(2, 3, 4, 4), "second_crop": torch.rand(2, 3, 4, 4)}
+    first, target, others, keywords = prepare_crops(batch, torch.device("cpu"))
+    assert torch.equal(first, batch["image"])
+    assert torch.equal(others[0], batch["second_crop"])
+    assert (target, len(others), keywords) == (None, 1, {})
