@@ -29,6 +29,17 @@ STAGES = {
     "evaluate_teacher": "evaluation/teacher/summary.json",
     "evaluate": "evaluation/student/summary.json",
 }
+# What prepares the student, each a config that is laid on stage distill, and the stages that it can do without.
+_WITHOUT_TEACHER = ("finetune_teacher", "evaluate_teacher")
+METHODS = {
+    "task_specific_kd": (),
+    "task_agnostic_kd": _WITHOUT_TEACHER,
+    "mae": _WITHOUT_TEACHER,
+    "mocov3": _WITHOUT_TEACHER,
+    "scratch": (*_WITHOUT_TEACHER, "train_diffusion", "synthesize"),
+}
+_METHOD_CONFIGS = Path(__file__).parent / "configs"
+_METHOD_RECORD = "method.json"  # in <output_dir>: whose student it has
 _STUDENT = ("distill", "train", "evaluate")  # the stages whose network_def is the student
 _TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
 
@@ -40,6 +51,7 @@ def run_pipeline(
     stages: str | Sequence[str] | None = None,
     overlay: str | Sequence[str] | None = None,
     demo: bool = False,
+    method: str = "task_specific_kd",
     **overrides: Any,
 ) -> None:
     """Run a bundle's stages in order, skip those that are done, and go on where one was cut off.
@@ -48,21 +60,27 @@ def run_pipeline(
         bundle: folder of the bundle.
         output_dir: folder for everything the stages write.
         dataset_dir: the dataset in its official layout.
-        stages: the stages to run, as a list or separated by commas; by default all of them.
+        stages: the stages to run, as a list or separated by commas; by default all that the method needs.
         overlay: names of overlays to lay on each stage, such as ``cpu``.
         demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
+        method: what prepares the student before it is fine-tuned, one of ``METHODS``.
         overrides: keys to override, with their values, wherever a stage has them; ``network_def`` is the student's.
 
     Raises:
-        InputError: if a folder, stage, overlay or key does not exist, or a stage failed.
+        InputError: if a folder, stage, overlay, method or key does not exist, ``output_dir`` has the student of another
+            method, or a stage failed.
     """
     configs = find_configs(bundle)
-    chosen = _choose_stages(stages)
+    chosen = _choose_stages(stages, method)
     overlays = _as_list(overlay) + (["demo"] if demo else [])
     files = {stage: _stage_files(configs, stage, overlays) for stage in chosen}
+    if "distill" in files:
+        files["distill"].append(_METHOD_CONFIGS / f"{method}.yaml")
     keys = {stage: ConfigParser.load_config_files([str(file) for file in files[stage]]) for stage in chosen}
     _check_overrides(keys, overrides)
     output_path = Path(output_dir).resolve()
+    if "distill" in chosen:
+        _check_method(output_path, method)
     if demo:
         if dataset_dir is not None:
             raise InputError("--demo writes its own dataset: leave out --dataset_dir, or take --overlay demo")
@@ -84,6 +102,10 @@ def run_pipeline(
         known = {key: value for key, value in {**fixed, **overrides}.items() if _takes(stage, keys[stage], key)}
         if stage == "evaluate_teacher":
             known |= {"subject": "teacher", "stage": stage}
+        if stage == "synthesize" and "finetune_teacher" in METHODS[method]:
+            known = {"teacher": None, **known}
+        if stage == "distill":
+            _note_method(output_path, method)
         _run_stage(stage, files[stage], known, distributed="multi_gpu" in overlays and stage in _TRAINING)
         if not done.exists():
             raise InputError(f"stage {stage} ended without writing {done}; see {output_path / 'logs'}")
@@ -110,15 +132,22 @@ def _as_list(value: str | Sequence[str] | None) -> list[str]:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else [str(part) for part in value]
 
 
-def _choose_stages(stages: str | Sequence[str] | None) -> list[str]:
+def _choose_stages(stages: str | Sequence[str] | None, method: str) -> list[str]:
+    if method not in METHODS:
+        raise InputError(f"--method: there is no method {method}; the methods are {', '.join(METHODS)}")
+    needed = [stage for stage in STAGES if stage not in METHODS[method]]
     if stages is None:
-        return list(STAGES)
+        return needed
     chosen = _as_list(stages)
     unknown = [stage for stage in chosen if stage not in STAGES]
     if unknown or not chosen:
         raise InputError(f"--stages: there is no stage {', '.join(unknown) or '(none given)'}; the stages are "
                          f"{', '.join(STAGES)}")  # fmt: skip
-    return [stage for stage in STAGES if stage in chosen]
+    needless = [stage for stage in chosen if stage not in needed]
+    if needless:
+        raise InputError(f"--stages: method {method} has no use for {', '.join(needless)}; leave it out, or name the "
+                         f"method that needs it")  # fmt: skip
+    return [stage for stage in needed if stage in chosen]
 
 
 def _stage_files(configs: Path, stage: str, overlays: list[str]) -> list[Path]:
@@ -132,6 +161,24 @@ def _stage_files(configs: Path, stage: str, overlays: list[str]) -> list[Path]:
             f"there is no config {missing[0]}; {configs} has {sorted(f.stem for f in configs.glob('*.yaml'))}"
         )
     return files
+
+
+def _check_method(output_dir: Path, method: str) -> None:
+    """Refuse to take the student of another method for one of this, and skip its preparation as done."""
+    path = output_dir / _METHOD_RECORD
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))["method"]
+    else:
+        found = "task_specific_kd" if (output_dir / STAGES["distill"]).exists() else method
+    if found != method:
+        raise InputError(
+            f"output_dir: {output_dir} has the student of method {found}; choose another folder for method {method}"
+        )
+
+
+def _note_method(output_dir: Path, method: str) -> None:
+    with replace_file(output_dir / _METHOD_RECORD) as fresh:
+        fresh.write_text(json.dumps({"method": method}) + "\n", encoding="utf-8")
 
 
 def _takes(stage: str, config: dict, key: str) -> bool:

@@ -25,12 +25,14 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+import common
 from common.errors import InputError
 from common.networks.vit import ViTSegmenter
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 BUNDLE = BUNDLES / "drive_segmentation"  # where it does not matter which
 CONFIGS = BUNDLE / "configs"
+METHOD_CONFIGS = Path(common.__file__).parent / "configs"
 IMAGE_SIZE = (96, 80)  # height and width of the phantoms
 
 TINY: dict[str, Any] = {
@@ -95,6 +97,11 @@ def config_files(stage: str, overlays: Sequence[str | Path] = ("demo",), bundle:
     """Return the config of a stage and its overlays, given by name or by path."""
     configs = bundle / "configs"
     return [str(configs / f"{name}.yaml" if isinstance(name, str) else name) for name in (stage, *overlays)]
+
+
+def with_method(method: str, overlays: Sequence[str | Path] = ("demo",)) -> tuple[str | Path, ...]:
+    """Return overlays of stage distill with that of a method as the last one."""
+    return (*overlays, METHOD_CONFIGS / f"{method}.yaml")
 
 
 def settings(stage: str, bundle: Path = BUNDLE, **overrides: Any) -> dict[str, Any]:
@@ -225,14 +232,14 @@ def write_teacher(output_dir: Path) -> None:
     save_teacher(add_lora(teacher, rank=2), output_dir / "teacher", "embedded")
 
 
-def write_transfer(output_dir: Path, count: int = 4, size: int = 32) -> None:
+def write_transfer(output_dir: Path, count: int = 4, size: int = 32, channels: int = 3) -> None:
     """Write a transfer set of noise."""
     rng = np.random.default_rng(0)
     folder = output_dir / "transfer"
     (folder / "images").mkdir(parents=True)
     names = [f"images/{index:06d}.png" for index in range(count)]
     for name in names:
-        Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(folder / name)
+        Image.fromarray(rng.integers(0, 256, (size, size, channels), np.uint8).squeeze()).save(folder / name)
     (folder / "datalist.json").write_text(json.dumps({"training": [{"image": name} for name in names]}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from integration import (
     IMAGE_SIZE,
     assert_same,
@@ -13,6 +14,7 @@ from integration import (
     refused,
     run_python,
     stage_command,
+    with_method,
     write_transfer,
 )
 from torch.testing import assert_close
@@ -81,6 +83,27 @@ class TestTwoProcesses:
     def test_the_checkpoint_carries_no_trace_of_the_wrapper(self, stage, output_dir):
         names = read_state(output_dir / "checkpoints" / f"{stage}.pt")["network"].keys()
         assert not any(name.startswith("module.") for name in names)
+
+
+def test_contrast_goes_over_both(output_dir, tmp_path):
+    """The ranks train one network; what they would learn from their own images alone differs."""
+    write_transfer(tmp_path, count=3)
+    (tmp_path / "save_ranks.yaml").write_text(SAVE_RANKS)
+    overlays = with_method("mocov3", ("demo", tmp_path / "save_ranks.yaml", "multi_gpu"))
+    keys = {"dataset_dir": output_dir.parent / "DRIVE", "output_dir": tmp_path, "head_size": 8, "learning_rate": 0.01}
+    done = run_python(
+        *("torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2", "-m"),
+        *stage_command("distill", overlays, **keys),
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    first, second = (read_state(tmp_path / f"distill_rank{rank}.pt") for rank in (0, 1))
+    assert_same(first["optimizer"], second["optimizer"])
+    assert first["iteration"] == EPOCHS * STEPS_PER_EPOCH
+    weights = [{k: v for k, v in each["network"].items() if "running_" not in k} for each in (first, second)]
+    assert_same(*weights)  # of batch norms without GPUs, each rank has its own statistics, which are of no use
+    landed = read_state(tmp_path / "distilled.pt")
+    name = "encoder.blocks.0.attn.qkv.weight"
+    assert torch.equal(landed[name], first["network"][f"module.encoder.{name}"])
 
 
 def test_both_ask_the_teacher_and_leave_the_cache_that_one_would(output_dir, tmp_path, caplog):

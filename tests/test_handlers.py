@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -23,6 +24,7 @@ from integration import (
     run_stage,
     stage_command,
     trainer_of,
+    with_method,
     write_teacher,
     write_transfer,
 )
@@ -32,7 +34,7 @@ from torch import nn
 
 from common.datasets.drive import write_phantoms
 from common.errors import InputError
-from common.handlers import EpochSeed, ProgressReport, ResumableCheckpoint
+from common.handlers import EpochSeed, MomentumEncoder, ProgressReport, ResumableCheckpoint
 
 ARTEFACTS = {
     "finetune_teacher": ("teacher/adapter_model.safetensors", "teacher/decoder.safetensors"),
@@ -81,6 +83,29 @@ class TestStages:
         assert_same(*checkpoints)
         for name in ARTEFACTS[stage]:
             assert_same(read_artefact(whole / name), read_artefact(cut / name))
+
+    @pytest.mark.parametrize("method", ["mae", "mocov3", "task_agnostic_kd"])
+    def test_so_does_each_way_to_prepare_the_student(self, method, dataset_dir, tmp_path):
+        values = {"dataset_dir": dataset_dir, "overlays": with_method(method), "input_scale": 1, "head_size": 8}
+        values |= {"decoder_depth": 1}
+        for folder in ("whole", "cut"):
+            write_transfer(tmp_path / folder, count=2)
+        run_stage("distill", output_dir=tmp_path / "whole", **values)
+        cut_off("distill", at_iteration=3, output_dir=tmp_path / "cut", **values)
+        assert not (tmp_path / "cut/distilled.pt").exists()
+        run_stage("distill", output_dir=tmp_path / "cut", **values)
+        assert "resuming after epoch 1" in (tmp_path / "cut/logs/distill.log").read_text(encoding="utf-8")
+        for name in ("checkpoints/distill.pt", "distilled.pt"):
+            assert_same(*(read_state(tmp_path / folder / name) for folder in ("whole", "cut")))
+
+    def test_what_one_way_to_prepare_the_student_left_no_other_goes_on_with(self, dataset_dir, tmp_path):
+        write_teacher(tmp_path)
+        write_transfer(tmp_path, count=2)
+        values = {"dataset_dir": dataset_dir, "output_dir": tmp_path, "input_scale": 1}
+        run_stage("distill", overlays=with_method("task_agnostic_kd"), **values)
+        for method in ("task_specific_kd", "mae"):
+            with refused("left by a run with other settings"):
+                run_stage("distill", overlays=with_method(method), **values)
 
     def test_a_killed_process_leaves_a_checkpoint_from_which_the_rest_is_the_same(self, dataset_dir, tmp_path):
         whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -292,6 +317,38 @@ class TestEpochSeed:
 
     def test_seeds_differ_from_each_other(self):
         assert not torch.equal(torch.cat(self.batches(1, 1, seed=0)), torch.cat(self.batches(1, 1, seed=1)))
+
+
+class TestMomentumEncoder:
+    def test_the_average_keeps_more_of_itself_along_half_a_cosine(self):
+        encoder = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+        nn.init.zeros_(encoder[0].weight)
+        handler = MomentumEncoder(encoder, momentum=0.9)
+        found = []
+
+        def step(engine: Engine, batch: float) -> None:
+            nn.init.constant_(encoder[0].weight, batch)
+
+        engine = Engine(step)
+        handler.attach(engine)
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: found.append(handler.ema_model[0].weight.item())
+        )
+        values = [1.0, -2.0, 4.0]
+        engine.run(values, max_epochs=2)
+        expected, average = [], 0.0
+        for step_number, value in enumerate(values * 2):
+            momentum = 1 - 0.1 * (np.cos(np.pi * step_number / 6) + 1) / 2
+            average = momentum * average + (1 - momentum) * value
+            expected.append(average)
+        assert found == pytest.approx(expected, rel=1e-5)
+
+    def test_its_batch_norms_go_by_the_batch(self):
+        encoder = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)).eval()
+        average = MomentumEncoder(encoder).ema_model
+        assert average.training
+        assert average(torch.tensor([[1.0], [3.0]])).mean().item() == pytest.approx(0, abs=1e-6)
+        assert not any(p.requires_grad for p in average.parameters())
 
 
 class TestProgressReport:

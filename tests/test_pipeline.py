@@ -26,7 +26,7 @@ from PIL import Image
 from common import pipeline
 from common.datasets.drive import write_phantoms
 from common.errors import InputError
-from common.pipeline import STAGES, run_pipeline
+from common.pipeline import METHODS, STAGES, run_pipeline
 
 TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
 
@@ -121,7 +121,8 @@ class TestOrder:
     def test_the_stages_run_in_order_each_with_the_keys_it_has(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), num_labels=2, num_images=7)
         assert list(stages.ran) == list(STAGES)
-        assert all(stages.overlays_of(stage) == [] for stage in STAGES)
+        assert all(stages.overlays_of(stage) == [] for stage in STAGES if stage != "distill")
+        assert stages.overlays_of("distill") == ["task_specific_kd"]
         assert [stage for stage in STAGES if stages.value(stage, "num_images") == "7"] == ["synthesize"]
         with_labels = [stage for stage in STAGES if stages.value(stage, "num_labels") == "2"]
         assert sorted(with_labels) == sorted([*TRAINING, "synthesize"])
@@ -130,7 +131,7 @@ class TestOrder:
 
     def test_an_overlay_lies_on_every_stage(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay="cpu")
-        assert all(stages.overlays_of(stage) == ["cpu"] for stage in STAGES)
+        assert all(stages.overlays_of(stage)[:1] == ["cpu"] for stage in STAGES)
 
     def test_values_reach_the_stage_as_what_they_were(self, stages, dataset_dir, tmp_path):
         run_pipeline(
@@ -205,6 +206,40 @@ class TestOrder:
         assert stages.overlays_of("train") == ["demo"]
 
 
+class TestMethods:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_only_what_the_method_needs_is_run_and_its_config_lies_on_top(self, method, stages, dataset_dir, tmp_path):
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay="cpu", method=method)
+        teacher, transfer = {"finetune_teacher", "evaluate_teacher"}, {"train_diffusion", "synthesize"}
+        needless = {"task_specific_kd": set(), "scratch": teacher | transfer}.get(method, teacher)
+        assert list(stages.ran) == [stage for stage in STAGES if stage not in needless]
+        assert stages.overlays_of("distill") == ["cpu", method]
+        assert stages.overlays_of("train") == ["cpu"]
+        if method != "scratch":
+            assert stages.value("synthesize", "teacher") == (None if method == "task_specific_kd" else "$None")
+
+    def test_its_keys_can_be_overridden(self, stages, dataset_dir, tmp_path):
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", masking_ratio=0.5, num_transfer=3)
+        taking = [stage for stage in stages.ran if stages.value(stage, "masking_ratio") == "0.5"]
+        assert taking == [stage for stage in stages.ran if stages.value(stage, "num_transfer") == "3"] == ["distill"]
+
+    def test_the_student_of_another_method_is_not_taken_for_its_own(self, stages, dataset_dir, tmp_path):
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mocov3")
+        stages.ran.clear()
+        for method in ("mae", "task_specific_kd"):
+            with pytest.raises(InputError, match=r"output_dir: .* has the student of method mocov3; choose another"):
+                run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method=method)
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mocov3")
+        assert stages.ran == {}
+
+    def test_a_student_that_no_method_is_noted_for_is_distilled(self, stages, dataset_dir, tmp_path):
+        finish(tmp_path, "distill")
+        with pytest.raises(InputError, match=r"has the student of method task_specific_kd; .* for method mae"):
+            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae")
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), stages="distill,train")
+        assert list(stages.ran) == ["train"]
+
+
 class TestRefused:
     """Nothing runs and nothing is written."""
 
@@ -215,11 +250,17 @@ class TestRefused:
             ({"dataset_dir": None}, "--dataset_dir is missing: .* or --demo"),
             ({"demo": True}, "--demo writes its own dataset: leave out --dataset_dir"),
             ({"stages": "distil"}, "there is no stage distil; the stages are finetune_teacher, .*, evaluate"),
+            ({"method": "mea"}, "--method: there is no method mea; the methods are task_specific_kd, .*, scratch"),
+            (
+                {"method": "mae", "stages": "finetune_teacher,distill"},
+                "--stages: method mae has no use for finetune_teacher",
+            ),
+            ({"method": "scratch", "temperature": 3}, "--temperature: none of the stages has this key"),
             ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml; .*'cpu', 'demo'"),
             ({"epoch": 3}, "--epoch: none of the stages has this key; they have .*epochs"),
             ({"stages": "finetune_teacher", "network_def": {}}, "--network_def: none of the stages has this key"),
             ({"loss::temperatures": 3}, "--loss::temperatures: none of the stages has this key"),
-            ({"bundle": "common"}, "common is no bundle: expected a folder with configs/"),
+            ({"bundle": "tests"}, "tests is no bundle: expected a folder with configs/"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )

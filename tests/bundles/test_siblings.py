@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from integration import BUNDLE as REFERENCE
-from integration import BUNDLES
+from integration import BUNDLES, METHOD_CONFIGS
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent, ConfigExpression
 from monai.bundle.reference_resolver import ReferenceResolver
@@ -27,6 +27,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 CONFIGS = sorted(path.name for path in (REFERENCE / "configs").glob("*.yaml"))
 OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml")
+METHODS = sorted(METHOD_CONFIGS.glob("*.yaml"))
 
 # Keys at the top of a config that not every bundle has.
 OWN_KEYS = {
@@ -89,7 +90,8 @@ def each_config(function: Callable) -> Callable:
     return pytest.mark.parametrize("name", CONFIGS)(function)
 
 
-def load(bundle: Path, *names: str) -> dict[str, Any]:
+def load(bundle: Path, *names: str | Path) -> dict[str, Any]:
+    """Return the bundle's configs, or those at other paths, laid over one another."""
     return ConfigParser.load_config_files([str(bundle / "configs" / name) for name in names])
 
 
@@ -170,6 +172,12 @@ class TestDrift:
         assert head(bundle) == head(REFERENCE)
         assert "Run" in head(bundle)
 
+    @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+    def test_the_heads_of_methods_name_what_those_of_stages_do(self, path):
+        head = path.read_text(encoding="utf-8").split("\n\n")[0]
+        assert re.findall(r"^# ([A-Z]\w+):", head, re.MULTILINE) == ["Needs", "Writes", "Run", "Change"]
+        assert f"--method {path.stem} " in head
+
     @each_sibling
     def test_the_pages_have_the_same_sections(self, bundle):
         def headings(folder: Path) -> list[str]:
@@ -228,7 +236,7 @@ def locator() -> ComponentLocator:
     return ComponentLocator()
 
 
-def stacks() -> list[tuple[str, ...]]:
+def stacks() -> list[tuple[str | Path, ...]]:
     """Return every config, alone or with an overlay on it, as it can be run."""
     alone = [name for name in CONFIGS if name not in OVERLAYS]
     trained = ("finetune_teacher.yaml", "train_diffusion.yaml", "distill.yaml", "train.yaml")
@@ -236,7 +244,12 @@ def stacks() -> list[tuple[str, ...]]:
         [(name,) for name in alone]
         + [(name, overlay) for name in alone for overlay in ("cpu.yaml", "demo.yaml")]
         + [(name, "multi_gpu.yaml") for name in trained]
+        + [("distill.yaml", *overlay, method) for overlay in ((), ("cpu.yaml",)) for method in METHODS]
     )
+
+
+def stack_name(names: tuple[str | Path, ...]) -> str:
+    return "+".join(Path(name).stem for name in names)
 
 
 def strings(config: dict[str, Any]) -> list[str]:
@@ -253,20 +266,22 @@ def components(config: Any) -> Iterator[dict[str, Any]]:
 
 @each_bundle
 class TestNames:
-    @each_config
-    def test_every_target_can_be_imported(self, bundle, name, locator):
-        for component in components(load(bundle, name)):
+    @pytest.mark.parametrize(
+        "names", [*((name,) for name in CONFIGS), *(("distill.yaml", path) for path in METHODS)], ids=stack_name
+    )
+    def test_every_target_can_be_imported(self, bundle, names, locator):
+        for component in components(load(bundle, *names)):
             target = ConfigComponent(component, locator=locator).resolve_module_name()
             assert locate(target) is not None, component["_target_"]
 
-    @pytest.mark.parametrize("names", stacks(), ids="+".join)
+    @pytest.mark.parametrize("names", stacks(), ids=stack_name)
     def test_every_reference_is_a_key(self, bundle, names):
         parser = ConfigParser(load(bundle, *names))
         for value in strings(parser.get()):
             for reference in ReferenceResolver.match_refs_pattern(value):
                 assert reference in parser, value
 
-    @pytest.mark.parametrize("names", stacks(), ids="+".join)
+    @pytest.mark.parametrize("names", stacks(), ids=stack_name)
     def test_every_expression_finds_what_it_imports(self, bundle, names):
         config = load(bundle, *names)
         modules = {"monai": importlib.import_module("monai"), "torch": importlib.import_module("torch")}
@@ -283,7 +298,11 @@ class TestNames:
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
                     used.add(node.value.id)
                     assert hasattr(modules[node.value.id], node.attr), value
-        assert modules.keys() - used <= {"monai", "torch"}, "imported for nothing"
+        needless = modules.keys() - used - {"monai", "torch"}
+        if names[-1] in METHODS:  # has no use for all that the stage does
+            own = ConfigParser.load_config_file(str(names[-1])).get("+imports", [])
+            needless = {alias for alias in needless if any(line.endswith(f" as {alias}") for line in own)}
+        assert needless == set(), "imported for nothing"
 
     def test_the_classes_are_those_of_the_dataset(self, bundle):
         dataset = importlib.import_module(f"common.datasets.{dataset_of(bundle)}")
