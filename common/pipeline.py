@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,9 @@ def run_pipeline(
     configs = find_configs(bundle)
     chosen = _choose_stages(stages, method)
     overlays = _as_list(overlay) + (["demo"] if demo else [])
-    files = {stage: _stage_files(configs, stage, overlays) for stage in chosen}
-    if "distill" in files:
-        files["distill"].append(_METHOD_CONFIGS / f"{method}.yaml")
-    keys = {stage: ConfigParser.load_config_files([str(file) for file in files[stage]]) for stage in chosen}
-    _check_overrides(keys, overrides)
+    files = {stage: _stage_files(configs, stage, overlays, method) for stage in chosen}
+    keys = {stage: _load(files[stage]) for stage in chosen}
+    check_overrides(keys.items(), overrides)
     output_path = Path(output_dir).resolve()
     if "distill" in chosen:
         _check_method(output_path, method)
@@ -99,7 +97,7 @@ def run_pipeline(
         if done.exists():
             print(f"    skipped: {done} exists; delete it to run this stage again", flush=True)
             continue
-        known = {key: value for key, value in {**fixed, **overrides}.items() if _takes(stage, keys[stage], key)}
+        known = {key: value for key, value in {**fixed, **overrides}.items() if takes(stage, keys[stage], key)}
         if stage == "evaluate_teacher":
             known |= {"subject": "teacher", "stage": stage}
         if stage == "synthesize" and "finetune_teacher" in METHODS[method]:
@@ -126,6 +124,42 @@ def find_configs(bundle: str | os.PathLike) -> Path:
     return configs
 
 
+def stage_config(
+    bundle: str | os.PathLike, stage: str, overlay: str | Sequence[str] | None = None, method: str = "task_specific_kd"
+) -> dict[str, Any]:
+    """Return the config of a stage of a bundle as it is run: with overlays on it, and with that of the method.
+
+    Raises:
+        InputError: if the bundle or an overlay does not exist.
+    """
+    return _load(_stage_files(find_configs(bundle), stage, _as_list(overlay), method))
+
+
+def takes(stage: str, config: dict[str, Any], key: str) -> bool:
+    """Say whether a stage takes an override of this key, given its config."""
+    key = key.replace("#", "::")
+    if key.split("::")[0] == "network_def" and stage not in _STUDENT:
+        return False  # there it is the teacher or the diffusion model
+    return key in ConfigParser(config)
+
+
+def check_overrides(configs: Iterable[tuple[str, dict[str, Any]]], overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides that none of these stages takes.
+
+    Args:
+        configs: stages, each with its config.
+        overrides: values by key.
+
+    Raises:
+        InputError: naming one, and the keys that there are.
+    """
+    configs = list(configs)
+    unknown = [key for key in overrides if not any(takes(*each, key) for each in configs)]
+    if unknown:
+        known = sorted({key for _, config in configs for key in config if not key.startswith("_")})
+        raise InputError(f"--{unknown[0]}: none of the stages has this key; they have {', '.join(known)}")
+
+
 def _as_list(value: str | Sequence[str] | None) -> list[str]:
     if value is None:
         return []
@@ -150,7 +184,11 @@ def _choose_stages(stages: str | Sequence[str] | None, method: str) -> list[str]
     return [stage for stage in needed if stage in chosen]
 
 
-def _stage_files(configs: Path, stage: str, overlays: list[str]) -> list[Path]:
+def _load(files: Sequence[Path]) -> dict[str, Any]:
+    return ConfigParser.load_config_files([str(file) for file in files])
+
+
+def _stage_files(configs: Path, stage: str, overlays: list[str], method: str) -> list[Path]:
     if "multi_gpu" in overlays and stage not in _TRAINING:
         overlays = [name for name in overlays if name != "multi_gpu"]  # one process is enough to sample and evaluate
     names = ["evaluate" if stage == "evaluate_teacher" else stage, *overlays]
@@ -160,7 +198,7 @@ def _stage_files(configs: Path, stage: str, overlays: list[str]) -> list[Path]:
         raise InputError(
             f"there is no config {missing[0]}; {configs} has {sorted(f.stem for f in configs.glob('*.yaml'))}"
         )
-    return files
+    return [*files, _METHOD_CONFIGS / f"{method}.yaml"] if stage == "distill" else files
 
 
 def _check_method(output_dir: Path, method: str) -> None:
@@ -179,20 +217,6 @@ def _check_method(output_dir: Path, method: str) -> None:
 def _note_method(output_dir: Path, method: str) -> None:
     with replace_file(output_dir / _METHOD_RECORD) as fresh:
         fresh.write_text(json.dumps({"method": method}) + "\n", encoding="utf-8")
-
-
-def _takes(stage: str, config: dict, key: str) -> bool:
-    key = key.replace("#", "::")
-    if key.split("::")[0] == "network_def" and stage not in _STUDENT:
-        return False  # there it is the teacher or the diffusion model
-    return key in ConfigParser(config)
-
-
-def _check_overrides(keys: dict[str, dict], overrides: dict[str, Any]) -> None:
-    unknown = [key for key in overrides if not any(_takes(*stage, key) for stage in keys.items())]
-    if unknown:
-        known = sorted({key for config in keys.values() for key in config if not key.startswith("_")})
-        raise InputError(f"--{unknown[0]}: none of the stages has this key; they have {', '.join(known)}")
 
 
 def _run_stage(stage: str, files: list[Path], overrides: dict[str, Any], distributed: bool) -> None:

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, reduction
+from typing import Any
 
 import fire
 import monai.bundle
@@ -27,8 +28,6 @@ _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLO
 
 def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
     """Do what ``python -m monai.bundle run`` does, in another process that ends with this one at the latest.
-
-    It prints to where this process printed when its first stage began.
 
     Args:
         arguments: what follows ``run`` on the command line.
@@ -46,7 +45,7 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
     context.set_forkserver_preload(_IMPORTS)
     with _memory_settings():
         forkserver.ensure_running()
-    process = context.Process(target=_run, args=(list(arguments), dict(os.environ)))
+    process = context.Process(target=_run, args=(list(arguments), dict(os.environ), _Output()))
     process.start()
     try:
         process.join()
@@ -69,7 +68,19 @@ def _memory_settings() -> Iterator[None]:
             del os.environ[name]
 
 
-def _run(arguments: list[str], environment: dict[str, str]) -> None:
+class _Output:
+    """Standard output and error of this process, for one that the server forks: the server's own may be others."""
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return _take_output, (reduction.DupFd(1), reduction.DupFd(2))
+
+
+def _take_output(*streams: Any) -> None:
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream.detach(), number)
+
+
+def _run(arguments: list[str], environment: dict[str, str], output: None) -> None:
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("ignore")
