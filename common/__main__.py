@@ -17,6 +17,13 @@ def pipeline(*arguments, **options) -> None:
     run_pipeline(*arguments, **options)
 
 
+def study(*arguments, **options) -> None:
+    """Compare methods on a grid of budgets: ``study BUNDLE --dataset_dir DIR --output_dir DIR``; see run_study."""
+    from common.study.run import run_study
+
+    run_study(*arguments, **options)
+
+
 def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) -> None:
     """Look a dataset over before any training: ``check BUNDLE --dataset_dir DIR``; see check_bundle."""
     from common.dataset_report import check_bundle
@@ -51,9 +58,10 @@ def main() -> None:
     sys.excepthook = logs.report
     commands = {
         "pipeline": pipeline,
+        "study": study,
+        "report": report,
         "check": check,
         "phantoms": phantoms,
-        "report": report,
         "pretrain_teacher": pretrain_teacher,
     }
     fire.Fire(commands, name="python -m common")

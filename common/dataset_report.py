@@ -71,7 +71,7 @@ def check_bundle(
         raise InputError(f"{config_file}: no such file; the values of the split are read from it")
     dataset = Path(bundle).resolve().name
     config = ConfigParser(ConfigParser.load_config_file(str(config_file)))
-    known = _split_keys(find_dataset(dataset))
+    known = split_keys(find_dataset(dataset))
     configured = {key: config.get_parsed_content(key) for key in known if key in config}
     return check_dataset(dataset, dataset_dir, output_dir or Path(bundle) / "eval", **{**configured, **keys})
 
@@ -136,7 +136,7 @@ def check_dataset(
 # Keys and output
 
 
-def _split_keys(module: ModuleType) -> dict[str, Any]:
+def split_keys(module: ModuleType) -> dict[str, Any]:
     """Return the keys that a dataset's split depends on, as configs name them, with their default values."""
     _, _, *parameters = inspect.signature(module.datalist).parameters.values()
     return {"split_seed" if each.name == "seed" else each.name: each.default for each in parameters}
@@ -148,7 +148,7 @@ def _complete_keys(module: ModuleType, keys: Mapping[str, Any]) -> dict[str, Any
     Raises:
         InputError: if a key is unknown, has neither a value nor a default, or should be a whole number and is not.
     """
-    known = _split_keys(module)
+    known = split_keys(module)
     faults = [f"--{key}: there is no such key" for key in keys if key not in known]
     settings = {**known, **keys}
     for key, value in settings.items():

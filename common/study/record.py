@@ -1,0 +1,175 @@
+"""What a study folder says of itself, so that another run adds to the same study or is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from common.checkpoints import replace_file
+from common.errors import InputError
+from common.study.plan import Grid
+
+RECORD = "study.json"
+GRID = ("methods", "labels", "transfer_sizes", "lora_ranks", "seeds")  # the lists of a grid
+
+_SETTINGS = "settings.json"
+_LOCK = "study.lock"
+_SAME = ("bundle", "dataset_dir", "phantoms", "overlay")  # what must not change, besides overrides and configs
+_SHOWN = 6  # differences in full: more would scroll the first ones off the screen
+
+
+def check_folder(study_dir: Path) -> None:
+    """Refuse a folder that holds something else than a study.
+
+    Raises:
+        InputError: if it does, or is no folder.
+    """
+    if study_dir.exists() and not study_dir.is_dir():
+        raise InputError(f"--output_dir {study_dir}: is a file; name a folder")
+    is_study = any((study_dir / name).is_file() for name in (RECORD, _LOCK))
+    if study_dir.is_dir() and any(study_dir.iterdir()) and not is_study:
+        raise InputError(f"--output_dir {study_dir}: holds files but no study ({RECORD}); name a new folder")
+
+
+@contextmanager
+def locked(study_dir: Path) -> Iterator[None]:
+    """Keep others from working on a study; the lock goes when this process does, however it ends.
+
+    Raises:
+        InputError: if another process works on it, or the folder cannot be written to.
+    """
+    try:
+        study_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(study_dir / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another study is at work in {study_dir}: wait until it ends, or end it") from error
+    except OSError as error:
+        raise InputError(f"--output_dir {study_dir}: cannot be written to ({error}); name another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_record(study_dir: Path) -> dict[str, Any] | None:
+    """Return what a study says of itself, None if there is none yet.
+
+    Raises:
+        InputError: if its record is damaged.
+    """
+    path = study_dir / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {key: record[key] for key in (*_SAME, "overrides", *GRID, "num_images")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}): name another --output_dir") from error
+
+
+def describe(
+    bundle: str, dataset_dir: Path, phantoms: bool, overlay: list[str], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a study says of itself, besides its grid."""
+    about = {"bundle": bundle, "dataset_dir": str(dataset_dir), "phantoms": phantoms, "overlay": overlay}
+    return _as_json({**about, "overrides": dict(overrides)})
+
+
+def check_same(study_dir: Path, record: Mapping[str, Any], configs: Mapping[str, Any]) -> None:
+    """Refuse to go on with a study whose results were, or would be, got with other settings.
+
+    A larger grid is no other setting. Neither is a method or stage that the study has not had yet.
+
+    Args:
+        study_dir: the study.
+        record: what :func:`describe` returned for this run.
+        configs: the config of each stage by name, as it will be run.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    before = read_record(study_dir)
+    if before is None:
+        return
+    differences = [
+        f"{key} was {_show(before[key])}, now {_show(record[key])}" for key in _SAME if before[key] != record[key]
+    ]
+    differences += _differences(before["overrides"], record["overrides"], "--{}")
+    for name, config in _read_settings(study_dir).items():
+        if name in configs:
+            differences += _differences(_leaves(config), _leaves(_as_json(configs[name])), f"{name}: {{}}")
+    if differences:
+        rest = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise InputError(
+            f"{study_dir} holds a study with other settings, and cells of both could not be compared: "
+            f"{'; '.join(differences[:_SHOWN])}{rest}. Give the same settings, or another --output_dir"
+        )
+
+
+def transfer_sets_drawn(study_dir: Path) -> bool:
+    """Say whether a study has any transfer set yet, whose size then cannot change."""
+    return any(study_dir.glob("shared/diffusion_*/transfer/datalist.json"))
+
+
+def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs: Mapping[str, Any]) -> None:
+    """Write what a study says of itself, with all the values that its grid has had in earlier runs."""
+    before = read_record(study_dir) or {}
+    values = asdict(grid)
+    lists = {key: _union(before.get(key, []), values[key]) for key in GRID}
+    _write_json(study_dir / _SETTINGS, {**_read_settings(study_dir), **_as_json(dict(configs))})
+    _write_json(study_dir / RECORD, {**record, **lists, "num_images": grid.num_images})
+
+
+def _union(before: list, now: list) -> list:
+    values = list(dict.fromkeys([*before, *now]))
+    return values if any(isinstance(value, str) for value in values) else sorted(values)
+
+
+def _read_settings(study_dir: Path) -> dict[str, Any]:
+    path = study_dir / _SETTINGS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as it is after writing and reading, with tuples as lists."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with replace_file(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _leaves(config: Any, path: str = "") -> dict[str, Any]:
+    """Return the values of a nested config by their path, as MONAI writes it."""
+    if isinstance(config, (dict, list)) and config:
+        items = config.items() if isinstance(config, dict) else enumerate(config)
+        return {
+            leaf: value
+            for key, part in items
+            for leaf, value in _leaves(part, f"{path}::{key}" if path else str(key)).items()
+        }
+    return {path: config}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> list[str]:
+    """Return what was changed, added or taken away."""
+    keys = [key for key in {**before, **now} if (key in before, before.get(key)) != (key in now, now.get(key))]
+    return [
+        f"{name.format(key)} was {_show(before[key]) if key in before else 'not given'}, now "
+        f"{_show(now[key]) if key in now else 'not given'}"
+        for key in keys
+    ]
+
+
+def _show(value: Any) -> str:
+    return (
+        ",".join(value) or "none" if isinstance(value, list) and all(isinstance(x, str) for x in value) else str(value)
+    )

@@ -1,0 +1,44 @@
+"""A whole study on phantoms with tiny settings: every method, no stubs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from integration import BUNDLE, TINY, TINY_STUDENT, run_in_process
+
+from common import pipeline
+from common.study.plan import METHODS
+from common.study.run import run_study
+
+
+def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=run_in_process))
+    tiny = {key: value for key, value in TINY.items() if key not in ("num_images", "lora_rank")}
+    run_study(
+        str(BUNDLE),
+        str(tmp_path / "study"),
+        str(tiny_phantoms("drive")),
+        labels=2,
+        transfer_sizes=2,
+        num_images=4,
+        lora_ranks=2,
+        overlay="demo",
+        network_def=TINY_STUDENT,
+        **tiny,
+    )
+    cells = {read(path)["method"]: path.parent for path in (tmp_path / "study" / "cells").glob("*/cell.json")}
+    assert cells.keys() == METHODS.keys()
+    for method, cell in cells.items():
+        summary = read(cell / "evaluation" / "student" / "summary.json")
+        assert summary["cases"] == 3
+        assert (summary["parameters"] > 1_600_000) == (method == "unet")
+    assert read(tmp_path / "study/shared/teacher_2labels_rank2_seed0/evaluation/teacher/summary.json")["cases"] == 3
+    drawn = tmp_path / "study/shared/diffusion_2labels_seed0/transfer"
+    assert len(read(drawn / "datalist.json")["training"]) == 4
+    assert read(drawn / "report.json")["confidence"] is None, "drawn without a teacher"
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
