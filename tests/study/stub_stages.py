@@ -6,11 +6,9 @@ import json
 import os
 import runpy
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from integration import environment
@@ -37,15 +35,10 @@ class StubStages:
         """Let stages go on that hold a step, and those after them."""
         self._gate.touch()
 
-    def run(self, command: list[str], **kwargs: Any) -> SimpleNamespace:
-        """Take the place of ``subprocess.run``."""
+    def run(self, arguments: list[str], distributed: bool) -> int:
+        """Take the place of ``common.pipeline.run_stage``."""
         os.environ["STUB_STAGES"] = json.dumps(self._plan)
-        try:
-            self._run_stage(command[command.index("run") + 1 :])
-        except SystemExit as end:
-            print(end.code, file=sys.stderr)
-            return SimpleNamespace(returncode=1)
-        return SimpleNamespace(returncode=0)
+        return self._run_stage(arguments, distributed)
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a command whose stages are these."""

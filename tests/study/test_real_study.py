@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 from integration import BUNDLE, TINY, TINY_STUDENT, run_in_process
 
@@ -14,7 +13,7 @@ from common.study.run import run_study
 
 
 def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=run_in_process))
+    monkeypatch.setattr(pipeline, "run_stage", run_in_process)
     tiny = {key: value for key, value in TINY.items() if key not in ("num_images", "lora_rank")}
     run_study(
         str(BUNDLE),

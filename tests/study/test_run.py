@@ -255,11 +255,11 @@ class TestFailures:
             study()
 
     def test_an_interrupted_study_says_how_to_go_on(self, study, stages, monkeypatch):
-        def interrupt(command, **kwargs):
+        def interrupt(arguments, distributed):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("common.pipeline.subprocess.run", interrupt)
+            patch.setattr("common.pipeline.run_stage", interrupt)
             with pytest.raises(StageError, match="interrupted; the same command goes on from there"):
                 study()
         study()
