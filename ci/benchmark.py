@@ -25,6 +25,7 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.losses import DiceCELoss
+from PIL import Image
 from torch import nn
 from transformers import SamConfig
 
@@ -129,9 +130,12 @@ def _write_inputs(folder: Path, num_images: int) -> None:
     """Write a dataset and, in the form that synthesize.yaml leaves it, a transfer set."""
     ph2.write_phantoms(folder / "dataset", num_images=16)
     ph2.write_phantoms(folder / "more", num_images=num_images)
-    images = sorted((folder / "more").rglob("*_Dermoscopic_Image/*.bmp"))
-    (folder / "transfer").mkdir()
-    listing = {"training": [{"image": str(image.resolve())} for image in images]}
+    (folder / "transfer/images").mkdir(parents=True)
+    names = []
+    for number, image in enumerate(sorted((folder / "more").rglob("*_Dermoscopic_Image/*.bmp"))):
+        names.append(f"images/{number:06d}.png")
+        Image.open(image).resize((256, 256)).save(folder / "transfer" / names[-1])
+    listing = {"training": [{"image": name} for name in names]}
     (folder / "transfer/datalist.json").write_text(json.dumps(listing))
 
 

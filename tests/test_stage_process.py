@@ -25,8 +25,13 @@ def config(folder: Path, *expressions: str) -> list[str]:
 
 def starter(arguments: list[str]) -> list[str]:
     """Return the command of a process that runs a stage and ends with its exit code."""
-    program = f"import sys; from common.stage_process import run_stage; sys.exit(run_stage({arguments!r}))"
-    return [sys.executable, "-c", program]
+    lines = [
+        "import signal, sys",
+        "from common.stage_process import run_stage",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",  # ignored if tests run in the background
+        f"sys.exit(run_stage({arguments!r}))",
+    ]
+    return [sys.executable, "-c", "\n".join(lines)]
 
 
 def is_running(pid: int) -> bool:
@@ -84,4 +89,5 @@ class TestEnd:
             pid = int((tmp_path / "pid").read_text())
             assert is_running(pid)
             process.send_signal(number)
+            process.wait(timeout=60)
         assert wait_for(lambda: not is_running(pid), seconds=20)

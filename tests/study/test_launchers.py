@@ -66,7 +66,7 @@ def check_no_step_was_lost(stub: StubStages, finished: int) -> dict[tuple[str, s
     return {stage: list(dict.fromkeys(step["pid"] for step in steps)) for stage, steps in stages.items()}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stage whose study is killed")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_study_loses_the_step_in_progress_and_no_second_one_runs_beside_it(stub, command, tmp_path):
     stub.plan(steps=NUM_STEPS, hold=HELD)
     run = command(methods="unet,scratch", labels=2)
