@@ -18,6 +18,7 @@ from typing import Any
 import fire
 import monai.bundle
 import numpy as np
+import psutil
 import pytest
 import torch
 from diffusers import UNet2DModel
@@ -214,6 +215,14 @@ def run_in_process(arguments: Sequence[str], distributed: bool = False) -> int:
         warnings.simplefilter("ignore")
         fire.Fire(monai.bundle.run, command=[*arguments, "--logging_file", "False"])
     return 0
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs; one that has ended and that nobody waits for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:

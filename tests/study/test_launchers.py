@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from integration import BUNDLE, TINY, environment
+from integration import BUNDLE, TINY, alive, environment
 from stub_stages import StubStages, wait_until
 
 NUM_STEPS, HELD = 5, 2
@@ -44,14 +44,6 @@ def started(command: list[str], environment: dict[str, str], log: Path) -> Itera
             process.kill()
 
 
-def alive(pid: int) -> bool:
-    """Say whether a process runs; one that has ended and that nobody waits for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def check_no_step_was_lost(stub: StubStages, finished: int) -> dict[tuple[str, str], list[int]]:
     """Check that every stage made all its steps in order, at most the one in progress again; return pids by stage."""
     stages: dict[tuple[str, str], list[dict]] = {}
@@ -66,7 +58,6 @@ def check_no_step_was_lost(stub: StubStages, finished: int) -> dict[tuple[str, s
     return {stage: list(dict.fromkeys(step["pid"] for step in steps)) for stage, steps in stages.items()}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_study_loses_the_step_in_progress_and_no_second_one_runs_beside_it(stub, command, tmp_path):
     stub.plan(steps=NUM_STEPS, hold=HELD)
     run = command(methods="unet,scratch", labels=2)
