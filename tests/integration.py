@@ -55,7 +55,7 @@ TINY_STUDENT = {
     "hidden_size": 24,
     "depth": 1,
     "num_heads": 2,
-    "conv_channels": [4, 4, 4],
+    "conv_channels": [4, 4],
     "dropout": 0.1,
 }
 _WITH_STUDENT = ("distill", "train", "evaluate", "inference")

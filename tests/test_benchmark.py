@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,27 @@ class TestSections:
         )
         benchmark.trainer_overhead(CPU, 1)
         assert len(steps) == 2 * 2 * 8 // benchmark.BATCH_SIZE  # two variants, two epochs
+
+    def test_inference_is_timed_at_the_same_input(self, benchmark, monkeypatch):
+        inputs = {"teacher": [], "student": []}
+        student = partial(benchmark.ViTSegmenter, hidden_size=24, depth=1, num_heads=2, conv_channels=(4, 8))
+        monkeypatch.setattr(benchmark, "ViTSegmenter", student)
+        monkeypatch.setattr(benchmark, "IMAGE_SIZES", (32, 64))
+        original = benchmark.side_by_side
+
+        def noting(variants, rounds, device):
+            for name, run in variants.items():
+                if name in inputs:
+                    inputs[name].append(tuple(run.args[0].shape))
+            return original(variants, rounds, device)
+
+        monkeypatch.setattr(benchmark, "side_by_side", noting)
+        report = benchmark.inference(CPU, 1)
+        assert inputs["teacher"] == inputs["student"] == [(1, 3, 32, 32), (1, 3, 64, 64)]
+        assert set(report) == {"32x32", "64x64"}
+        for figures in report.values():
+            assert figures["teacher to student"]["median"] > 0
+            assert figures["teacher to student, ONNX Runtime"]["median"] > 0
 
     def test_the_samplers_take_the_steps_that_they_are_named_for(self, benchmark, monkeypatch):
         steps = []

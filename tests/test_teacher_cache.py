@@ -74,7 +74,7 @@ def teacher(pristine_teacher) -> SamSegmenter:
 @pytest.fixture
 def student() -> ViTSegmenter:
     torch.manual_seed(0)
-    return ViTSegmenter(hidden_size=24, depth=1, num_heads=2, conv_channels=(4, 4, 4))
+    return ViTSegmenter(hidden_size=24, depth=1, num_heads=2, conv_channels=(4, 4))
 
 
 @pytest.fixture
@@ -360,7 +360,7 @@ def kill(module, inputs):
 
 batches = 0
 torch.manual_seed(0)
-network = ViTSegmenter(hidden_size=24, depth=1, num_heads=2, conv_channels=(4, 4, 4))
+network = ViTSegmenter(hidden_size=24, depth=1, num_heads=2, conv_channels=(4, 4))
 views = [{"image": torch.rand(3, 32, 32)} for _ in range(8)]
 TeacherCache(views[:4], sys.argv[1], teacher=network, student=network, pairs={"encoder.norm": "encoder.norm"})
 network.register_forward_pre_hook(kill)

@@ -42,8 +42,11 @@ class ViTEncoder(nn.Module):
         super().__init__()
         self.patch_embed = nn.Conv2d(in_channels, hidden_size, kernel_size=patch_size, stride=patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, hidden_size, grid_size, grid_size))
+        fused = dropout == 0  # MONAI's fused attention goes on dropping in eval mode
         self.blocks = nn.ModuleList(
-            TransformerBlock(hidden_size, hidden_size * mlp_ratio, num_heads, dropout, qkv_bias=True)
+            TransformerBlock(
+                hidden_size, hidden_size * mlp_ratio, num_heads, dropout, qkv_bias=True, use_flash_attention=fused
+            )
             for _ in range(depth)
         )
         for block in self.blocks:  # MONAI keeps an unused norm in every block; DDP would wait for its gradient
@@ -76,8 +79,9 @@ def add_positions(grid: Tensor, positions: Tensor) -> Tensor:
 class ViTSegmenter(nn.Module):
     """Segments with a ViT encoder and a light decoder; by default ViT-Tiny.
 
-    The decoder joins the encoder's tokens with three levels of a small convolutional path at full, half and quarter
-    resolution, which sees what a patch of 16 pixels blurs.
+    The decoder adds the encoder's tokens to a small convolutional path, which sees what a patch of 16 pixels blurs. The
+    path keeps every pixel and costs little: it takes squares of 2x2 pixels as the channels of half the resolution, and
+    the head puts out the logits of all four (Shi et al., 2016, arXiv 1609.05158).
 
     Args:
         in_channels: channels of the images.
@@ -86,11 +90,11 @@ class ViTSegmenter(nn.Module):
         hidden_size: width of the encoder.
         depth: blocks of the encoder.
         num_heads: attention heads of the encoder.
-        conv_channels: widths of the convolutional path at full, half and quarter resolution.
+        conv_channels: widths of the convolutional path at half and at quarter resolution.
         dropout: probability, in the encoder and before the last layer; keep it on to sample the network's doubt.
 
     Raises:
-        ValueError: if ``num_classes`` is below 2, ``patch_size`` no multiple of 4, or ``conv_channels`` not three.
+        ValueError: if ``num_classes`` is below 2, ``patch_size`` no multiple of 4, or ``conv_channels`` not two.
     """
 
     def __init__(
@@ -101,7 +105,7 @@ class ViTSegmenter(nn.Module):
         hidden_size: int = 192,
         depth: int = 12,
         num_heads: int = 3,
-        conv_channels: Sequence[int] = (16, 32, 64),
+        conv_channels: Sequence[int] = (32, 64),
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -109,23 +113,22 @@ class ViTSegmenter(nn.Module):
             raise ValueError(f"num_classes must be at least 2 (background and one structure), got {num_classes}")
         if patch_size % 4:
             raise ValueError(f"patch_size must be a multiple of 4, got {patch_size}")
-        if len(conv_channels) != 3:
-            raise ValueError(f"conv_channels must name three widths, got {list(conv_channels)}")
+        if len(conv_channels) != 2:
+            raise ValueError(f"conv_channels must name two widths, got {list(conv_channels)}")
+        dropout = float(dropout)  # a config's 0 is an int, which TorchScript refuses
         self.patch_size = patch_size
-        full, half, quarter = conv_channels
+        half, quarter = conv_channels
         self.encoder = ViTEncoder(in_channels, patch_size, hidden_size, depth, num_heads, dropout=dropout)
         layer = {"act": "gelu", "norm": ("instance", {"affine": True}), "bias": False}
-        self.stem = TwoConv(2, in_channels, full, dropout=0.0, **layer)
-        self.down_half = Convolution(2, full, half, strides=2, **layer)
-        self.conv_half = Convolution(2, half, half, **layer)
+        self.stem = TwoConv(2, 4 * in_channels, half, dropout=0.0, **layer)
         self.down_quarter = Convolution(2, half, quarter, strides=2, **layer)
         self.conv_quarter = Convolution(2, quarter, quarter, **layer)
-        self.join_quarter = Convolution(2, quarter + hidden_size, quarter, kernel_size=1, **layer)
+        self.to_quarter = nn.Conv2d(hidden_size, quarter, kernel_size=1)
         self.fuse_quarter = Convolution(2, quarter, quarter, **layer)
-        self.fuse_half = Convolution(2, quarter + half, half, **layer)
-        self.fuse_full = Convolution(2, half + full, full, **layer)
+        self.to_half = nn.Conv2d(quarter, half, kernel_size=1)
+        self.fuse_half = Convolution(2, half, half, **layer)
         self.dropout = nn.Dropout2d(dropout)
-        self.head = nn.Conv2d(full, num_classes, kernel_size=1)
+        self.head = nn.Conv2d(half, 4 * num_classes, kernel_size=3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, H, W)`` of images ``(B, in_channels, H, W)`` in [0, 1].
@@ -138,14 +141,11 @@ class ViTSegmenter(nn.Module):
             raise ValueError(f"images of {height}x{width} are no multiple of the patch size {self.patch_size}")
         images = normalise(images)
         tokens = self.encoder(images)
-        full = self.stem(images)
-        half = self.conv_half(self.down_half(full))
+        half = self.stem(F.pixel_unshuffle(images, 2))
         quarter = self.conv_quarter(self.down_quarter(half))
-        joined = self.join_quarter(torch.cat([quarter, _enlarge(tokens, quarter)], dim=1))
-        joined = self.fuse_quarter(joined)
-        joined = self.fuse_half(torch.cat([_enlarge(joined, half), half], dim=1))
-        joined = self.fuse_full(torch.cat([_enlarge(joined, full), full], dim=1))
-        return self.head(self.dropout(joined))
+        joined = self.fuse_quarter(quarter + _enlarge(self.to_quarter(tokens), quarter))
+        joined = self.fuse_half(half + _enlarge(self.to_half(joined), half))
+        return F.pixel_shuffle(self.head(self.dropout(joined)), 2)
 
 
 class StudentEncoder(nn.Module):

@@ -33,7 +33,7 @@ ORGANS = {"ct": ["liver"], "t2": ["liver", "right kidney", "left kidney", "splee
 CPU = torch.device("cpu")
 
 TINY: dict[str, Any] = {**integration.TINY, "sample_interval": 2}
-STUDENT = {"in_channels": 1, "hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [4, 4, 4]}
+STUDENT = {"in_channels": 1, "hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [4, 4]}
 
 
 def student(num_classes: int) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_widths_of_teacher_student_and_any_monai_network(tiny_sam_config):
     layers = ["encoder.layers.0", "encoder.neck"]
     assert feature_widths(teacher, layers, (3, 64, 96)) == [32, 32]
     assert feature_shapes(teacher, layers, (3, 64, 96)) == [(32, 4, 6), (32, 4, 6)]
-    student = ViTSegmenter(1, hidden_size=12, depth=2, num_heads=2, conv_channels=(4, 8, 16))
+    student = ViTSegmenter(1, hidden_size=12, depth=2, num_heads=2, conv_channels=(4, 8))
     layers = ["encoder.norm", "encoder.blocks.1", "encoder", "conv_quarter", "stem"]
     assert feature_widths(student, layers, (1, 32, 48)) == [12, 12, 12, 16, 4]
     unet = UNet(2, 1, 2, (4, 8, 12), (2, 2))

@@ -17,7 +17,7 @@ from common.networks.vit import ViTSegmenter
 @pytest.fixture
 def student() -> ViTSegmenter:
     torch.manual_seed(0)
-    return ViTSegmenter(hidden_size=24, depth=2, num_heads=2, conv_channels=(4, 4, 4))
+    return ViTSegmenter(hidden_size=24, depth=2, num_heads=2, conv_channels=(4, 4))
 
 
 @pytest.fixture
