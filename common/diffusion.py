@@ -1,6 +1,6 @@
 """Stage 2: an unconditional diffusion model of the training images.
 
-The model is trained as in DDPM (Ho et al., 2020, arXiv 2006.11239) and sampled with DPM-Solver++ (Lu et al., 2022,
+The model is trained as in DDPM (Ho et al., 2020, arXiv 2006.11239) and sampled with SDE-DPM-Solver++ (Lu et al., 2022,
 arXiv 2211.01095). On disk it is a plain diffusers pipeline. Images are float in [0, 1] everywhere; only the diffusion
 process itself works in [-1, 1].
 """
@@ -222,7 +222,7 @@ def save_pipeline(
 
     Args:
         network: a ``diffusers.UNet2DModel``, possibly wrapped in ``DistributedDataParallel``.
-        noise_scheduler: the training's scheduler; a DPM-Solver++ of the same noise schedule is saved.
+        noise_scheduler: the training's scheduler; a SDE-DPM-Solver++ of the same noise schedule is saved.
         folder: where to write.
         metadata: anything worth knowing about the training, saved as ``training.json``.
 
@@ -318,9 +318,13 @@ def _unwrap(network: nn.Module) -> nn.Module:
 
 
 def _solver(noise_scheduler: SchedulerMixin) -> DPMSolverMultistepScheduler:
-    """Return the DPM-Solver++ that samples from a model trained with ``noise_scheduler``."""
+    """Return the DPM-Solver++ that samples from a model trained with ``noise_scheduler``.
+
+    It is the one that draws fresh noise in each step, which washes out what a model of few images gets wrong: the
+    deterministic one carries such errors along, and its samples are grainy.
+    """
     config = noise_scheduler.config
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++"}
     if config.get("clip_sample"):
         # The solver has no clip_sample. Dynamic thresholding does the same when its ceiling is 1, and a model of pixels
         # needs it: at the first steps the error of the predicted image is that of the noise times a hundred.
