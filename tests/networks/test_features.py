@@ -122,7 +122,7 @@ def test_widths_of_teacher_student_and_any_monai_network(tiny_sam_config):
     assert feature_shapes(teacher, layers, (3, 64, 96)) == [(32, 4, 6), (32, 4, 6)]
     student = ViTSegmenter(1, hidden_size=12, depth=2, num_heads=2, conv_channels=(4, 8))
     layers = ["encoder.norm", "encoder.blocks.1", "encoder", "conv_quarter", "stem"]
-    assert feature_widths(student, layers, (1, 32, 48)) == [12, 12, 12, 16, 4]
+    assert feature_widths(student, layers, (1, 32, 48)) == [12, 12, 12, 8, 4]
     unet = UNet(2, 1, 2, (4, 8, 12), (2, 2))
     assert feature_widths(unet, ["model.1.submodule.1.submodule", "model.0"], (1, 32, 48)) == [12, 4]
 

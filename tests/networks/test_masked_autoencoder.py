@@ -107,12 +107,12 @@ def test_training_teaches_to_draw_masked_patches(autoencoder):
     loss_function = MaskedReconstructionLoss(16)
     optimizer = torch.optim.AdamW([p for p in autoencoder.parameters() if p.requires_grad], lr=5e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(150):
         optimizer.zero_grad()
         losses.append(loss_function(autoencoder(images), images))
         losses[-1].backward()
         optimizer.step()
-    assert torch.stack(losses[-5:]).mean() < 0.6 * losses[0]
+    assert torch.stack(losses[-5:]).mean() < 0.5  # a blank drawing has 1
 
 
 def test_half_precision_gives_nearly_the_same(autoencoder, images):
