@@ -201,8 +201,8 @@ def _bare_epoch_seconds(parser: ConfigParser, device: torch.device) -> float:
 def inference(device: torch.device, rounds: int) -> dict[str, Any]:
     """One image through teacher and student at the same input, and on a CPU through ONNX Runtime.
 
-    At the smaller size also through the teacher of a bundle without an overlay, which enlarges its input first, and
-    through the student's encoder alone, which no decoder can make faster.
+    Also through the student's encoder alone, which no decoder can make faster, and at the smaller size through the
+    teacher of a bundle without an overlay, which enlarges its input first.
     """
     teacher = SamSegmenter(SamConfig(), num_classes=2).to(device).eval()
     enlarging = SamSegmenter(SamConfig(), num_classes=2, input_scale=TEACHER["input_scale"]).to(device).eval()

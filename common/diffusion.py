@@ -222,7 +222,7 @@ def save_pipeline(
 
     Args:
         network: a ``diffusers.UNet2DModel``, possibly wrapped in ``DistributedDataParallel``.
-        noise_scheduler: the training's scheduler; a SDE-DPM-Solver++ of the same noise schedule is saved.
+        noise_scheduler: the training's scheduler; an SDE-DPM-Solver++ of the same noise schedule is saved.
         folder: where to write.
         metadata: anything worth knowing about the training, saved as ``training.json``.
 

@@ -194,6 +194,14 @@ def test_plain_diffusers_samples_the_same_images_from_the_folder(tmp_path, chann
     assert json.loads((tmp_path / "model/training.json").read_text()) == {"epochs": 3}
 
 
+def test_saved_solver_draws_noise_in_every_step(model_dir):
+    pipeline = load_pipeline(model_dir)
+    generator, once = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    sample(pipeline.unet, pipeline.scheduler, 1, SIZE, num_inference_steps=3, generator=generator)
+    torch.randn(1, 1, SIZE, SIZE, generator=once)  # what a deterministic solver starts from
+    assert not torch.equal(generator.get_state(), once.get_state())
+
+
 def test_saved_folder_holds_safetensors_only_and_replaces_an_earlier_one(tmp_path, model_dir):
     (model_dir / "stale.txt").write_text("from an earlier run")
     unet = tiny_unet(seed=1)
