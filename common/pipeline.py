@@ -265,7 +265,7 @@ def results_table(output_dir: str | os.PathLike) -> str:
         overlays.append(path.parent / "overlays")
     if not overlays:
         return ""
-    head = f"{'':10}{'Dice':>8}{'IoU':>8}{f'HD95 ({unit})':>11}{'parameters':>14}{'ms per image':>14}"
+    head = f"{'':10}{'Dice':>8}{'IoU':>8}{f'HD95 ({unit})':>11}{'parameters':>14}{'ms per case':>14}"
     lines = ["", head, *rows, "", *(f"pictures: {folder}" for folder in overlays)]
     if (output_dir / STAGES["train"]).exists():
         lines.append(f"student:  {output_dir / STAGES['train']}")
