@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from integration import PICTURE_SIZES, TINY, contained, load_stage, lopsided_image, run_stage, settings
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.data import MetaTensor
 from monai.transforms import Compose, Randomizable, Resize
 from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
@@ -68,6 +69,12 @@ class PipelineTests:
         assert (logs / "synthesize.log").is_file()
         log = (logs / "evaluate.log").read_text(encoding="utf-8")
         assert f"on {len(self.test_cases)} images" in log
+
+    @pytest.mark.parametrize("stage", TRAINING)
+    def test_no_metadata_slow_the_network_down(self, stage, pipeline_run):
+        batch = next(iter(parse(stage, pipeline_run).get_parsed_content("train::dataloader")))
+        assert isinstance(batch["image"], torch.Tensor)
+        assert [key for key, value in batch.items() if isinstance(value, MetaTensor)] == []
 
     @pytest.mark.parametrize("subject", ["teacher", "student"])
     def test_every_test_case_is_in_metrics_summary_and_overlays(self, pipeline_run, subject):
