@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,14 @@ def distillation_epochs(device: torch.device, rounds: int) -> dict[str, Any]:
 
 
 def trainer_overhead(device: torch.device, rounds: int) -> dict[str, Any]:
-    """An epoch of train.yaml with all its handlers, and of a bare loop over the same images."""
+    """The median step of train.yaml with all its handlers, and that of a bare loop over the same images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_inputs(folder, 4)
         settings = {"initial_weights": None, "patches_per_epoch": OVERHEAD_IMAGES}
         variants = {
-            "trainer": lambda: _epoch_seconds("train", folder, device, settings),
-            "bare": lambda: _bare_epoch_seconds(_parser("train", folder, device, settings), device),
+            "trainer": lambda: _median_step(_train("train", folder, device, settings, Events.ITERATION_COMPLETED)),
+            "bare": lambda: _median_step(_train_bare(_parser("train", folder, device, settings), device)),
         }
         seconds = _take_turns(variants, rounds)
     return {"median_seconds": _medians(seconds), "trainer_to_bare": ratio(seconds["trainer"], seconds["bare"])}
@@ -162,6 +163,18 @@ def _parser(stage: str, folder: Path, device: torch.device, settings: dict[str, 
 
 def _epoch_seconds(stage: str, folder: Path, device: torch.device, settings: dict[str, Any]) -> float:
     """Train for two epochs and return the seconds of the second."""
+    first, second = _train(stage, folder, device, settings, Events.EPOCH_COMPLETED)
+    return second - first
+
+
+def _median_step(moments: list[float]) -> float:
+    """Return the median seconds of a step in the second of two epochs, given the moments at which steps ended."""
+    second = moments[len(moments) // 2 :]
+    return statistics.median(after - before for before, after in pairwise(second))
+
+
+def _train(stage: str, folder: Path, device: torch.device, settings: dict[str, Any], event: Events) -> list[float]:
+    """Train for two epochs and return the moments of an event, after all that handlers have done at it."""
     torch.manual_seed(SEED)
     trainer = _parser(stage, folder, device, settings).get_parsed_content("train::trainer")
     moments: list[float] = []
@@ -170,13 +183,14 @@ def _epoch_seconds(stage: str, folder: Path, device: torch.device, settings: dic
         _wait_for(device)
         moments.append(time.perf_counter())
 
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, note)
+    trainer.add_event_handler(event, note)
     trainer.run()
     (folder / "checkpoints" / f"{stage}.pt").unlink()  # the next round starts afresh
-    return moments[1] - moments[0]
+    return moments
 
 
-def _bare_epoch_seconds(parser: ConfigParser, device: torch.device) -> float:
+def _train_bare(parser: ConfigParser, device: torch.device) -> list[float]:
+    """Train for two epochs and return the moments at which steps ended."""
     torch.manual_seed(SEED)
     network, optimizer, schedule, loader = (
         parser.get_parsed_content(name) for name in ("network", "optimizer", "lr_scheduler", "train::dataloader")
@@ -184,8 +198,8 @@ def _bare_epoch_seconds(parser: ConfigParser, device: torch.device) -> float:
     loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)
     amp = device.type == "cuda"
     network.train()
+    moments = []
     for _ in range(2):
-        started = time.perf_counter()
         for batch in loader:
             image, label = batch["image"].to(device), batch["label"].to(device)
             optimizer.zero_grad()
@@ -194,8 +208,9 @@ def _bare_epoch_seconds(parser: ConfigParser, device: torch.device) -> float:
             value.backward()
             optimizer.step()
             schedule.step()
-        _wait_for(device)
-    return time.perf_counter() - started
+            _wait_for(device)
+            moments.append(time.perf_counter())
+    return moments
 
 
 def inference(device: torch.device, rounds: int) -> dict[str, Any]:
@@ -295,7 +310,15 @@ def peak_memory_of(tuning: str, device: torch.device) -> float:
         optimizer.step()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_resident()
+
+
+def peak_resident() -> float:
+    """Return the most memory in MiB that this process has held so far (Linux).
+
+    Not by ``getrusage``, whose figure a process inherits from the one that started it.
+    """
+    return float(re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) / 2**10
 
 
 SECTIONS: dict[str, Callable[[torch.device, int], dict[str, Any]]] = {

@@ -1,9 +1,11 @@
 import importlib.util
 import json
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import SamConfig, SamVisionConfig
@@ -140,3 +142,10 @@ class TestSections:
         everything = sum(p.numel() for p in benchmark.SamSegmenter(small_sam(), 2).parameters())
         assert trained[0] < trained[1]
         assert trained[1] >= 0.95 * everything  # all but the fixed position embedding
+
+    def test_peak_memory_is_that_of_the_process_and_not_of_the_one_that_started_it(self, benchmark):
+        large = np.ones(2**27)  # 1 GiB
+        assert benchmark.peak_resident() > 2**10
+        script = f"import runpy; print(runpy.run_path({str(SCRIPT)!r})['peak_resident']())"
+        answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        assert 0 < float(answer.stdout.split()[-1]) < large.nbytes / 2**20
