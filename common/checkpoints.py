@@ -99,6 +99,11 @@ def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
         raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error})") from error
 
 
+def first_of(*paths: str | os.PathLike) -> Path:
+    """Return the first of these files that exists, or the first of all where none does."""
+    return next((Path(path) for path in paths if Path(path).is_file()), Path(paths[0]))
+
+
 def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: str | None = None) -> nn.Module:
     """Load a state dict into a network and return the network.
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.checkpoints import load_weights, read_checkpoint, replace_file, replace_folder, save_weights
+from common.checkpoints import first_of, load_weights, read_checkpoint, replace_file, replace_folder, save_weights
 from common.errors import InputError
 
 
@@ -220,3 +220,12 @@ def test_file_that_holds_something_else_than_weights_is_named(tmp_path):
     path = tmp_path / "model.pt"
     torch.save([1, 2, 3], path)
     assert "holds no weights but a list" in refused(load_weights, network(), path)
+
+
+def test_the_first_file_that_exists_is_chosen(tmp_path):
+    distilled, finished = tmp_path / "distilled.pt", tmp_path / "model.pt"
+    assert first_of(distilled, finished) == distilled  # for the message that says what is missing
+    finished.touch()
+    assert first_of(distilled, finished) == finished
+    distilled.touch()
+    assert first_of(distilled, finished) == distilled
