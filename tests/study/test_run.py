@@ -286,7 +286,7 @@ class TestRefusals:
             ({"min_confidence": 0.5}, "--min_confidence: the study sets this key; give nothing: a transfer set"),
             ({"epoch": 3}, "--epoch: none of the stages has this key"),
             ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml"),
-            ({"preset": "fast"}, "--preset: there is no .*; the presets are paper, quick"),
+            ({"preset": "fast"}, "--preset: there is no .*; the presets are cpu, paper, quick"),
             ({"launcher": "slurm"}, "--launcher: expected local or ray, got 'slurm'"),
             ({"num_gpus": 1}, "--num_cpus and --num_gpus are of --launcher ray"),
             ({"launcher": "ray", "num_cpus": 0}, "--num_cpus: expected a number above 0, got 0"),
@@ -375,6 +375,17 @@ class TestPresets:
         assert "0 of 126 cells finished" in out
         if bundle.name == "kidneyus_segmentation":
             assert "cells/task_specific_kd_80labels_1000images" in out
+
+    @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
+    def test_cpu_has_small_settings_that_every_bundle_takes(self, bundle, tmp_path, capsys, tiny_phantoms):
+        dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
+        run_study(
+            str(bundle), str(tmp_path / "s"), str(dataset_dir), preset="cpu", labels=[2], num_validation=1, dry_run=True
+        )
+        assert "cells/task_specific_kd_2labels_128images_rank64_seed2" in capsys.readouterr().out
+        run_study(str(bundle), str(tmp_path / "s"), demo=True, preset="cpu", dry_run=True)
+        budgets = 2 if bundle.name in ("drive_segmentation", "chaos_segmentation") else 3
+        assert f"0 of {budgets * len(METHODS) * 3} cells finished" in capsys.readouterr().out
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"
