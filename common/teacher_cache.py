@@ -41,11 +41,20 @@ logger = logging.getLogger(__name__)
 
 LOGITS_KEY = "teacher_logits"
 
+# How an image is shown to the teacher, by the number of ways: whether mirrored along the first axis, which for MONAI's
+# readers of pictures is left and right, and by how many quarters turned after that.
+ORIENTATIONS = {
+    1: ((False, 0),),
+    2: ((False, 0), (True, 0)),
+    8: tuple((mirrored, quarters) for mirrored in (False, True) for quarters in range(4)),
+}
+
 _RECORD = "cache.json"
 _FAULTS = {
     "teacher": "it is of another teacher",
     "views": "it is of other images",
     "precision": "it was made in another precision",
+    "orientations": "it was asked about other orientations of the images",
     "grids": "it has other layers, or other sizes of them",
 }
 _HALF = np.dtype(np.float16)
@@ -68,10 +77,50 @@ def cached_answers(
 
 
 @torch.inference_mode()
-def ask_teacher(teacher: nn.Module, taps: FeatureTaps, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the teacher's logits, and its features by layer as grids ``(B, C, h, w)``, for images ``(B, C, H, W)``."""
-    logits = teacher(images)
-    return logits, taps.pop(images.shape[2:])
+def ask_teacher(
+    teacher: nn.Module, taps: FeatureTaps, images: Tensor, orientations: int = 1
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the teacher's logits, and its features by layer as grids ``(B, C, h, w)``, for images ``(B, C, H, W)``.
+
+    A teacher that was fine-tuned with few labels does not say the same of an image and of its mirror image; the mean of
+    what it says is nearer to the truth.
+
+    Args:
+        teacher: in eval mode.
+        taps: on its layers.
+        images: in [0, 1].
+        orientations: of each image, over which the answers are averaged, as one of :data:`ORIENTATIONS`.
+    """
+    turned = [_ask_about_one(teacher, taps, images, *move) for move in ORIENTATIONS[orientations]]
+    logits = torch.stack([each[0] for each in turned]).mean(0)
+    return logits, {layer: torch.stack([each[1][layer] for each in turned]).mean(0) for layer in turned[0][1]}
+
+
+def _ask_about_one(
+    teacher: nn.Module, taps: FeatureTaps, images: Tensor, mirrored: bool, quarters: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the answers about images that are mirrored and turned, moved back."""
+
+    def back(maps: Tensor) -> Tensor:
+        maps = maps.rot90(-quarters, dims=(2, 3))
+        return maps.flip(2) if mirrored else maps
+
+    seen = (images.flip(2) if mirrored else images).rot90(quarters, dims=(2, 3))
+    logits = teacher(seen)
+    return back(logits), {layer: back(grid) for layer, grid in taps.pop(seen.shape[2:]).items()}
+
+
+def check_orientations(orientations: int) -> None:
+    """Refuse a number of orientations that is not in :data:`ORIENTATIONS`.
+
+    Raises:
+        InputError: naming the numbers that are.
+    """
+    if orientations not in ORIENTATIONS:
+        raise InputError(
+            "teacher_orientations: expected 1 (as it is), 2 (mirrored as well) or 8 (all flips and quarter turns), got "
+            f"{orientations!r}"
+        )
 
 
 def draw_views(dataset: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -106,6 +155,7 @@ class TeacherCache(Dataset):
         student: features are kept on the grids of its layers, where ``FeatureAlignmentLoss`` compares them.
         pairs: teacher layer to student layer, by name.
         logits: whether the logits are kept; features always are.
+        orientations: of each view, over which the answers are averaged; see :func:`ask_teacher`.
         device: where the teacher is asked.
         batch_size: how many views it is asked about at once.
         amp: whether under autocast.
@@ -125,12 +175,14 @@ class TeacherCache(Dataset):
         student: nn.Module,
         pairs: Mapping[str, str],
         logits: bool = True,
+        orientations: int = 1,
         device: torch.device | str = "cpu",
         batch_size: int = 8,
         amp: bool = False,
         amp_kwargs: Mapping[str, Any] | None = None,
         memory_format: torch.memory_format = torch.preserve_format,
     ) -> None:
+        check_orientations(orientations)
         self.views = views
         self.folder = Path(folder)
         self._keys = answer_keys(pairs, logits)
@@ -142,12 +194,15 @@ class TeacherCache(Dataset):
             "teacher": network_fingerprint(teacher),
             "views": hashlib.sha256(b"".join(digests)).hexdigest(),
             "precision": str(amp_kwargs.get("dtype", "autocast")) if amp else "float32",
+            "orientations": orientations,
             "grids": grids,
         }
         fault = self._find_fault(record) if is_writer() else None
         if idist.broadcast(int(fault is not None)):
             autocast = torch.autocast(torch.device(device).type, enabled=amp, **amp_kwargs)
-            asking = _ask_about(images, teacher, grids, logits, device, batch_size, autocast, memory_format)
+            asking = _ask_about(
+                images, teacher, grids, logits, orientations, device, batch_size, autocast, memory_format
+            )
             with closing(asking) as answers:
                 if is_writer():
                     level = logging.WARNING if self.folder.exists() else logging.INFO
@@ -246,6 +301,7 @@ def _ask_about(
     teacher: nn.Module,
     grids: Mapping[str, Sequence[int]],
     with_logits: bool,
+    orientations: int,
     device: torch.device | str,
     batch_size: int,
     autocast: torch.autocast,
@@ -264,7 +320,8 @@ def _ask_about(
                 # Every process needs as many images: one that has none left asks about the last one again.
                 batch = torch.stack([images[min(first + index, len(images) - 1)] for index in range(size)])
                 with autocast:
-                    logits, features = ask_teacher(teacher, taps, batch.to(device, memory_format=memory_format))
+                    batch = batch.to(device, memory_format=memory_format)
+                    logits, features = ask_teacher(teacher, taps, batch, orientations)
                 answers = {LOGITS_KEY: logits} if with_logits else {}
                 answers |= {_feature_key(layer): resample(features[layer].float(), grids[layer]) for layer in grids}
                 yield {key: _gather(key, value)[:left] for key, value in answers.items()}

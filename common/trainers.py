@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from common.losses import FeatureAlignmentLoss
 from common.networks.features import FeatureTaps
-from common.teacher_cache import ask_teacher, cached_answers
+from common.teacher_cache import ask_teacher, cached_answers, check_orientations
 from common.transforms import CROP_KEYS
 
 
@@ -32,16 +32,29 @@ class FeatureDistillationTrainer(SupervisedTrainer):
             it is first asked.
         network: the student or its encoder, possibly in ``DistributedDataParallel``.
         loss_function: its ``pairs`` name the layers to compare.
+        orientations: of each image, over which the answers of a teacher that is asked here are averaged; see
+            :func:`~common.teacher_cache.ask_teacher`.
         kwargs: what ``SupervisedTrainer`` takes.
+
+    Raises:
+        InputError: if ``orientations`` is none of :data:`~common.teacher_cache.ORIENTATIONS`.
     """
 
     def __init__(
-        self, *, teacher: nn.Module, network: nn.Module, loss_function: FeatureAlignmentLoss, **kwargs: Any
+        self,
+        *,
+        teacher: nn.Module,
+        network: nn.Module,
+        loss_function: FeatureAlignmentLoss,
+        orientations: int = 1,
+        **kwargs: Any,
     ) -> None:
+        check_orientations(orientations)
         kwargs.setdefault("decollate", False)
         super().__init__(network=network, loss_function=loss_function, **kwargs)
         self.teacher = teacher.eval().requires_grad_(False)
         self.loss_function.to(self.state.device)
+        self.orientations = orientations
         pairs = loss_function.pairs
         self.teacher_taps = FeatureTaps(teacher, pairs.keys())
         self.student_taps = FeatureTaps(network, pairs.values())
@@ -49,7 +62,8 @@ class FeatureDistillationTrainer(SupervisedTrainer):
     def _answers(self, batchdata: dict[str, Tensor], images: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
         answers = cached_answers(batchdata, self.loss_function.pairs)
         if answers is None:
-            logits, features = ask_teacher(self.teacher.to(images.device), self.teacher_taps, images)
+            teacher = self.teacher.to(images.device)
+            logits, features = ask_teacher(teacher, self.teacher_taps, images, self.orientations)
             # Only copies made out here may take part in a graph.
             return logits.clone(), {name: feature.clone() for name, feature in features.items()}
         logits, features = answers

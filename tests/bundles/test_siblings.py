@@ -43,7 +43,7 @@ OWN_KEYS = {
 OWN_VALUES = {
     *("imports", "dataset_dir", "num_validation", "in_channels", "num_classes", "classes"),
     *("patch_size", "patches_per_epoch", "batch_size", "epochs", "val_interval", "sample_interval", "num_images"),
-    *("input_scale", "ema_momentum"),
+    *("input_scale", "ema_momentum", "teacher_orientations"),
 }
 # Sections, by path, about how images are read, seen and brought back in any bundle.
 SEEN_SECTIONS = {
