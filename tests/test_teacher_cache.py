@@ -53,7 +53,7 @@ from common.losses import DistillationLoss, FeatureAlignmentLoss, LogitDistillat
 from common.networks.features import FeatureTaps
 from common.networks.sam import SamSegmenter
 from common.networks.vit import ViTSegmenter
-from common.teacher_cache import TeacherCache, answer_keys, draw_views, with_answers
+from common.teacher_cache import TeacherCache, answer_keys, ask_teacher, draw_views, with_answers
 from common.trainers import DistillationTrainer
 from common.transforms import FollowImaged
 
@@ -193,6 +193,58 @@ class TestAnswers:
 # Used, or refused and made anew
 
 
+class TestOrientations:
+    """What a teacher says of an image, averaged over the ways of showing it."""
+
+    @pytest.fixture
+    def answers(self, teacher) -> Callable[..., dict[str, Tensor]]:
+        taps = FeatureTaps(teacher.eval(), PAIRS)
+
+        def answer(image: Tensor, orientations: int) -> dict[str, Tensor]:
+            logits, features = ask_teacher(teacher, taps, image[None], orientations)
+            return {"logits": logits[0], **{layer: feature[0] for layer, feature in features.items()}}
+
+        return answer
+
+    @pytest.fixture
+    def image(self) -> Tensor:
+        return torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(0))
+
+    def test_two_are_the_image_and_its_mirror_image(self, answers, image, teacher):
+        plain, mirrored = (ask(teacher, each, PAIRS) for each in (image, image.flip(1)))
+        found = answers(image, 2)
+        assert_close(found["logits"], (plain[0] + mirrored[0].flip(1)) / 2)
+        for layer in PAIRS:
+            assert_close(found[layer], (plain[1][layer] + mirrored[1][layer].flip(1)) / 2)
+
+    def test_eight_are_all_different_and_moved_back(self, answers, image, teacher):
+        logits, corners = [], set()
+        for mirror in (image, image.flip(1)):
+            for quarters in range(4):
+                shown = mirror.rot90(quarters, (1, 2))
+                corners.add((shown[0, 0, 0].item(), shown[0, 0, -1].item()))
+                back = ask(teacher, shown, PAIRS)[0].rot90(-quarters, (1, 2))
+                logits.append(back if mirror is image else back.flip(1))
+        assert len(corners) == 8
+        assert_close(answers(image, 8)["logits"], torch.stack(logits).mean(0), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("move", [lambda x: x.flip(1), lambda x: x.flip(2), lambda x: x.rot90(1, (1, 2))])
+    def test_with_eight_the_answers_move_with_the_image_and_with_one_they_do_not(self, move, answers, image):
+        for key, answer in answers(image, 8).items():
+            assert_close(answers(move(image), 8)[key], move(answer), rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(answers(move(image), 1)["logits"], move(answers(image, 1)["logits"]), atol=1e-3)
+
+    def test_the_cache_keeps_the_average(self, build, answers, views):
+        item = build(orientations=8)[0]
+        assert_close(item["teacher_logits"].float(), answers(views[0]["image"], 8)["logits"], **HALF)
+
+    def test_another_number_is_refused(self, build, teacher, student, views):
+        with pytest.raises(InputError, match=r"teacher_orientations: expected 1 .*, 2 .* or 8 .*, got 4"):
+            build(orientations=4)
+        with pytest.raises(InputError, match="teacher_orientations"):
+            make_trainer(teacher, student, views, augmentation(), orientations=4)
+
+
 def test_a_cache_with_logits_serves_without_them_and_not_the_other_way_round(build, teacher):
     build(logits=False)
     with counted(teacher) as asked:
@@ -232,6 +284,10 @@ def change_layers(teacher: nn.Module, views: list[dict], folder: Path) -> dict:
 
 def change_precision(teacher: nn.Module, views: list[dict], folder: Path) -> dict:
     return {"amp": True, "amp_kwargs": {"dtype": torch.bfloat16}}
+
+
+def change_orientations(teacher: nn.Module, views: list[dict], folder: Path) -> dict:
+    return {"orientations": 8}
 
 
 def flip_bit(teacher: nn.Module, views: list[dict], folder: Path) -> dict:
@@ -293,6 +349,7 @@ class TestRefused:
             (change_order, "of other images"),
             (change_layers, "other layers"),
             (change_precision, "another precision"),
+            (change_orientations, "other orientations of the images"),
             (flip_bit, "teacher_logits.npy is damaged"),
             (swap_byte_order, "teacher_logits.npy is damaged"),
             (truncate, "teacher.encoder.neck.npy is missing or damaged"),
@@ -463,11 +520,12 @@ def record(trainer: DistillationTrainer) -> list[dict[str, float]]:
 
 
 class TestTraining:
-    def test_losses_are_those_of_the_live_teacher(self, build, teacher, student, views):
+    @pytest.mark.parametrize("orientations", [1, 8])
+    def test_losses_are_those_of_the_live_teacher(self, orientations, build, teacher, student, views):
         histories = []
-        for data in (build(), views):
+        for data in (build(orientations=orientations), views):
             network = copy.deepcopy(student)
-            histories.append(record(make_trainer(teacher, network, data, augmentation())))
+            histories.append(record(make_trainer(teacher, network, data, augmentation(), orientations=orientations)))
         assert len(histories[0]) == 4
         for cached, live in zip(*histories, strict=True):
             assert cached == pytest.approx(live, rel=1e-3)
@@ -556,7 +614,7 @@ class TestViews:
 
 def test_the_record_says_whose_answers_these_are(build):
     record = json.loads((build().folder / "cache.json").read_text(encoding="utf-8"))
-    assert record.keys() == {"teacher", "views", "precision", "grids", "arrays"}
+    assert record.keys() == {"teacher", "views", "precision", "orientations", "grids", "arrays"}
     assert record["grids"] == {"encoder.neck": [2, 2], "encoder.layers.0": [2, 2]}
     assert record["arrays"]["teacher_logits"]["shape"] == [5, 2, 32, 32]
 
