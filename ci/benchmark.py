@@ -88,7 +88,7 @@ def distillation_epochs(device: torch.device, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_inputs(folder, TRANSFER_IMAGES)
-        distill = {"teacher": TEACHER, "teacher_orientations": 1}  # of more, only the making of the cache would cost more
+        distill = {"teacher": TEACHER, "teacher_orientations": 1}  # more would cost the live epochs most
         cached = {**distill, "teacher_cache": str(folder / "cache")}
         plain = {"initial_weights": None, "patches_per_epoch": 2 * TRANSFER_IMAGES}
         variants = {
