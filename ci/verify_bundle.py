@@ -330,8 +330,6 @@ def _components(value: Any) -> Iterator[dict[str, Any]]:
 def _keys_of(name: str) -> Callable[[Bundle], Iterator[Fault]]:
     def check(bundle: Bundle) -> Iterator[Fault]:
         path = bundle.find(name)
-        if path not in bundle.configs:
-            return
         parser = ConfigParser(bundle.configs[path])
         for key in KEYS[name]:
             if key not in parser:
@@ -444,9 +442,8 @@ def eval_metrics(bundle: Bundle) -> Iterator[Fault]:
 
 
 def tensor_formats(bundle: Bundle) -> Iterator[Fault]:
-    formats = bundle.metadata.get("network_data_format", {})
     for way, name in (("inputs", "image"), ("outputs", "pred")):
-        tensor = formats.get(way, {}).get(name)
+        tensor = ConfigParser(bundle.metadata).get(f"network_data_format::{way}::{name}")
         if not isinstance(tensor, dict):
             yield Fault(METADATA, f"no {way} {name}", "a tensor of this name, which MONAI's own check looks for")
             continue
@@ -454,12 +451,13 @@ def tensor_formats(bundle: Bundle) -> Iterator[Fault]:
             value = tensor.get(key)
             if not holds(value, tensor):
                 yield Fault(METADATA, f"{way} {name}: {key} {value!r}", expected)
-    if "modality" not in (formats.get("inputs", {}).get("image") or {}):
-        yield Fault(METADATA, "inputs image: no modality", "how the images were taken, such as MR, CT or US")
+        if way == "inputs" and not tensor.get("modality"):
+            yield Fault(METADATA, "inputs image: no modality", "how the images were taken, such as MR, CT or US")
 
 
 def _is_range(value: Any, _: dict) -> bool:
-    return value == [] or (isinstance(value, list) and len(value) == 2 and value[0] < value[1])
+    numbers = value if isinstance(value, list) and all(isinstance(item, (int, float)) for item in value) else [0]
+    return not numbers or (len(numbers) == 2 and numbers[0] < numbers[1])
 
 
 def _is_shape(value: Any, _: dict) -> bool:
@@ -474,8 +472,8 @@ def _is_dtype(value: Any, _: dict) -> bool:
 
 
 def _names_channels(value: Any, tensor: dict) -> bool:
-    numbers = range(tensor.get("num_channels") or 0)
-    return isinstance(value, dict) and list(value) == [str(number) for number in numbers]
+    count = tensor.get("num_channels")
+    return isinstance(value, dict) and isinstance(count, int) and list(value) == [str(each) for each in range(count)]
 
 
 _TENSOR_RULES = (
@@ -593,10 +591,15 @@ def _importable(bundle: Bundle) -> Iterator[None]:
 
 
 class Rule(NamedTuple):
-    """What a bundle must be like. Without the configs that it needs, other rules are broken and this says nothing."""
+    """What a bundle must be like.
+
+    It is not asked where that would only say again what another rule has said: without the configs that it ``needs``,
+    and of a bundle that breaks a rule that it builds on and comes ``after``.
+    """
 
     check: Callable[[Bundle], Iterator[Fault]]
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 RULES = {
@@ -609,9 +612,9 @@ RULES = {
     "readable-configs": Rule(readable_configs),
     "personal-paths": Rule(personal_paths),
     "self-contained": Rule(self_contained),
-    "inference-keys": Rule(_keys_of("inference")),
-    "train-keys": Rule(_keys_of("train")),
-    "evaluate-keys": Rule(_keys_of("evaluate")),
+    "inference-keys": Rule(_keys_of("inference"), ("inference",)),
+    "train-keys": Rule(_keys_of("train"), ("train",)),
+    "evaluate-keys": Rule(_keys_of("evaluate"), ("evaluate",)),
     "property-names": Rule(property_names),
     "metadata-schema": Rule(metadata_schema, ("metadata",)),
     "metadata-keys": Rule(metadata_keys, ("metadata",)),
@@ -620,12 +623,9 @@ RULES = {
     "licence": Rule(licence, ("metadata",)),
     "eval-metrics": Rule(eval_metrics, ("metadata",)),
     "tensor-formats": Rule(tensor_formats, ("metadata",)),
-    "network-format": Rule(network_format, ("metadata", "inference")),
-    "torchscript": Rule(torchscript, ("metadata", "inference")),
+    "network-format": Rule(network_format, ("metadata", "inference"), after=("tensor-formats",)),
+    "torchscript": Rule(torchscript, ("metadata", "inference"), after=("tensor-formats", "network-format")),
 }
-# What the network is run with comes from the metadata: where that is wrong, running it would only say so again.
-_RUN = ("network-format", "torchscript")
-_TRUSTED = ("metadata-schema", "tensor-formats")
 
 
 def verify(bundle_root: Path) -> dict[str, list[Fault]]:
@@ -634,9 +634,8 @@ def verify(bundle_root: Path) -> dict[str, list[Fault]]:
     faults: dict[str, list[Fault]] = {}
     with _quiet():
         for name, rule in RULES.items():
-            if name in _RUN and any(trusted in faults for trusted in _TRUSTED):
-                continue
-            if all(bundle.find(config) in bundle.configs for config in rule.needs):
+            readable = all(bundle.find(config) in bundle.configs for config in rule.needs)
+            if readable and not faults.keys() & set(rule.after):
                 found = list(rule.check(bundle))
                 if found:
                     faults[name] = found
