@@ -38,7 +38,6 @@ class FeatureDistillationTrainer(SupervisedTrainer):
     def __init__(
         self, *, teacher: nn.Module, network: nn.Module, loss_function: FeatureAlignmentLoss, **kwargs: Any
     ) -> None:
-        kwargs.setdefault("decollate", False)
         super().__init__(network=network, loss_function=loss_function, **kwargs)
         self.teacher = teacher.eval().requires_grad_(False)
         self.loss_function.to(self.state.device)
