@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from integration import BUNDLE, BUNDLES, METHOD_CONFIGS, run_in_process, stage_command, write_transfer
+from integration import BUNDLES, METHOD_CONFIGS, run_in_process, stage_command, with_method, write_transfer
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,18 +15,25 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
 VALIDATED = ("finetune_teacher", "distill", "train")
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
+PRETRAINING = ("mae", "mocov3")  # methods that put other handlers and trainers into stage distill
 METHODS = sorted(METHOD_CONFIGS.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def output_dir(tmp_path_factory, tiny_phantoms) -> Path:
-    """The output of all stages that train, and of distillation by every method, with the store in it."""
+    """The output of all stages that train, and of methods that pre-train the student, with the store in it."""
     folder = tmp_path_factory.mktemp("tracking")
     write_transfer(folder)
-    shared = {"dataset_dir": tiny_phantoms("drive"), "tracking": "mlflow", "run_name": "@stage", "num_validation": 1}
+    shared = {"dataset_dir": tiny_phantoms("drive"), "tracking": "mlflow", "num_validation": 1}
     for stage in TRAINING:
-        executed = {"save_execute_config": folder / f"{stage}.json"}
-        run_in_process(stage_command(stage, output_dir=folder, **shared, **executed)[2:])
+        values = {"run_name": "@stage", "save_execute_config": folder / f"{stage}.json"}
+        run_in_process(stage_command(stage, output_dir=folder, **shared, **values)[2:])
+    for method in PRETRAINING:
+        (folder / method).mkdir()
+        (folder / method / "transfer").symlink_to(folder / "transfer")
+        values = {"run_name": method, "tracking_uri": f"sqlite:///{folder}/mlruns.db"}
+        command = stage_command("distill", with_method(method), output_dir=folder / method, **shared, **values)
+        run_in_process(command[2:])
     return folder
 
 
@@ -80,6 +87,15 @@ class TestStages:
         assert config["stage"] == stage
         assert config["epochs"] == 2
         assert config["learning_rate"] == 0.001
+
+
+@pytest.mark.parametrize("method", PRETRAINING)
+def test_methods_that_pretrain_the_student_are_logged_too(client, output_dir, method):
+    run = find_run(client, method)
+    assert run.info.status == "FINISHED"
+    losses = history(client, run, "train_loss")
+    assert losses == pytest.approx(tensorboard(output_dir / method, "distill", "loss"), rel=1e-5)
+    assert len(losses) == 2 * int(run.data.params["epoch_length"])
 
 
 @pytest.mark.parametrize("bundle", FOLDERS, ids=lambda path: path.name)
