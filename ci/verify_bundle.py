@@ -310,11 +310,16 @@ def _imports(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _imported(code: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(code)):
+    """Yield what code imports as it is loaded; what a function imports, it needs only when it is called."""
+    nodes: list[ast.AST] = [ast.parse(code)]
+    while nodes:
+        node = nodes.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            nodes.extend(ast.iter_child_nodes(node))
 
 
 def _components(value: Any) -> Iterator[dict[str, Any]]:
@@ -393,21 +398,20 @@ def version(bundle: Bundle) -> Iterator[Fault]:
 
 def packages(bundle: Bundle) -> Iterator[Fault]:
     metadata = bundle.metadata
-    for old in ("optional_packages_version", "optional_packages"):
-        if old in metadata:
-            yield Fault(METADATA, f"the key {old}", "required_packages_version, its name since the schema of 2024")
     stated = {"monai": metadata.get("monai_version"), "torch": metadata.get("pytorch_version")}
     stated |= {"numpy": metadata.get("numpy_version")}
-    required = metadata.get("required_packages_version")
-    required = required if isinstance(required, dict) else {}
     distributions = importlib.metadata.packages_distributions().values()
     installed = {_canonical(name) for names in distributions for name in names}
-    for name in required:
-        if name in stated:
-            yield Fault(METADATA, f"{name} in required_packages_version", "its version in a key of its own")
-        elif name not in installed:
-            yield Fault(METADATA, f"the package {name}", "one that is installed, by the name that pip knows")
-    for name, number in {**stated, **required}.items():
+    others = {}
+    for key in ("required_packages_version", "optional_packages_version"):  # pip is given both
+        listed = metadata.get(key)
+        for name, number in listed.items() if isinstance(listed, dict) else ():
+            others[name] = number
+            if name in stated:
+                yield Fault(METADATA, f"{name} in {key}", "its version in a key of its own")
+            elif name not in installed:
+                yield Fault(METADATA, f"{name} in {key}", "a package that is installed, by the name that pip knows")
+    for name, number in {**stated, **others}.items():
         if not re.fullmatch(r"\d+(\.\d+){1,3}", str(number)):
             yield Fault(METADATA, f"{name} {number}", "one released version, such as 1.4.0, for pip to install")
 
