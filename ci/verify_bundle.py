@@ -250,9 +250,14 @@ def large_files(bundle: Bundle) -> Iterator[Fault]:
                 yield Fault(path, f"{kind} {found}", f"{kind} {digest}, as in {name}")
 
 
-def readable_configs(bundle: Bundle) -> Iterator[Fault]:
+def readable_files(bundle: Bundle) -> Iterator[Fault]:
     for name, error in bundle.unreadable.items():
         yield Fault(name, error, "a mapping in JSON or YAML")
+    for name in (name for name in bundle.files if name.endswith(".py")):
+        try:
+            ast.parse((bundle.root / name).read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError) as error:
+            yield Fault(name, str(error), "a module of Python")
 
 
 def personal_paths(bundle: Bundle) -> Iterator[Fault]:
@@ -279,8 +284,8 @@ def self_contained(bundle: Bundle) -> Iterator[Fault]:
     for name, config in bundle.configs.items():
         if _names_source(config):
             yield Fault(name, f"names the package {SOURCE}", "nothing but what is in the bundle or can be installed")
-    installed = importlib.metadata.packages_distributions()
-    stated = {"monai", "torch", "numpy", *bundle.configs.get(METADATA, {}).get("required_packages_version", {})}
+    metadata, installed = bundle.configs.get(METADATA, {}), importlib.metadata.packages_distributions()
+    stated = {"monai", "torch", "numpy", *(metadata.get("required_packages_version") or ())}
     for name, module in _imports(bundle):
         top = module.split(".")[0]
         if top in sys.stdlib_module_names:
@@ -613,9 +618,9 @@ RULES = {
     "file-names": Rule(file_names),
     "file-size": Rule(file_size),
     "large-files": Rule(large_files),
-    "readable-configs": Rule(readable_configs),
+    "readable-files": Rule(readable_files),
     "personal-paths": Rule(personal_paths),
-    "self-contained": Rule(self_contained),
+    "self-contained": Rule(self_contained, after=("readable-files",)),
     "inference-keys": Rule(_keys_of("inference"), ("inference",)),
     "train-keys": Rule(_keys_of("train"), ("train",)),
     "evaluate-keys": Rule(_keys_of("evaluate"), ("evaluate",)),
