@@ -6,4 +6,5 @@ echo "installing into .venv …"
 bash ci/install.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+.venv/bin/python ci/verify_bundle.py bundles/*
 .venv/bin/python -m pytest "$@"

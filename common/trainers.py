@@ -50,7 +50,6 @@ class FeatureDistillationTrainer(SupervisedTrainer):
         **kwargs: Any,
     ) -> None:
         check_orientations(orientations)
-        kwargs.setdefault("decollate", False)
         super().__init__(network=network, loss_function=loss_function, **kwargs)
         self.teacher = teacher.eval().requires_grad_(False)
         self.loss_function.to(self.state.device)

@@ -504,6 +504,7 @@ def make_trainer(
         device=torch.device("cpu"),
         max_epochs=2,
         train_data_loader=DataLoader(Dataset(data, transform), batch_size=3),
+        decollate=False,
         **kwargs,
     )
 

@@ -64,6 +64,7 @@ def make_trainer(teacher, student, batches, epochs=1, **weights) -> Distillation
         max_epochs=epochs,
         train_data_loader=batches,
         inferer=SimpleInferer(),
+        decollate=False,
     )
 
 
@@ -202,6 +203,7 @@ def make_feature_trainer(teacher, student, batches, epochs=1) -> FeatureDistilla
         max_epochs=epochs,
         train_data_loader=batches,
         inferer=SimpleInferer(),
+        decollate=False,
     )
 
 

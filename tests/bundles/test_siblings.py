@@ -206,7 +206,7 @@ class TestDrift:
         ("name", "change"),
         [
             ("train.yaml", lambda config: config["train"]["trainer"].update(amp=True)),
-            ("train.yaml", lambda config: config["train"]["trainer"].pop("decollate")),
+            ("train.yaml", lambda config: config["train"]["trainer"].pop("to_kwargs")),
             ("train.yaml", lambda config: config["train"]["handlers"].reverse()),
             ("train.yaml", lambda config: config["loss"].update(include_background=True)),
             ("train.yaml", lambda config: config.update(learning_rate=config.pop("learning_rate"))),
