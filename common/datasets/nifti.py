@@ -16,6 +16,11 @@ from common.errors import InputError
 SUFFIXES = (".nii", ".nii.gz")
 
 
+def is_nifti(path: str | os.PathLike) -> bool:
+    """Tell whether this is the path of a NIfTI file, by its name."""
+    return os.fspath(path).lower().endswith(SUFFIXES)
+
+
 def is_volume_file(path: Any) -> bool:
     """Tell whether this is the path of a NIfTI or NRRD file, by its name."""
     return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith((*SUFFIXES, ".nrrd"))

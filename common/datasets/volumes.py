@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import CacheDataset, ImageReader, MetaTensor, NibabelReader
-from monai.transforms import LoadImage, MapTransform
+from monai.transforms import LoadImage, LoadImaged, MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
 from common.datasets.dicom import SeriesReader, list_slices, natural_key, read_pixels, read_series
-from common.datasets.nifti import SUFFIXES, is_volume_file, read_volume
+from common.datasets.nifti import SUFFIXES, is_nifti, is_volume_file, read_volume
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,27 @@ def root_of(path: str | os.PathLike) -> Path:
     """Return what the folders of results are relative to; the path need not exist, as it does not at a server."""
     path = Path(os.path.abspath(Path(path).expanduser()))
     return path.parent if _find_volumes(path) == [path] else path
+
+
+class LoadVolumed(LoadImaged):
+    """Reads a volume ``(1, W, H, D)`` with :class:`VolumeReader` alone, and says what is wrong with one that it cannot.
+
+    Args:
+        keys: where the path is, and where the volume goes.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys, reader=VolumeReader(), ensure_channel_first=True)
+
+    def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
+        """Return the data with the volume read.
+
+        Raises:
+            InputError: if the file is missing, damaged or no volume, or the folder has no slices of one volume.
+        """
+        for key in self.key_iterator(data):
+            _check_volume(Path(data[key]))
+        return super().__call__(data, reader)
 
 
 class LoadSliced(MapTransform):
@@ -223,8 +244,12 @@ def _check_volume(volume: Path) -> None:
         for each in read_series(volume):
             read_pixels(each.path)
         return
+    if not volume.is_file():
+        raise InputError(f"{volume}: no such file")
     if volume.stat().st_size == 0:
         raise InputError(f"{volume}: the file is empty, copy it again")
+    if not is_nifti(volume):
+        raise InputError(f"{volume}: expected a volume, a NIfTI file or a folder of DICOM slices")
     try:
         shape = np.asarray(nibabel.load(volume).dataobj).shape
     except Exception as error:  # on damaged bytes nibabel raises far more than its ImageFileError

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,7 +14,6 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 from PIL import Image
-
 from server import ROOT, environment
 
 DATASETS = ("drive", "ph2", "autooral", "kidneyus", "chaos")
