@@ -14,16 +14,11 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 from PIL import Image
-from server import ROOT, environment
+from server import environment
 
 DATASETS = ("drive", "ph2", "autooral", "kidneyus", "chaos")
 _TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [8, 8]}
-_SETTINGS = {"patch_size": 64, "batch_size": 4, "num_workers": 0, "learning_rate": 0.01}
-
-
-def source_bundle(dataset: str) -> Path:
-    """Return the bundle of a dataset in this repository."""
-    return ROOT / "bundles" / f"{dataset}_segmentation"
+_SETTINGS = {"patch_size": 64, "batch_size": 4, "num_workers": 1, "learning_rate": 0.01}
 
 
 def tiny_copy(bundle: Path, parent: Path) -> Path:
@@ -50,6 +45,8 @@ def _weights(bundle: Path) -> dict[str, torch.Tensor]:
         network = config.get_parsed_content("network_def").eval()
     finally:
         sys.path.remove(str(bundle))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:  # each release has its own
+            del sys.modules[name]
     pixels = torch.tensor(picture(64, 64).transpose(2, 1, 0) / 255, dtype=torch.float32)
     pixels = pixels[: config.get_parsed_content("in_channels")][None]
     with torch.no_grad():
@@ -75,15 +72,40 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(np.stack([red, green, blue], axis=-1) + noise, 0, 255).astype(np.uint8)
 
 
-def write_volume(path: Path, shape: tuple[int, int, int] = (70, 54, 5), seed: int = 0) -> None:
-    """Write a NIfTI volume whose first axis runs to the right, its second to the feet, its third to the front."""
-    rng = np.random.default_rng(seed)
-    width, depth_, height = shape[0], shape[2], shape[1]
-    slices = [picture(height, width, seed + index)[..., 0].astype(float).T for index in range(depth_)]
-    values = np.stack(slices, axis=-1) * np.linspace(0.8, 1.4, depth_) + rng.normal(0, 3, shape)
-    affine = np.diag([1.5, -1.25, 3.0, 1.0])  # RAS of x, -y, z: not the order that the student sees
-    affine[:3, 3] = (-40, 30, 12)
-    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), affine), path)
+def write_volume(path: Path, axes: str, shape: tuple[int, int, int] = (70, 54, 5), seed: int = 0) -> None:
+    """Write a NIfTI volume of axial slices.
+
+    Args:
+        path: the file.
+        axes: where its axes run, such as "RPS".
+        shape: number of voxels to the left, to the back and to the head.
+        seed: of the noise.
+    """
+    columns, rows, depth = shape
+    slices = [picture(rows, columns, seed + index)[..., 0].T * (0.8 + 0.15 * index) for index in range(depth)]
+    affine = np.diag([-1.5, -1.25, 3.0, 1.0])
+    affine[:3, 3] = (40, 30, 12)
+    volume = nibabel.Nifti1Image(np.stack(slices, axis=-1).astype(np.float32), affine)
+    save_turned(volume, axes, path)
+
+
+def save_turned(volume: nibabel.Nifti1Image, axes: str, path: Path) -> None:
+    """Save a volume with its axes running elsewhere; each voxel stays where it is in the patient."""
+    now, then = nibabel.io_orientation(volume.affine), nibabel.orientations.axcodes2ornt(axes)
+    nibabel.save(volume.as_reoriented(nibabel.orientations.ornt_transform(now, then)), path)
+
+
+def write_pictures(folder: Path) -> Path:
+    """Write a folder of pictures and volumes, and of files that are damaged or none."""
+    folder.mkdir()
+    Image.fromarray(picture(100, 120)).save(folder / "rgb.png")
+    Image.fromarray(picture(75, 130, 1)).save(folder / "photo.tif")
+    Image.fromarray(picture(90, 140, 2)[..., 1]).save(folder / "grey.png")
+    write_volume(folder / "scan.nii.gz", "LAS")
+    write_volume(folder / "sideways.nii.gz", "SRP", seed=9)
+    (folder / "cut_off.png").write_bytes((folder / "rgb.png").read_bytes()[:500])
+    (folder / "text.png").write_text("no image")
+    return folder
 
 
 def run_inference(bundle: Path, images: Path, output_dir: Path, alone: bool = False) -> Path:

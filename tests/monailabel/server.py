@@ -20,6 +20,11 @@ import requests
 
 ROOT = Path(__file__).parents[2]
 _APP = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle"
+# MONAI Label has the strategy, but its monaibundle app does not offer it.
+RANKED = (
+    "1i from monailabel.tasks.activelearning.epistemic import Epistemic\n"
+    's/"first": First(),/"first": First(), "epistemic": Epistemic(),/'
+)
 _STARTED_WITHIN = 180  # seconds
 _FINISHED_WITHIN = 300
 
@@ -33,7 +38,7 @@ def environment(alone: bool = False) -> dict[str, str]:
     path = {} if alone else {"PYTHONPATH": str(ROOT)}
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return {**kept, **path, "PATH": binaries, "PYTHONWARNINGS": "ignore"}
+    return {**kept, **path, "PATH": binaries, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
 
 
 def make_app(folder: Path, bundles: Sequence[Path], ranked: bool = False) -> Path:
@@ -48,11 +53,7 @@ def make_app(folder: Path, bundles: Sequence[Path], ranked: bool = False) -> Pat
     for bundle in bundles:
         shutil.copytree(bundle, folder / "model" / bundle.name)
     if ranked:
-        main = folder / "main.py"
-        main.write_text(
-            main.read_text().replace('"first": First(),', '"first": First(),\n            "epistemic": Epistemic(),')
-            + "\n\nfrom monailabel.tasks.activelearning.epistemic import Epistemic\n"
-        )
+        subprocess.run(["sed", "-i", RANKED, str(folder / "main.py")], check=True)
     return folder
 
 
