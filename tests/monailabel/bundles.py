@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -36,17 +38,24 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
     return copy
 
 
-def _weights(bundle: Path) -> dict[str, torch.Tensor]:
-    """Return weights with which no class has more pixels of a picture than the others together."""
+@contextmanager
+def import_from(bundle: Path) -> Iterator[None]:
+    """Let this process import the modules of a release, of which each has its own by the same names."""
     sys.path.insert(0, str(bundle))
     try:
+        yield
+    finally:
+        sys.path.remove(str(bundle))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
+            del sys.modules[name]
+
+
+def _weights(bundle: Path) -> dict[str, torch.Tensor]:
+    """Return weights with which no class has more pixels of a picture than the others together."""
+    with import_from(bundle):
         config = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "inference.yaml")))
         torch.manual_seed(0)
         network = config.get_parsed_content("network_def").eval()
-    finally:
-        sys.path.remove(str(bundle))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:  # each release has its own
-            del sys.modules[name]
     pixels = torch.tensor(picture(64, 64).transpose(2, 1, 0) / 255, dtype=torch.float32)
     pixels = pixels[: config.get_parsed_content("in_channels")][None]
     with torch.no_grad():

@@ -67,10 +67,9 @@ def assert_same_mask(label: np.ndarray, expected: np.ndarray, classes: int) -> N
         assert (np.flip(expected, axis) != expected).mean() > 0.1, "a test of nothing"
 
 
+@pytest.mark.parametrize("dataset", [name for name in IMAGES if name != "chaos"], indirect=True)
 @pytest.mark.parametrize("extension", [None, ".nrrd", ".png"])
 def test_labels_of_images_are_those_that_inference_writes(server, folders, written, dataset, extension, tmp_path):
-    if dataset == "chaos":
-        pytest.skip("volumes are below")
     for image in IMAGES[dataset]:
         stem = image.split(".")[0]
         params = {} if extension is None else {"result_extension": extension}
