@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
@@ -172,8 +172,9 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
             raise RuntimeError(f"the server did not start:\n{server.printed()[-5000:]}")
         yield server
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
+        try:
             process.wait(timeout=30)
-        except (subprocess.TimeoutExpired, ProcessLookupError):
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

@@ -24,13 +24,16 @@ CASES = {
 }
 
 
-def correct(label: np.ndarray, classes: int) -> np.ndarray:
-    """Return what a label ``(W, H[, D])`` should have been, in no way symmetric."""
-    width, height = label.shape[:2]
-    corrected = np.zeros(label.shape, np.uint8)
-    corrected[: width // 2, : height // 3] = 1
-    corrected[-width // 4 :, height // 2 :] = classes - 1
-    return corrected
+def correct(image: Path, classes: int) -> np.ndarray:
+    """Return a label ``(W, H[, D])`` that can be learned from an image's first channel."""
+    values = read_label(image)
+    values = (values[0] if image.suffix in (".png", ".tif") and values.ndim == 3 else values).astype(float)
+    low, high = np.percentile(values, [5, 95])
+    label = np.zeros(values.shape, np.uint8)
+    label[values > (low + high) / 2] = classes - 1
+    if classes > 2:
+        label[values < low + (high - low) / 8] = 1
+    return label
 
 
 def save(label: np.ndarray, image: Path, path: Path) -> Path:
@@ -63,7 +66,7 @@ def test_the_next_label_is_nearer_to_the_corrected_one(server, folders, alone, d
     stem, model = image.split(".")[0], f"{dataset}_segmentation"
     bundle = server.app / "model" / model
     before = read_label(server.infer(model, stem, tmp_path)[0])
-    corrected = correct(before, 1 + len(class_ids(bundle)))
+    corrected = correct(server.studies / image, 1 + len(class_ids(bundle)))
     server.submit(stem, save(corrected, server.studies / image, tmp_path / f"corrected{extension}"))
     try:
         task = server.train(model, max_epochs=20, val_split=0)
@@ -89,7 +92,7 @@ def annotated(server, folders, tmp_path):
     dataset = next(name for name in ("ph2", "autooral", "drive") if name in folders)
     model = f"{dataset}_segmentation"
     for stem, image in {"rgb": "rgb.png", "photo": "photo.tif"}.items():
-        label = correct(read_label(server.studies / image)[0], 2)
+        label = correct(server.studies / image, 2)
         server.submit(stem, save(label, server.studies / image, tmp_path / f"{stem}_label.png"))
     yield model, server.app / "model" / model / "models" / "model.pt"
     forget(server, "rgb", "photo")
@@ -135,7 +138,7 @@ class TestRefused:
 
     def test_a_class_that_the_model_does_not_have(self, server, annotated, tmp_path):
         model, _ = annotated
-        label = correct(read_label(server.studies / "rgb.png")[0], 2)
+        label = correct(server.studies / "rgb.png", 2)
         label[60:70, 40:50] = 7
         server.submit("rgb", save(label, server.studies / "rgb.png", tmp_path / "wrong.png"))
         error = self.refuse(server, model)
