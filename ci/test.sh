@@ -8,3 +8,4 @@ bash ci/install.sh test
 .venv/bin/ruff format --check .
 .venv/bin/python ci/verify_bundle.py bundles/*
 .venv/bin/python -m pytest "$@"
+bash ci/test_monailabel.sh

@@ -143,6 +143,8 @@ class ResumableCheckpoint:
         objects: everything else with a ``state_dict`` that training changes, by name.
         evaluator: its key metric chooses the best weights; None keeps the latest.
         settings: what else must be the same for a run to be gone on with, numbers and strings by name.
+        resume: False neither reads nor writes the file: each training starts with the weights that it is given, as an
+            annotation server's must, whose labels have changed since the last one.
     """
 
     def __init__(
@@ -152,12 +154,14 @@ class ResumableCheckpoint:
         objects: dict[str, Any],
         evaluator: Evaluator | None = None,
         settings: dict[str, Any] | None = None,
+        resume: bool = True,
     ) -> None:
         self.path = Path(path)
         self.network = network
         self.objects = objects
         self.evaluator = evaluator
         self.settings = dict(settings or {})
+        self.resumes = resume
         self.best: dict | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -165,8 +169,9 @@ class ResumableCheckpoint:
         Args:
             engine: a trainer.
         """
-        engine.add_event_handler(Events.STARTED, self.resume)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        if self.resumes:
+            engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save if self.resumes else self._keep_best)
         engine.add_event_handler(Events.COMPLETED, self.restore_best)
 
     def resume(self, engine: Engine) -> None:

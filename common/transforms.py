@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import (
+    Invertd,
     MapTransform,
     Randomizable,
     ScaleIntensityRange,
@@ -102,6 +103,27 @@ class ScaleSlicesd(MapTransform):
             result = self.scale(slices)
             scaled[key] = result.transpose(0, -1) if volume else result
         return scaled
+
+
+class ClassIdsd(Invertd):
+    """Turns one-hot classes ``(C, ...)`` into class ids ``(1, ...)``, uint8: the mask that is written.
+
+    It is an ``Invertd``, of the one-hot encoding, because MONAI Label leaves out each ``Invertd`` when it scores what a
+    student with dropout doubts: it needs to see how often each class was chosen, and ids cannot be averaged.
+
+    Args:
+        keys: what to turn.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        MapTransform.__init__(self, keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with class ids."""
+        written = dict(data)
+        for key in self.key_iterator(written):
+            written[key] = written[key].argmax(dim=0, keepdim=True).to(torch.uint8)
+        return written
 
 
 def track_moves(image: Tensor) -> MetaTensor:

@@ -14,6 +14,8 @@ from transformers import SamConfig, SamModel
 
 from common.datasets import phantom_writer
 
+collect_ignore = ["monailabel"]  # in an environment of its own, by ci/test_monailabel.sh
+
 _TINY_PHANTOMS = {
     "drive": {"num_training": 6, "num_test": 3, "image_size": (96, 92)},
     "kidneyus": {"num_exams": 8, "image_size": (120, 160)},

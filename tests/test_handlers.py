@@ -187,7 +187,9 @@ class TestStages:
 class Toy:
     """A trainer of one linear layer behind a frozen one, with a scripted validation."""
 
-    def __init__(self, path: Path, epochs: int = 3, metrics: list[float] | None = None, width: int = 2) -> None:
+    def __init__(
+        self, path: Path, epochs: int = 3, metrics: list[float] | None = None, width: int = 2, resume: bool = True
+    ) -> None:
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Linear(2, width), nn.Linear(width, 1))
         self.network[0].requires_grad_(False)
@@ -199,7 +201,7 @@ class Toy:
         self.engine = Engine(self._step)
         self.engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate)
         self.checkpoint = ResumableCheckpoint(
-            path, self.network, {"optimizer": self.optimizer}, self.evaluator if metrics else None
+            path, self.network, {"optimizer": self.optimizer}, self.evaluator if metrics else None, resume=resume
         )
         self.checkpoint.attach(self.engine)
 
@@ -253,6 +255,14 @@ class TestResumableCheckpoint:
         second = Toy(tmp_path / "toy.pt").run()
         assert second.weights == []
         assert_same(dict(second.network.state_dict()), first.weights[2])
+
+    def test_a_training_that_must_not_resume_writes_nothing_and_still_ends_with_the_best_weights(self, tmp_path):
+        Toy(tmp_path / "toy.pt", epochs=2).run()
+        before = (tmp_path / "toy.pt").read_bytes()
+        toy = Toy(tmp_path / "toy.pt", metrics=[0.3, 0.9, 0.5], resume=False).run()
+        assert len(toy.weights) == 3
+        assert_same(dict(toy.network.state_dict()), toy.weights[1])
+        assert (tmp_path / "toy.pt").read_bytes() == before
 
     def test_another_network_is_refused(self, tmp_path):
         Toy(tmp_path / "toy.pt").run()

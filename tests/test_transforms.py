@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Affined, Compose, Flipd, RandAffined, RandFlipd, RandRotate90d, RandSpatialCropd, Rotate90d
+from monai.transforms import (
+    Affined,
+    AsDiscreted,
+    Compose,
+    Flipd,
+    RandAffined,
+    RandFlipd,
+    RandRotate90d,
+    RandSpatialCropd,
+    Rotate90d,
+)
 from scipy.ndimage import map_coordinates
 
-from common.transforms import FillMissingd, FollowImaged, ScaleSlicesd, TwoCropsd, track_moves
+from common.transforms import ClassIdsd, FillMissingd, FollowImaged, ScaleSlicesd, TwoCropsd, track_moves
 
 
 def test_missing_keys_are_filled_in_the_images_size():
@@ -39,6 +49,14 @@ def test_filled_labels_fit_into_a_batch_with_real_ones():
 def test_values_must_be_one_for_each_key():
     with pytest.raises(ValueError, match="values must be one for each key, got 1 for 2"):
         FillMissingd(["label", "fov"], [0])
+
+
+def test_one_hot_classes_become_ids_again():
+    ids = torch.tensor([[[0, 2, 1], [1, 0, 0]]])
+    encode = AsDiscreted("pred", argmax=False, to_onehot=3)
+    written = ClassIdsd("pred")(encode({"pred": MetaTensor(ids)}))["pred"]
+    assert written.dtype == torch.uint8
+    assert torch.equal(written.as_tensor(), ids.to(torch.uint8))
 
 
 def test_two_crops_are_drawn_each_by_itself_and_anew_for_each_image():

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from monai.config import KeysCollection
 from monai.data import ImageReader
 from monai.transforms import ScaleIntensityRange, ScaleIntensityRangePercentiles
 from monai.utils import MetaKeys, ensure_tuple
@@ -41,6 +42,7 @@ from common.datasets.dicom import (
     read_slice,
     volume_meta,
 )
+from common.datasets.labels import LoadLabeld as LoadFileOfIdsd
 from common.errors import InputError
 
 IN_CHANNELS = 1
@@ -540,3 +542,27 @@ class GroundReader(ImageReader):
         pairs = sorted(zip(slices, labels, strict=True), key=lambda pair: pair[0].depth)
         ids = np.stack([self._read_ids(label) for _, label in pairs], axis=-1)
         return ids, volume_meta([each for each, _ in pairs])
+
+
+class LoadLabeld(LoadFileOfIdsd):
+    """Reads a label as its base class does where it is NIfTI or NRRD, else as :class:`GroundReader` does.
+
+    Args:
+        keys: where the path is, and where the label goes.
+        modality: as for :class:`GroundReader`.
+
+    Raises:
+        InputError: if ``modality`` is unknown.
+    """
+
+    def __init__(self, keys: KeysCollection, modality: str) -> None:
+        super().__init__(keys, len(class_names(modality)))
+        self._ground = GroundReader(modality)
+
+    def read_own(self, label: str | os.PathLike) -> np.ndarray:
+        """Return the class ids ``(W, H[, D])``.
+
+        Raises:
+            InputError: as :meth:`GroundReader.get_data` does.
+        """
+        return self._ground.get_data(Path(label))[0]

@@ -378,6 +378,19 @@ def repeat(items: Sequence[T], length: int) -> list[T]:
     return list(islice(cycle(items), length))
 
 
+def check_any(entries: Sequence[Mapping[str, str]]) -> None:
+    """Check that there is something to train on: a server may be asked to before it was given a label.
+
+    Args:
+        entries: a MONAI datalist.
+
+    Raises:
+        InputError: if it is empty.
+    """
+    if not entries:
+        raise InputError("train::dataset::data: there is no image with a label to train on; submit a label first")
+
+
 def check_patches(entries: Sequence[Mapping[str, str]], patch_size: int) -> None:
     """Check that a patch can be cut out of every image: smaller ones would not stack into a batch.
 

@@ -6,9 +6,17 @@ import json
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.data import PILReader
+from monai.transforms import LoadImaged
+from PIL import Image
 
 from common.datasets.checks import Faults, read_image
+from common.datasets.nifti import is_volume_file
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +69,33 @@ class ImageFiles:
         if self.unreadable:
             reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
             logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
+
+
+class LoadPictured(LoadImaged):
+    """Reads an image ``(C, W, H)`` with Pillow alone, and says what is wrong with a file that is none.
+
+    ``LoadImaged`` tries every reader it knows when the one it was given fails: a volume would come out as an image, and
+    of a damaged image the error would tell what each of them makes of it.
+
+    Args:
+        keys: where the path is, and where the image goes.
+        converter: from Pillow's image to one with the channels that the student takes.
+    """
+
+    def __init__(self, keys: KeysCollection, converter: Callable[[Image.Image], Image.Image]) -> None:
+        super().__init__(keys, reader=PILReader(converter=converter), ensure_channel_first=True)
+
+    def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
+        """Return the data with the image read.
+
+        Raises:
+            InputError: if the file is missing, damaged, or no image.
+        """
+        for key in self.key_iterator(data):
+            if is_volume_file(data[key]):
+                raise InputError(f"{data[key]}: is a volume; expected an image ({', '.join(SUFFIXES)})")
+            read_image(data[key])
+        return super().__call__(data, reader)
 
 
 def transfer_set(folder: str | os.PathLike, in_channels: int, num_transfer: int | None = None) -> list[dict[str, str]]:

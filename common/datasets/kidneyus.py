@@ -17,20 +17,18 @@ import csv
 import json
 import logging
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from PIL import Image, ImageDraw
 
 from common.datasets import checks
 from common.datasets.checks import SECTIONS, Faults, check_files, cut_sections, list_images, read_image, written_whole
+from common.datasets.labels import LoadLabeld as LoadFileOfIdsd
 from common.datasets.ultrasound import Polygon, draw_kidney
 from common.errors import InputError
 
@@ -157,28 +155,16 @@ def check(
     return {section: len(names) for section, names in sections.items()}
 
 
-class LoadLabeld(MapTransform):
-    """Reads the files of a label that :func:`datalist` names and joins them: ``(1, W, H)`` class ids of the task.
+class LoadLabeld(LoadFileOfIdsd):
+    """Reads a label as its base class does, or joins the files that :func:`datalist` names: ``(1, W, H)`` class ids."""
 
-    Args:
-        keys: where the files are, and where the label goes.
-        allow_missing_keys: whether to leave alone what has no label.
-    """
-
-    def __init__(self, keys: KeysCollection = "label", allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Return the data with the label read; x comes first, as in MONAI's own readers.
+    def read_own(self, label: Any) -> np.ndarray:
+        """Return the class ids ``(W, H)``.
 
         Raises:
             InputError: if a file cannot be read, or the polygons of the image are faulty.
         """
-        loaded = dict(data)
-        for key in self.key_iterator(loaded):
-            label = read_label(loaded[key])
-            loaded[key] = MetaTensor(torch.from_numpy(label.T[None].astype(np.float32)))
-        return loaded
+        return super().read_own(label) if isinstance(label, (str, os.PathLike)) else read_label(label).T
 
 
 def read_label(label: Sequence[Mapping[str, str]]) -> np.ndarray:

@@ -10,15 +10,17 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from monai.data import ImageReader, NibabelReader
+import torch
+from monai.config import KeysCollection
+from monai.data import CacheDataset, ImageReader, MetaTensor, NibabelReader
+from monai.transforms import LoadImage, LoadImaged, MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
 from common.datasets.dicom import SeriesReader, list_slices, natural_key, read_pixels, read_series
+from common.datasets.nifti import SUFFIXES, is_nifti, is_volume_file, read_volume
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (".nii", ".nii.gz")
 
 
 class VolumeFiles:
@@ -44,7 +46,7 @@ class VolumeFiles:
                 "NIfTI file"
             )
         found = _find_volumes(self.path)
-        self.root = self.path.parent if found == [self.path] else self.path
+        self.root = root_of(self.path)
         self.readable: list[Path] = []
         self.unreadable: dict[Path, str] = {}
         for volume in found:
@@ -100,6 +102,89 @@ class VolumeReader(ImageReader):
             InputError: as ``SeriesReader.get_data`` does.
         """
         return (self._series if isinstance(img, Path) else self._nifti).get_data(img)
+
+
+def root_of(path: str | os.PathLike) -> Path:
+    """Return what the folders of results are relative to; the path need not exist, as it does not at a server."""
+    path = Path(os.path.abspath(Path(path).expanduser()))
+    return path.parent if _find_volumes(path) == [path] else path
+
+
+class LoadVolumed(LoadImaged):
+    """Reads a volume ``(1, W, H, D)`` with :class:`VolumeReader` alone, and says what is wrong with one that it cannot.
+
+    Args:
+        keys: where the path is, and where the volume goes.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys, reader=VolumeReader(), ensure_channel_first=True)
+
+    def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
+        """Return the data with the volume read.
+
+        Raises:
+            InputError: if the file is missing, damaged or no volume, or the folder has no slices of one volume.
+        """
+        for key in self.key_iterator(data):
+            _check_volume(Path(data[key]))
+        return super().__call__(data, reader)
+
+
+class LoadSliced(MapTransform):
+    """Reads a DICOM slice, or the slice of a NIfTI volume that the entry's ``"slice"`` says: ``(1, W, H)``.
+
+    Args:
+        keys: where the path is, and where the slice goes.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys)
+        self._dicom = LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True)
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the data with the slice read.
+
+        Raises:
+            InputError: if a NIfTI file cannot be read.
+        """
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            if "slice" in loaded:
+                values = np.ascontiguousarray(read_volume(loaded[key])[..., loaded["slice"]])
+                loaded[key] = MetaTensor(torch.from_numpy(values[None]))
+            else:
+                loaded[key] = self._dicom(loaded[key])
+        return loaded
+
+
+class SliceDataset(CacheDataset):
+    """A ``CacheDataset`` for :class:`LoadSliced`, in which a NIfTI volume stands for all its slices.
+
+    Args:
+        data: a MONAI datalist of slices, of volumes, or of both.
+        options: what ``CacheDataset`` takes.
+
+    Raises:
+        InputError: if a volume cannot be read, or has not three axes.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], **options: Any) -> None:
+        super().__init__([each for entry in data for each in split_volume(entry)], **options)
+
+
+def split_volume(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return an entry for each slice if its image is a NIfTI volume, else the entry.
+
+    Raises:
+        InputError: if the volume cannot be read, or has not three axes.
+    """
+    if not is_volume_file(entry["image"]):
+        return [dict(entry)]
+    volume = read_volume(entry["image"])
+    if volume.ndim != 3:
+        raise InputError(f"{entry['image']}: expected a volume of three axes, got shape {volume.shape}")
+    return [{**entry, "slice": index} for index in range(volume.shape[-1])]
 
 
 def name_result(meta: Mapping[str, Any], saver: Any) -> dict[str, Any]:
@@ -159,8 +244,12 @@ def _check_volume(volume: Path) -> None:
         for each in read_series(volume):
             read_pixels(each.path)
         return
+    if not volume.is_file():
+        raise InputError(f"{volume}: no such file")
     if volume.stat().st_size == 0:
         raise InputError(f"{volume}: the file is empty, copy it again")
+    if not is_nifti(volume):
+        raise InputError(f"{volume}: expected a volume, a NIfTI file or a folder of DICOM slices")
     try:
         shape = np.asarray(nibabel.load(volume).dataobj).shape
     except Exception as error:  # on damaged bytes nibabel raises far more than its ImageFileError

@@ -67,6 +67,7 @@ OWN_SECTIONS = {
     "chaos_segmentation": {
         *("loss::batch", "loss::supervised::batch"),  # Dice over a batch, since many slices lack a class
         *("train::files", "train::views::dataset", "train::synthetic_preprocessing"),  # PNG and DICOM
+        "train::dataset::_target_",  # of volumes, too
         "train::unlabelled",  # DICOM too
         *("validate::dataset::data", "images::_target_"),  # trained on slices, used on volumes
         *("validate::additional_metrics::hd95::_target_", "validate::handlers::0::distance_unit"),  # millimetres

@@ -1,0 +1,57 @@
+"""Volumes and labels in single files, NIfTI or NRRD."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import LoadImage, Orientation
+from monai.utils import optional_import
+
+from common.errors import InputError
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def is_nifti(path: str | os.PathLike) -> bool:
+    """Tell whether this is the path of a NIfTI file, by its name."""
+    return os.fspath(path).lower().endswith(SUFFIXES)
+
+
+def is_volume_file(path: Any) -> bool:
+    """Tell whether this is the path of a NIfTI or NRRD file, by its name."""
+    return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith((*SUFFIXES, ".nrrd"))
+
+
+def read_volume(path: str | os.PathLike, turn: bool = True) -> np.ndarray:
+    """Return the values ``(W, H[, D])`` of a NIfTI or NRRD file.
+
+    Args:
+        path: the file.
+        turn: whether to turn it to LPS, as DICOM stores axial slices and as the student sees volumes.
+
+    Raises:
+        InputError: if the file cannot be read, or there is nothing to read NRRD with.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return _read_cached(path, path.stat().st_mtime_ns, turn)
+
+
+@lru_cache(maxsize=4)
+def _read_cached(path: Path, modified: int, turn: bool) -> np.ndarray:
+    """Read a volume and its label once for all their slices, and again after a file has changed."""
+    kind = "NRRD" if path.suffix.lower() == ".nrrd" else "NIfTI"
+    if kind == "NRRD" and not optional_import("nrrd")[1]:
+        raise InputError(f"{path}: reading NRRD takes the package pynrrd, install it")
+    try:
+        volume = LoadImage(reader="NrrdReader" if kind == "NRRD" else "NibabelReader", image_only=True)(path)
+    except Exception as error:  # on damaged bytes the readers raise far more than an OSError
+        raise InputError(f"{path}: cannot be read as {kind}, copy it again ({error})") from error
+    while volume.ndim > 3 and volume.shape[-1] == 1:
+        volume = volume[..., 0]
+    return (Orientation("LPS", labels=None)(volume[None])[0] if turn and volume.ndim == 3 else volume).numpy()

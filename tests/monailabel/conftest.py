@@ -1,0 +1,50 @@
+"""One server for all that needs no other: five models, pictures and volumes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from server import ROOT, Server, make_app, serve
+
+from bundles import DATASETS, tiny_copy, write_pictures
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bundles", type=Path, default=ROOT / "bundles", help="folder of bundles, such as releases, to serve instead"
+    )
+
+
+@pytest.fixture(scope="session")
+def folders(request, tmp_path_factory) -> dict[str, Path]:
+    """Tiny copies of the bundles by dataset, with weights; not to be changed."""
+    parent = tmp_path_factory.mktemp("bundles")
+    found = {name: request.config.getoption("bundles") / f"{name}_segmentation" for name in DATASETS}
+    copies = {name: tiny_copy(folder, parent) for name, folder in found.items() if folder.is_dir()}
+    assert copies, "no bundle to serve"
+    return copies
+
+
+@pytest.fixture(scope="session")
+def alone(folders) -> bool:
+    """Whether the bundles do without this repository, as releases do."""
+    return all((folder / "scripts").is_dir() for folder in folders.values())
+
+
+@pytest.fixture(scope="session")
+def server(folders, alone, tmp_path_factory) -> Iterator[Server]:
+    """A server of all bundles, and of copies that lack a file."""
+    folder = tmp_path_factory.mktemp("server")
+    studies = write_pictures(folder / "studies")
+    lacking = []
+    for name, missing in {"without_weights": "models/model.pt", "without_inference": "configs/inference.yaml"}.items():
+        lacking.append(folder / name)
+        shutil.copytree(next(iter(folders.values())), lacking[-1])
+        (lacking[-1] / missing).unlink()
+    bundles = [*folders.values(), *lacking]
+    app = make_app(folder / "app", bundles)
+    with serve(app, studies, [bundle.name for bundle in bundles], alone) as running:
+        yield running
