@@ -7,3 +7,4 @@ bash ci/install.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/python -m pytest "$@"
+bash ci/test_release.sh

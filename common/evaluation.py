@@ -176,7 +176,11 @@ class SpacedHausdorffDistance(HausdorffDistance):
 
 
 def load_subject(
-    subject: str, student: nn.Module, ckpt_path: str | os.PathLike, teacher_dir: str | os.PathLike, pretrained: str
+    subject: str,
+    student: nn.Module,
+    ckpt_path: str | os.PathLike,
+    teacher_dir: str | os.PathLike | None = None,
+    pretrained: str | None = None,
 ) -> nn.Module:
     """Load what is to be evaluated.
 
@@ -184,7 +188,7 @@ def load_subject(
         subject: ``student`` or ``teacher``.
         student: the student's architecture.
         ckpt_path: the student's weights.
-        teacher_dir: the fine-tuned teacher.
+        teacher_dir: the fine-tuned teacher, if there is one.
         pretrained: the base that the teacher was fine-tuned from.
 
     Raises:
@@ -194,6 +198,8 @@ def load_subject(
         return load_weights(student, ckpt_path, made_by="train")
     if subject != "teacher":
         raise InputError(f"subject: expected student or teacher, got '{subject}'")
+    if teacher_dir is None:
+        raise InputError("subject: there is no teacher here; take the student")
     try:
         from common.lora import load_teacher  # here because a student is evaluated without transformers and peft
     except ModuleNotFoundError as error:

@@ -13,6 +13,7 @@ from torch import nn
 
 from common.checkpoints import load_weights, replace_file, replace_folder
 from common.errors import InputError
+from common.networks.sizes import check_patch_size
 from common.release.archive import check_replaceable, write_archive, write_large_files
 from common.release.card import missing_sections, model_card
 from common.release.configs import STAGES, read_settings, released_configs, source_config
@@ -71,6 +72,8 @@ def release_bundle(
     summary = read_summary(summary_path)
     settings = read_settings(source / "configs", overrides, summary["settings"])
     network, in_channels, patch_size, classes = _build(source / "configs", settings, weights_path)
+    check_patch_size(network, patch_size, in_channels)
+    _check_output(network, in_channels, patch_size, classes)
     check_summary(summary_path, summary, network, classes)
     evidence = gather(weights_path, summary, str(teacher) if teacher else None)
 
@@ -126,6 +129,16 @@ def _build(configs: Path, settings: dict[str, Any], weights: Path) -> tuple[nn.M
     network = source_config(configs, "inference", settings).get_parsed_content("network_def")
     network = load_weights(network, weights, "train").eval()
     return network, values["in_channels"], values["patch_size"], list(values["classes"])
+
+
+def _check_output(network: nn.Module, in_channels: int, patch_size: int, classes: list[str]) -> None:
+    with torch.no_grad():
+        channels = network(torch.zeros(1, in_channels, patch_size, patch_size)).shape[1]
+    if channels != len(classes):
+        raise InputError(
+            f"network_def: the {type(network).__name__} tells {channels} classes apart, but there are {len(classes)}: "
+            f"{', '.join(classes)}"
+        )
 
 
 def _takes(network: nn.Module, image: dict[str, Any]) -> bool:

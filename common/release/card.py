@@ -184,8 +184,8 @@ def _network(metadata: Mapping[str, Any], network: nn.Module) -> str:
     return (
         f"Input `(B, {image['num_channels']}, W, H)` in [0, 1] {sizes}; output logits "
         f"`(B, {pred['num_channels']}, W, H)`, one channel for each class: {classes}. `models/model.pt` is a PyTorch "
-        "state dict, `models/model.ts` TorchScript and `models/model.onnx` ONNX of the same network: they agree to 1e-4, "
-        "for batches and images of any size that the network takes."
+        "state dict, `models/model.ts` TorchScript and `models/model.onnx` ONNX of the same network: they agree to "
+        "1e-4, for batches and images of any size that the network takes."
     )
 
 

@@ -75,7 +75,7 @@ def _export(folder: Path, in_channels: int, patch_size: int) -> None:
     _write_onnx(network, torch.rand(2, in_channels, patch_size, wide), Path("models/model.onnx"))
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, in_channels, patch_size, patch_size), (2, in_channels, wide, patch_size)):
-        _compare(network, torch.rand(shape, generator=generator))
+        compare(network, torch.rand(shape, generator=generator))
 
 
 def _strip_torchscript(path: Path) -> None:
@@ -110,7 +110,12 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
     onnx.save(model, path)
 
 
-def _compare(network: nn.Module, images: Tensor) -> None:
+def compare(network: nn.Module, images: Tensor) -> None:
+    """Check that the exports in the working directory, which is that of a release, agree with the network.
+
+    Raises:
+        InputError: if their logits differ.
+    """
     import onnxruntime
 
     with torch.no_grad():
