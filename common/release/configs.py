@@ -19,13 +19,16 @@ JSON_STAGES = ("inference", "train")  # monai.bundle.load reads configs/<workflo
 PACKAGE = "scripts"  # where a bundle has its code
 
 _FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "device", "subject", "pretrained")
-# What a release sets itself, by stage: it has no teacher, and its weights are in models/.
+# What a release sets itself, by stage: it knows where it is, has no teacher, and its weights are in models/.
+_BUNDLE_ROOT = {"bundle_root": "$str(logs.Path(logs.__file__).parents[1])"}
 _OWN_VALUES = {
-    "inference": {},
+    "inference": _BUNDLE_ROOT,
     "train": {
+        **_BUNDLE_ROOT,
         "initial_weights": "$checkpoints.first_of(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
     },
     "evaluate": {
+        **_BUNDLE_ROOT,
         "subject": "student",
         "network": "$evaluation.load_subject(@subject, @network_def, @ckpt_path).to(@device)",
     },

@@ -49,16 +49,12 @@ def required_packages(modules: Iterable[str]) -> list[str]:
 
 
 def write_modules(modules: Iterable[str], folder: Path) -> None:
-    """Write modules to the package ``scripts`` in a folder, with their imports renamed.
-
-    Raises:
-        InputError: if a module refers to this package in a way that cannot be renamed.
-    """
+    """Write modules to the package ``scripts`` in a folder, with their imports renamed."""
     modules = set(modules)
     for name in sorted(modules):
         path = folder / PACKAGE / _path(name).relative_to(_ROOT)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(rename_imports(_path(name).read_text(encoding="utf-8"), name), encoding="utf-8")
+        path.write_text(rename_imports(_path(name).read_text(encoding="utf-8")), encoding="utf-8")
     package = folder / PACKAGE
     for directory in [package, *sorted(path for path in package.rglob("*") if path.is_dir())]:
         init = directory / "__init__.py"
@@ -66,16 +62,8 @@ def write_modules(modules: Iterable[str], folder: Path) -> None:
             init.write_text('"""Part of a released student; see docs/README.md."""\n', encoding="utf-8")
 
 
-def rename_imports(source: str, name: str = "") -> str:
-    """Return the source of a module in which every reference to ``common`` is one to the release's package.
-
-    Args:
-        source: of a module.
-        name: of the module, for the message.
-
-    Raises:
-        InputError: if it refers to the package in a way that cannot be renamed.
-    """
+def rename_imports(source: str) -> str:
+    """Return the source of a module in which every reference to ``common`` is one to the release's package."""
     tree = ast.parse(source)
     plain = any(
         alias.name.split(".")[0] == _SOURCE and alias.asname is None
@@ -85,17 +73,16 @@ def rename_imports(source: str, name: str = "") -> str:
     )  # ``import common.x`` binds the name common, so that it is used as such
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for node in sorted(_references(tree, plain), key=lambda node: (node.lineno, node.col_offset), reverse=True):
-        for number in range(node.end_lineno, node.lineno - 1, -1):
+        last = node.lineno if isinstance(node, ast.ImportFrom) else node.end_lineno
+        for number in range(last, node.lineno - 1, -1):
             line = lines[number - 1]
             start = node.col_offset if number == node.lineno else 0
             end = node.end_col_offset if number == node.end_lineno else len(line)
-            part = re.sub(rb"(?<![\w.])common(?=[\s.,)]|$)", PACKAGE.encode(), line[start:end])
+            times = 1 if isinstance(node, ast.ImportFrom) else 0  # what is imported may be called common too
+            part = re.sub(rb"(?<![\w.])common(?!\w)", PACKAGE.encode(), line[start:end], count=times)
             lines[number - 1] = line[:start] + part + line[end:]
     text = b"".join(lines).decode()
-    text = re.sub(rf"\b{_SOURCE}\.(?=(?:{'|'.join(_submodules())})\b)", f"{PACKAGE}.", text)  # in strings, comments
-    if any(True for _ in _references(ast.parse(text), True)):
-        raise InputError(f"{name or 'a module'} refers to the package {_SOURCE} in a way that a release cannot rename")
-    return text
+    return re.sub(rf"\b{_SOURCE}\.(?=(?:{'|'.join(_submodules())})\b)", f"{PACKAGE}.", text)  # in strings, comments
 
 
 def _references(tree: ast.AST, plain: bool) -> Iterator[ast.AST]:

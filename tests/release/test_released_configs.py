@@ -101,7 +101,7 @@ class TestReleased:
             found = yaml.safe_load(texts[f"{stage}.yaml"])
             changed = {key for key in renamed | found if renamed.get(key) != found.get(key)}
             own = {"train": {"initial_weights"}, "evaluate": {"network", "pretrained"}}.get(stage, set())
-            assert changed <= {"patch_size", "split_seed", "network_def", "learning_rate"} | own
+            assert changed <= {"bundle_root", "patch_size", "split_seed", "network_def", "learning_rate"} | own
             assert list(found) == [key for key in renamed if key in found], "the order of the keys"
 
     def test_what_the_student_was_trained_with_is_in_every_stage(self, texts):
