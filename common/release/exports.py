@@ -46,7 +46,8 @@ def export_release(folder: Path, in_channels: int, patch_size: int) -> None:
         StageError: if that failed; the reason is printed.
     """
     command = [sys.executable, "-W", "ignore", "-m", "common.release.exports"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    # TorchScript numbers what it writes in the order of sets, which depends on the seed of Python's hashes.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
     arguments = [str(folder.resolve()), str(in_channels), str(patch_size)]
     done = subprocess.run([*command, *arguments], env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
@@ -79,9 +80,10 @@ def _export(folder: Path, in_channels: int, patch_size: int) -> None:
 
 
 def _strip_torchscript(path: Path) -> None:
-    """Take out where in whose files each operation was written, which nothing needs to run."""
+    """Take out where in whose files each operation was written, and a hash of that, which nothing needs to run."""
     with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist() if not name.endswith(".debug_pkl")}
+        names = [name for name in archive.namelist() if not name.endswith((".debug_pkl", "/serialization_id"))]
+        content = {name: archive.read(name) for name in names}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in content.items():
             archive.writestr(zipfile.ZipInfo(name), data)

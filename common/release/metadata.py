@@ -14,9 +14,9 @@ from common.errors import InputError
 from common.networks.vit import ViTSegmenter
 from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, Evidence
 
-# What MONAI needs for a bundle with a ViT and YAML configs; and what a stage does without, or only evaluate.yaml needs.
+# What MONAI needs for a bundle with a ViT and YAML configs. What only evaluate.yaml needs, or what a stage does without,
+# is in the card: MONAI takes a list of optional packages for an older name of this one, and lets it replace this one.
 _REQUIRED = ("einops", "fire", "pillow", "pytorch-ignite", "pyyaml")
-_OPTIONAL = ("scipy", "tensorboard", "tqdm")
 _LISTED_APART = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 
 _SEQUENCES = {
@@ -58,7 +58,6 @@ def release_metadata(
         metadata[key] = installed_version(package).split("+")[0]
     needed = sorted({*_REQUIRED, *packages} - _LISTED_APART.keys())
     metadata["required_packages_version"] = {name: installed_version(name) for name in needed}
-    metadata["optional_packages_version"] = {name: installed_version(name) for name in _OPTIONAL}
     metadata |= _what_it_is(source, classes, settings)
     title = re.sub(r",? distilled from .*", "", source["name"])
     metadata["name"] = f"{title}{title_suffix(evidence.teacher)}"

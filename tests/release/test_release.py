@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from integration import refused, run_python, run_stage
+from monai.apps.utils import HashCheckError
 from monai.bundle import download_large_files
 from monai.data import load_net_with_metadata
 from students import NAMES, PATCH_SIZE, PLAIN_STUDENT, bundle_of, change_json, write_student
@@ -378,7 +379,7 @@ class TestLargeFiles:
         listed = yaml.safe_load((folder / "large_files.yml").read_text())["large_files"]
         download_large_files(str(folder))
         (folder / listed[0]["path"]).write_bytes(b"another file")
-        with pytest.raises(RuntimeError, match=Path(listed[0]["path"]).name):
+        with pytest.raises(HashCheckError, match=Path(listed[0]["path"]).name):
             download_large_files(str(folder))
 
     def test_where_they_will_be_must_be_said(self, weights, release, tmp_path):
