@@ -169,7 +169,17 @@ def _stage_text(path: Path, stage: str, settings: Mapping[str, Any]) -> str:
         text.set(key, value)
     for key in _DROPPED[stage]:
         text.drop(key)
+    _look_at_data_when_run(text)
     return rename(_replace_words(str(text)))
+
+
+def _look_at_data_when_run(text: ConfigText) -> None:
+    """Move checks of the training data from ``initialize`` to ``run``: monai.bundle.load initializes without any data."""
+    config = text.config()
+    checks = [line for line in config["initialize"] if "@train::" in line]
+    if checks:
+        text.set("initialize", [line for line in config["initialize"] if line not in checks])
+        text.set("run", [*checks, *config["run"]])
 
 
 def _replace_words(text: str) -> str:

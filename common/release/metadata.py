@@ -14,8 +14,9 @@ from common.errors import InputError
 from common.networks.vit import ViTSegmenter
 from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, Evidence
 
-# What MONAI needs for a bundle with a ViT and YAML configs. What only evaluate.yaml needs, or what a stage does without,
-# is in the card: MONAI takes a list of optional packages for an older name of this one, and lets it replace this one.
+# What MONAI needs for a bundle with a ViT and YAML configs. What only evaluate.yaml needs, or what a stage does
+# without, is in the card: MONAI takes a list of optional packages for an older name of this one, and lets it replace
+# this one.
 _REQUIRED = ("einops", "fire", "pillow", "pytorch-ignite", "pyyaml")
 _LISTED_APART = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 

@@ -133,9 +133,8 @@ class TestRelease:
         release = released(name)
         tiny = {"epochs": 2, "val_interval": 1, "patches_per_epoch": 4, "batch_size": 2, "num_workers": 0}
         places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path / "run"}
-        done = run_bundle(
-            release, "run", config_file="configs/train.yaml", num_validation=1, learning_rate=1e-5, **tiny, **places
-        )
+        files = ["configs/train.yaml", "configs/cpu.yaml"] if name == "ph2" else "configs/train.yaml"
+        done = run_bundle(release, "run", config_file=files, num_validation=1, learning_rate=1e-5, **tiny, **places)
         log = done.stdout + done.stderr
         assert done.returncode == 0, log
         assert log.count("TensorBoard's files are off: tensorboard is not installed") == 1

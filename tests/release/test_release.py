@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from integration import refused, run_python, run_stage
+from integration import environment, refused, run_python, run_stage
 from monai.apps.utils import HashCheckError
 from monai.bundle import download_large_files
 from monai.data import load_net_with_metadata
@@ -79,6 +81,40 @@ class TestContents:
         before = files_of(bundle_of("drive") / "configs") | files_of(student_folder)
         release("drive", student_folder / "model.pt")
         assert files_of(bundle_of("drive") / "configs") | files_of(student_folder) == before
+
+
+class TestEvaluation:
+    def test_a_release_is_evaluated_as_its_source_is(self, released, student_folder, tiny_phantoms, tmp_path):
+        """Where SciPy is installed; ci/test_release.sh looks at where it is not."""
+        places = {"dataset_dir": str(tiny_phantoms("drive")), "ckpt_path": str(student_folder / "model.pt")}
+        settings = [item for key, value in places.items() for item in (f"--{key}", value)]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "monai.bundle",
+            "run",
+            "--config_file",
+            "configs/evaluate.yaml",
+        ]
+        command += [*settings, "--output_dir", str(tmp_path / "there")]
+        shutil.copytree(released, tmp_path / "copy")
+        done = subprocess.run(
+            command, cwd=tmp_path / "copy", env=environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        run_stage(
+            *("evaluate", (), bundle_of("drive")),
+            **{**places, "output_dir": tmp_path / "here", "patch_size": PATCH_SIZE, "network_def": PLAIN_STUDENT},
+            device=torch.device("cpu"),
+        )
+        here, there = (
+            json.loads((tmp_path / name / "evaluation" / "student" / "summary.json").read_text())
+            for name in ("here", "there")
+        )
+        for name in ("network", "settings", "metrics", "cases"):
+            assert there[name] == here[name]
 
 
 class TestExports:

@@ -100,9 +100,20 @@ class TestReleased:
             )
             found = yaml.safe_load(texts[f"{stage}.yaml"])
             changed = {key for key in renamed | found if renamed.get(key) != found.get(key)}
-            own = {"train": {"initial_weights"}, "evaluate": {"network", "pretrained"}}.get(stage, set())
+            own = {"train": {"initial_weights", "initialize", "run"}, "evaluate": {"network", "pretrained"}}.get(
+                stage, set()
+            )
             assert changed <= {"bundle_root", "patch_size", "split_seed", "network_def", "learning_rate"} | own
             assert list(found) == [key for key in renamed if key in found], "the order of the keys"
+
+    def test_training_looks_at_data_when_it_runs_and_not_before(self, name, texts):
+        """So that ``monai.bundle.load`` finds the network without any data."""
+        source = ConfigParser.load_config_file(str(bundle_of(name) / "configs" / "train.yaml"))
+        config = yaml.safe_load(texts["train.yaml"])
+        assert not any("@train::" in line for line in config["initialize"])
+        assert config["run"][-len(source["run"]) :] == source["run"]
+        done = [line.replace("scripts.", "common.") for line in config["initialize"] + config["run"]]
+        assert sorted(done) == sorted(source["initialize"] + source["run"])
 
     def test_what_the_student_was_trained_with_is_in_every_stage(self, texts):
         for stage in STAGES:
