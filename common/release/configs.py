@@ -174,7 +174,7 @@ def _stage_text(path: Path, stage: str, settings: Mapping[str, Any]) -> str:
 
 
 def _look_at_data_when_run(text: ConfigText) -> None:
-    """Move checks of the training data from ``initialize`` to ``run``: monai.bundle.load initializes without any data."""
+    """Move checks of the training data from ``initialize`` to ``run``: monai.bundle.load initializes without data."""
     config = text.config()
     checks = [line for line in config["initialize"] if "@train::" in line]
     if checks:
