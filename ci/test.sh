@@ -8,4 +8,5 @@ bash ci/install.sh test
 .venv/bin/ruff format --check .
 .venv/bin/python ci/verify_bundle.py bundles/*
 .venv/bin/python -m pytest "$@"
+bash ci/test_release.sh
 bash ci/test_monailabel.sh

@@ -45,6 +45,13 @@ def report(study_dir: str) -> None:
     write_report(str(study_dir))
 
 
+def release(*arguments, **options) -> None:
+    """Write a student as a bundle of its own: ``release BUNDLE --weights FILE --output_dir DIR``."""
+    from common.release import release_bundle
+
+    print(f"released: {release_bundle(*arguments, **options)}")
+
+
 def pretrain_teacher(output_dir: str, **options) -> None:
     """Pre-train the embedded teacher on procedural scenes."""
     from common.pretraining import pretrain_teacher as run
@@ -62,6 +69,7 @@ def main() -> None:
         "report": report,
         "check": check,
         "phantoms": phantoms,
+        "release": release,
         "pretrain_teacher": pretrain_teacher,
     }
     fire.Fire(commands, name="python -m common")

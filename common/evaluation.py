@@ -8,7 +8,9 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import is_writer, load_weights, replace_file
 from common.errors import InputError
+from common.fingerprints import network_fingerprint
 from common.overlays import check_style, draw_overlay, take_fullest_slice
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ class EvaluationReport:
         classes: names of the classes by id, background first.
         network: whose parameters to count.
         subject: what is evaluated, for the summary.
+        settings: what else the results depend on, numbers and strings by name, for the summary.
         image_key: the image ``(C, W, H)`` to draw on, as large as prediction and label after postprocessing.
         overlay_style: see :func:`common.overlays.draw_overlay`.
         annotator_dice: how well two annotators agree on these cases, Dice by class, for the summary; no prediction can
@@ -48,6 +52,7 @@ class EvaluationReport:
             :class:`SpacedHausdorffDistance`.
 
     Raises:
+        InputError: if SciPy is not installed, which MONAI measures distances with.
         ValueError: if ``overlay_style`` is unknown.
     """
 
@@ -57,6 +62,7 @@ class EvaluationReport:
         classes: Sequence[str],
         network: nn.Module,
         subject: str,
+        settings: Mapping[str, Any] | None = None,
         image_key: str = "image",
         overlay_style: str = "area",
         annotator_dice: Mapping[str, float] | None = None,
@@ -64,10 +70,13 @@ class EvaluationReport:
         distance_unit: str = "px",
     ) -> None:
         check_style(overlay_style)
+        if find_spec("scipy") is None:
+            raise InputError("an evaluation measures distances with SciPy, which is not installed: pip install scipy")
         self.output_dir = Path(output_dir)
         self.classes = list(classes)[1:]
         self.network = network
         self.subject = subject
+        self.settings = dict(settings or {})
         self.image_key = image_key
         self.overlay_style = overlay_style
         self.annotator_dice = annotator_dice
@@ -133,6 +142,8 @@ class EvaluationReport:
         summary = {
             "subject": self.subject,
             "cases": len(self.cases),
+            "network": network_fingerprint(self.network),
+            "settings": self.settings,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "milliseconds_per_image": round(1000 * float(np.median(self.seconds)), 1),
             "distance_unit": self.distance_unit,
@@ -165,7 +176,11 @@ class SpacedHausdorffDistance(HausdorffDistance):
 
 
 def load_subject(
-    subject: str, student: nn.Module, ckpt_path: str | os.PathLike, teacher_dir: str | os.PathLike, pretrained: str
+    subject: str,
+    student: nn.Module,
+    ckpt_path: str | os.PathLike,
+    teacher_dir: str | os.PathLike | None = None,
+    pretrained: str | None = None,
 ) -> nn.Module:
     """Load what is to be evaluated.
 
@@ -173,7 +188,7 @@ def load_subject(
         subject: ``student`` or ``teacher``.
         student: the student's architecture.
         ckpt_path: the student's weights.
-        teacher_dir: the fine-tuned teacher.
+        teacher_dir: the fine-tuned teacher, if there is one.
         pretrained: the base that the teacher was fine-tuned from.
 
     Raises:
@@ -183,8 +198,12 @@ def load_subject(
         return load_weights(student, ckpt_path, made_by="train")
     if subject != "teacher":
         raise InputError(f"subject: expected student or teacher, got '{subject}'")
-    from common.lora import load_teacher  # a student can be evaluated where transformers and peft are not installed
-
+    if teacher_dir is None:
+        raise InputError("subject: there is no teacher here; take the student")
+    try:
+        from common.lora import load_teacher  # here because a student is evaluated without transformers and peft
+    except ModuleNotFoundError as error:
+        raise InputError(f"subject: a teacher cannot be evaluated here ({error}); take the student") from error
     return load_teacher(teacher_dir, pretrained)
 
 

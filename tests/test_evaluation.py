@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from common.evaluation import (
     load_subject,
     summarise,
 )
+from common.fingerprints import network_fingerprint
 
 # Summaries
 
@@ -149,7 +151,7 @@ def report(tmp_path_factory):
         postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=2),
         key_val_metric={"dice": MeanDice(include_background=False, output_transform=pair)},
         additional_metrics={"hd95": HausdorffDistance(include_background=False, percentile=95, output_transform=pair)},
-        val_handlers=[EvaluationReport(folder, ["background", "vessel"], network, "student")],
+        val_handlers=[EvaluationReport(folder, ["background", "vessel"], network, "student", {"patch_size": 8})],
     )
     evaluator.run()
     evaluator.run()  # a second run reports on the same cases, not on twice as many
@@ -181,6 +183,15 @@ def test_summary_counts_cases_parameters_and_distances_to_nothing(report):
     assert summary["metrics"]["hd95"]["mean"]["mean"] == pytest.approx(hd95(a, b) / 2, rel=1e-5)
 
 
+def test_summary_says_which_network_and_settings_it_is_about(report):
+    summary = json.loads((report / "summary.json").read_text())
+    assert summary["network"] == network_fingerprint(Threshold())
+    assert summary["settings"] == {"patch_size": 8}
+    other = Threshold()
+    other.unused.data.add_(1)
+    assert summary["network"] != network_fingerprint(other)
+
+
 def test_agreement_of_annotators_is_in_the_summary_with_null_where_it_is_unknown(tmp_path):
     case = {"image": MetaTensor(PREDICTED[0], meta={"filename_or_obj": "a.png"}), "label": EXPECTED[0]}
     pair = from_engine(["pred", "label"])
@@ -199,6 +210,12 @@ def test_agreement_of_annotators_is_in_the_summary_with_null_where_it_is_unknown
 def test_unknown_overlay_style_is_refused(tmp_path):
     with pytest.raises(ValueError, match="overlay_style must be one of area, border, got 'outline'"):
         EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
+
+
+def test_where_distances_cannot_be_measured_it_is_said_before_anything_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.evaluation.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="SciPy, which is not installed: pip install scipy"):
+        EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student")
 
 
 def test_every_case_has_its_picture(report):
@@ -332,3 +349,14 @@ def test_missing_teacher_is_named_with_the_stage_that_makes_it(tmp_path):
 def test_unknown_subject_is_named(tmp_path):
     with pytest.raises(InputError, match="subject: expected student or teacher, got 'pupil'"):
         load_subject("pupil", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
+
+
+def test_a_teacher_where_there_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="subject: there is no teacher here; take the student"):
+        load_subject("teacher", Threshold(), tmp_path / "model.pt")
+
+
+def test_a_teacher_where_its_packages_are_missing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "common.lora", None)
+    with pytest.raises(InputError, match=r"subject: a teacher cannot be evaluated here \(.*common\.lora"):
+        load_subject("teacher", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import ignite.handlers
 import numpy as np
 import pytest
 import torch
@@ -32,6 +33,7 @@ from monai.data import CacheDataset, DataLoader
 from monai.transforms import RandScaleIntensityd
 from torch import nn
 
+from common import handlers
 from common.datasets.drive import write_phantoms
 from common.errors import InputError
 from common.handlers import EpochSeed, MomentumEncoder, ProgressReport, ResumableCheckpoint
@@ -369,3 +371,19 @@ class TestProgressReport:
         with pytest.raises(RuntimeError, match="train: the loss is no longer a number at iteration 2"):
             engine.run([1.0, value, 1.0], max_epochs=1)
         assert engine.state.iteration == 2
+
+    def test_it_goes_without_what_is_not_installed_and_says_so_once(self, tmp_path, monkeypatch, caplog):
+        monkeypatch.setattr("common.handlers.find_spec", lambda name: None)
+        for shown in (ignite.handlers.ProgressBar, handlers.TensorBoardStatsHandler):
+            monkeypatch.setattr(shown, "attach", lambda *arguments, **options: pytest.fail("attached"))
+        handlers._has.cache_clear()
+        with caplog.at_level("INFO"):
+            for _ in range(2):
+                trainer = Engine(lambda engine, batch: [{"loss": torch.tensor(0.5)}])
+                ProgressReport(tmp_path, "train").attach(trainer)
+                trainer.run([0], max_epochs=1)
+        handlers._has.cache_clear()
+        assert caplog.text.count("progress bars are off: tqdm is not installed") == 1
+        assert caplog.text.count("TensorBoard's files are off: tensorboard is not installed") == 1
+        assert caplog.text.count("train: epoch 1/1, loss 0.5000") == 2
+        assert list(tmp_path.iterdir()) == []

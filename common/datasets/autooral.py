@@ -17,7 +17,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 
 from common.datasets import checks
 from common.datasets.checks import (
@@ -29,7 +28,6 @@ from common.datasets.checks import (
     mask_fault,
     written_whole,
 )
-from common.datasets.mouth import draw_mouth
 
 logger = logging.getLogger(__name__)
 
@@ -288,6 +286,8 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
+    from common.datasets.mouth import draw_mouth  # here because a release goes without phantoms
+
     with written_whole(folder) as partial_folder:
         for index, (part, count) in enumerate(zip(_PARTS, (num_training, num_validation, num_test), strict=True)):
             folders = [partial_folder / part / f"{name}_{part.lower()}" for name in ("data", "mask")]
@@ -304,6 +304,8 @@ def write_phantoms(
 
 def _write_workbook(path: Path, num_images: int) -> None:
     """Write patients with one, two and three images in turn."""
+    import openpyxl  # here because a release goes without phantoms
+
     workbook = openpyxl.Workbook()
     workbook.active.append(_COLUMNS)
     patients = [patient for patient in range(1, num_images + 1) for _ in range(1 + (patient - 1) % 3)]

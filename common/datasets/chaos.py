@@ -31,7 +31,6 @@ from monai.data import ImageReader
 from monai.transforms import ScaleIntensityRange, ScaleIntensityRangePercentiles
 from monai.utils import MetaKeys, ensure_tuple
 
-from common.datasets.chaos_phantoms import write_phantoms as write_phantoms
 from common.datasets.checks import SECTIONS, Faults, check_section, read_image, split_groups
 from common.datasets.dicom import (
     Slice,
@@ -566,3 +565,16 @@ class LoadLabeld(LoadFileOfIdsd):
             InputError: as :meth:`GroundReader.get_data` does.
         """
         return self._ground.get_data(Path(label))[0]
+
+
+def write_phantoms(
+    folder: str | Path,
+    num_patients: int = 6,
+    image_size: tuple[int, int] = (80, 96),
+    num_slices: int = 12,
+    seed: int = 0,
+) -> Path:
+    """Write procedural abdomens: see :func:`common.datasets.chaos_phantoms.write_phantoms`."""
+    from common.datasets.chaos_phantoms import write_phantoms as write  # here because a release goes without phantoms
+
+    return write(folder, num_patients, image_size, num_slices, seed)

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from common.datasets.workbook import read_sheets
 from common.errors import InputError
 
 SECTIONS = ("training", "validation", "test")
@@ -139,17 +140,14 @@ def read_workbook(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         InputError: if the file is missing or damaged, or no row names all columns.
     """
-    import openpyxl  # here because inference needs no workbook
-
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        workbook = openpyxl.load_workbook(path, data_only=True)
-    except Exception as error:  # a damaged workbook fails in the ZIP, in the XML, or in openpyxl's own classes
+        tables = read_sheets(path)
+    except Exception as error:  # a damaged workbook fails in the ZIP, in the XML, or in what refers to what
         raise InputError(f"{path}: cannot be read as a workbook, copy it again ({error})") from error
     wanted = [column.casefold() for column in columns]
-    for sheet in workbook.worksheets:
-        table = [["" if cell is None else str(cell).strip() for cell in row] for row in sheet.values]
+    for table in tables:
         for number, row in enumerate(table):
             names = [cell.casefold() for cell in row]
             if set(wanted) <= set(names):

@@ -28,7 +28,6 @@ from common.datasets.checks import (
     split_groups,
     written_whole,
 )
-from common.datasets.fundus import draw_fundus
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "vessel"}
@@ -218,6 +217,8 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
+    from common.datasets.fundus import draw_fundus  # here because a release goes without phantoms
+
     with written_whole(folder) as partial:
         for part, first, count in (("training", 21, num_training), ("test", 1, num_test)):
             labelled = part == "training" or test_labels

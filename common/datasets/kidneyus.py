@@ -29,7 +29,6 @@ from PIL import Image, ImageDraw
 from common.datasets import checks
 from common.datasets.checks import SECTIONS, Faults, check_files, cut_sections, list_images, read_image, written_whole
 from common.datasets.labels import LoadLabeld as LoadFileOfIdsd
-from common.datasets.ultrasound import Polygon, draw_kidney
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +43,8 @@ TASKS = {
 CLASSES = TASKS["regions"]
 GROUP = "exam"
 ANNOTATORS = (1, 2, "intersection")
+
+Polygon = list[tuple[int, int]]  # corners as x, y in pixels
 
 _KINDS = {"regions": ("regions",), "capsule": ("capsule",), "all": ("capsule", "regions")}
 # The grey value of each anatomy, in the order in which the masks were drawn: later ones cover earlier ones.
@@ -526,6 +527,8 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
+    from common.datasets.ultrasound import draw_kidney  # here because a release goes without phantoms
+
     with written_whole(folder) as partial_folder:
         images = partial_folder / "kidneyUS_images_14_june_2022"
         images.mkdir()

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 
 from common.datasets import checks
 from common.datasets.checks import (
@@ -29,7 +28,6 @@ from common.datasets.checks import (
     mask_fault,
     written_whole,
 )
-from common.datasets.dermoscopy import draw_dermoscopy
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -239,6 +237,8 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
+    from common.datasets.dermoscopy import draw_dermoscopy  # here because a release goes without phantoms
+
     diagnoses = {f"IMD{2 + index:03d}": DIAGNOSES[(0, 1, 2, 0, 1)[index % 5]] for index in range(num_images)}
     with written_whole(folder) as partial_folder:
         for index, (name, diagnosis) in enumerate(diagnoses.items()):
@@ -259,6 +259,8 @@ def write_phantoms(
 
 def _write_workbook(path: Path, diagnoses: dict[str, str]) -> None:
     """Write the workbook as PH2 has it: a legend, the header in row 13, and the images sorted by diagnosis."""
+    import openpyxl  # here because a release goes without phantoms
+
     workbook = openpyxl.Workbook()
     sheet = workbook.active
     sheet["F2"] = "Legends"

@@ -8,9 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from common.datasets.kidneyus import Polygon
 from common.shapes import smooth_noise
-
-Polygon = list[tuple[int, int]]  # corners as x, y in pixels
 
 _ECHO = {"Capsule": 0.3, "Cortex": 0.46, "Medulla": 0.13, "Central Echo Complex": 1.0}  # brightness, in drawing order
 

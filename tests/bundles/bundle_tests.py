@@ -27,6 +27,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import nn
 
 from common.pipeline import STAGES
+from common.release import release_bundle
 
 TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
 
@@ -93,6 +94,21 @@ class PipelineTests:
             assert iou == pytest.approx(dice / (2 - dice), abs=1e-4, nan_ok=True)
             assert summary["metrics"]["dice"][name]["mean"] == pytest.approx(np.nanmean(dice), abs=1e-5)
         assert sorted(path.stem for path in (folder / "overlays").iterdir()) == sorted(self.test_cases)
+
+    def test_the_student_is_released_with_what_the_stages_recorded(self, pipeline_run, tmp_path, monkeypatch):
+        """The exports are tested apart."""
+        monkeypatch.setattr("common.release.export_release", lambda *arguments: None)
+        weights = pipeline_run.output_dir / "model.pt"
+        folder = release_bundle(str(pipeline_run.bundle), str(weights), str(tmp_path))
+        card = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+        assert "- **Teacher**: **a stand-in**" in card, "the demo's teacher is the embedded one"
+        assert "not recorded" not in card, "the checkpoint of the training has its settings"
+        assert "| epochs of fine-tuning | 2 |" in card
+        config = ConfigParser.load_config_file(str(folder / "configs" / "inference.yaml"))
+        assert config["patch_size"] == TINY["patch_size"]
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        summary = json.loads((pipeline_run.output_dir / STAGES["evaluate"]).read_text(encoding="utf-8"))
+        assert metadata["eval_metrics"]["mean_dice"] == round(summary["metrics"]["dice"]["mean"]["mean"], 4)
 
     def test_plain_diffusers_samples_from_the_diffusion_folder(self, pipeline_run):
         pipeline = DiffusionPipeline.from_pretrained(pipeline_run.output_dir / "diffusion", local_files_only=True)

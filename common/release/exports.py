@@ -1,0 +1,139 @@
+"""TorchScript and ONNX of a released student, made by the release itself: nothing of this repository is in them.
+
+``python -m common.release.exports FOLDER IN_CHANNELS PATCH_SIZE`` runs in a process of its own, since the modules of
+every release are called ``scripts``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common import logs
+from common.errors import InputError, StageError
+
+_TOLERANCE = 1e-4
+_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+
+def check_packages() -> None:
+    """Refuse to start where ONNX cannot be written.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"a release needs {', '.join(missing)}, which cannot be imported: "
+            'pip install "task-specific-distillation[onnx]"'
+        )
+
+
+def export_release(folder: Path, in_channels: int, patch_size: int) -> None:
+    """Write ``models/model.ts`` and ``models/model.onnx`` of the release in a folder, in another process.
+
+    Raises:
+        StageError: if that failed; the reason is printed.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "common.release.exports"]
+    # TorchScript numbers what it writes in the order of sets, which depends on the seed of Python's hashes.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+    arguments = [str(folder.resolve()), str(in_channels), str(patch_size)]
+    done = subprocess.run([*command, *arguments], env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StageError(f"{done.stderr.strip()}\nerror: the student could not be exported, so nothing was released")
+
+
+def _export(folder: Path, in_channels: int, patch_size: int) -> None:
+    from monai.bundle import ConfigParser, ckpt_export
+
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    ckpt_export(
+        net_id="network_def",
+        filepath="models/model.ts",
+        ckpt_file="models/model.pt",
+        meta_file="configs/metadata.json",
+        config_file="configs/inference.yaml",
+    )
+    _strip_torchscript(Path("models/model.ts"))
+    parser = ConfigParser()
+    parser.read_config("configs/inference.yaml")
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load("models/model.pt", map_location="cpu", weights_only=True))
+    network.eval()
+    wide = patch_size + 32  # a multiple of 32 suits most networks
+    _write_onnx(network, torch.rand(2, in_channels, patch_size, wide), Path("models/model.onnx"))
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((1, in_channels, patch_size, patch_size), (2, in_channels, wide, patch_size)):
+        compare(network, torch.rand(shape, generator=generator))
+
+
+def _strip_torchscript(path: Path) -> None:
+    """Take out where in whose files each operation was written, and a hash of that, which nothing needs to run."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith((".debug_pkl", "/serialization_id"))]
+        content = {name: archive.read(name) for name in names}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in content.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+    """Write ONNX for batches and images of any size that the network takes."""
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    torch.onnx.export(
+        network,
+        (images,),
+        path,
+        input_names=["image"],
+        output_names=["pred"],
+        dynamic_shapes=(dynamic,),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    model = onnx.load(path)
+    for item in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del item.metadata_props[:]  # where in whose files each operation was written
+    onnx.save(model, path)
+
+
+def compare(network: nn.Module, images: Tensor) -> None:
+    """Check that the exports in the working directory, which is that of a release, agree with the network.
+
+    Raises:
+        InputError: if their logits differ.
+    """
+    import onnxruntime
+
+    with torch.no_grad():
+        expected = network(images)
+        scripted = torch.jit.load("models/model.ts", map_location="cpu")(images)
+    session = onnxruntime.InferenceSession("models/model.onnx", providers=["CPUExecutionProvider"])
+    computed = torch.from_numpy(np.asarray(session.run(None, {"image": images.numpy()})[0]))
+    for name, found in (("TorchScript", scripted), ("ONNX", computed)):
+        difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
+        if not difference <= _TOLERANCE:
+            raise InputError(
+                f"{name} gives logits that differ by {difference:.2g} from the network's for images of "
+                f"{tuple(images.shape)}; at most {_TOLERANCE:g} is allowed"
+            )
+
+
+if __name__ == "__main__":
+    sys.excepthook = logs.report
+    _export(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,179 @@
+"""Releases of all bundles, used in an environment that has only what they say they need; run by ci/test_release.sh.
+
+The name of this file keeps it out of the ordinary suite, which has no such environment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from integration import PICTURE_SIZES, contained, lopsided_image
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+from students import NAMES, PATCH_SIZE, PLAIN_STUDENT, bundle_of, write_student
+
+from common.datasets.volumes import NibabelReader
+from common.release import release_bundle
+
+PYTHON = Path(__file__).parents[2] / ".venv-release" / "bin" / "python"
+PROBE = Path(__file__).parent / "probe.py"
+DEFAULT_STUDENT = "drive"  # released with its ViT-Tiny, the others with a small one
+
+
+class Released(NamedTuple):
+    """A release, the weights it was made of, and phantoms of its dataset."""
+
+    name: str
+    folder: Path
+    weights: Path
+    dataset_dir: Path
+    network_def: dict[str, Any] | None
+
+
+def run_fresh(release: Released, *arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the fresh environment's ``python`` in the folder of a release, with as many threads as are used here."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    environment |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [str(PYTHON), "-W", "ignore", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd or release.folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+
+
+def run_bundle(release: Released, command: str, *flags: Any, **keys: Any) -> subprocess.CompletedProcess[str]:
+    options = [item for key, value in keys.items() for item in (f"--{key}", value)]
+    return run_fresh(release, "-m", "monai.bundle", command, *flags, *options)
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory, tiny_phantoms):
+    """Return what releases a student of a bundle, once for all tests."""
+    assert PYTHON.is_file(), "there is no .venv-release: bash ci/test_release.sh makes it"
+
+    @cache
+    def make(name: str) -> Released:
+        folder = tmp_path_factory.mktemp(name)
+        network_def = None if name == DEFAULT_STUDENT else PLAIN_STUDENT
+        settings = {"task": "capsule", "annotator": 1} if name == "kidneyus" else {}
+        weights = write_student(name, folder / "run", network_def, **settings)
+        overrides = {"network_def": network_def} if network_def else {}
+        bundle = release_bundle(str(bundle_of(name)), str(weights), str(folder / "dist"), **overrides)
+        return Released(name, bundle, weights, tiny_phantoms(name), network_def)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory, tiny_phantoms):
+    """Return a folder of images, none of them square, for a bundle."""
+
+    @cache
+    def make(name: str) -> Path:
+        if name == "chaos":
+            return next((tiny_phantoms(name) / "Test_Sets" / "MR").glob("*/T2SPIR"))
+        folder = tmp_path_factory.mktemp("images")
+        for stem, size in PICTURE_SIZES.items():
+            picture = Image.fromarray(lopsided_image(*size))
+            (picture.convert("L") if name == "kidneyus" else picture).save(folder / f"{stem}.png")
+        return folder
+
+    return make
+
+
+def masks_of(folder: Path) -> dict[str, np.ndarray]:
+    """Return the masks by file name."""
+    masks = {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
+    reader = NibabelReader()
+    return masks | {path.name: reader.get_data(reader.read(path))[0] for path in folder.rglob("*.nii.gz")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestRelease:
+    def test_masks_are_those_of_the_source_bit_for_bit(self, name, released, images, tmp_path):
+        release = released(name)
+        done = run_bundle(
+            release,
+            "run",
+            config_file="configs/inference.yaml",
+            dataset_dir=images(name),
+            output_dir=tmp_path / "there",
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        keys = {"ckpt_path": str(release.weights), "patch_size": PATCH_SIZE}
+        keys |= {"network_def": release.network_def} if release.network_def else {}
+        keys |= {"task": "capsule"} if name == "kidneyus" else {}
+        places = {"dataset_dir": str(images(name)), "output_dir": str(tmp_path / "here")}
+        source = ConfigWorkflow(
+            str(bundle_of(name) / "configs" / "inference.yaml"),
+            workflow_type="infer",
+            logging_file=False,
+            device=torch.device("cpu"),
+            **keys,
+            **places,
+        )
+        with contained():
+            source.initialize()
+            source.run()
+            source.finalize()
+        here, there = masks_of(tmp_path / "here"), masks_of(tmp_path / "there")
+        assert here.keys() == there.keys()
+        assert len(here) >= 1
+        for mask in here:
+            np.testing.assert_array_equal(there[mask], here[mask])
+        assert any(len(np.unique(mask)) > 1 for mask in here.values()), "a test of nothing"
+
+    def test_fine_tuning_goes_on_from_the_student_without_a_teacher(self, name, released, tmp_path):
+        release = released(name)
+        tiny = {"epochs": 2, "val_interval": 1, "patches_per_epoch": 4, "batch_size": 2, "num_workers": 0}
+        places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path / "run"}
+        files = ["configs/train.yaml", "configs/cpu.yaml"] if name == "ph2" else "configs/train.yaml"
+        done = run_bundle(release, "run", config_file=files, num_validation=1, learning_rate=1e-5, **tiny, **places)
+        log = done.stdout + done.stderr
+        assert done.returncode == 0, log
+        assert log.count("TensorBoard's files are off: tensorboard is not installed") == 1
+        assert log.count("progress bars are off: tqdm is not installed") == 1
+        before = torch.load(release.folder / "models" / "model.pt", weights_only=True)
+        after = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+        assert after.keys() == before.keys()
+        moved = max(float((after[key] - before[key]).abs().max()) for key in before)
+        assert 0 < moved < 1e-3, "it has to start from the student that was released"
+        assert not (tmp_path / "run" / "tensorboard").exists()
+
+    def test_monai_loads_it(self, name, released, tmp_path):
+        release = released(name)
+        channels = 3 if name in ("drive", "ph2", "autooral") else 1
+        done = run_fresh(release, PROBE, release.folder.parent, release.folder.name, channels, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "the release is complete" in done.stdout
+
+
+def test_monais_own_checks_pass_as_commands(released, tmp_path):
+    """The probe calls them for the other bundles."""
+    release = released(DEFAULT_STUDENT)
+    config = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.yaml"}
+    done = run_bundle(release, "verify_net_in_out", "network_def", device="cpu", n=2, **config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verified with no error" in done.stdout + done.stderr
+    exported = tmp_path / "again.ts"
+    done = run_bundle(release, "ckpt_export", "network_def", filepath=exported, ckpt_file="models/model.pt", **config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shipped = torch.load(release.folder / "models" / "model.pt", weights_only=True)
+    again = torch.jit.load(exported).state_dict()
+    assert all(torch.equal(again[key], shipped[key]) for key in shipped)
+
+
+def test_an_evaluation_says_what_it_needs_besides(released, tmp_path):
+    release = released("ph2")
+    places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path, "ckpt_path": "models/model.pt"}
+    done = run_bundle(release, "run", config_file="configs/evaluate.yaml", **places)
+    assert done.returncode == 1
+    assert (
+        "error: an evaluation measures distances with SciPy, which is not installed: pip install scipy" in done.stderr
+    )

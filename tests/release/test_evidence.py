@@ -1,0 +1,225 @@
+"""What a release knows of its student, and says: teacher, data, settings, metrics; never more than that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from integration import refused
+from students import PLAIN_STUDENT, write_student
+
+from common.handlers import ResumableCheckpoint
+from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, gather
+
+SAM = "facebook/sam-vit-base"
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    return write_student("drive", tmp_path / "run")
+
+
+def record(folder: Path, method: str | None = None, pretrained: str | None = None, distilled: bool = True) -> None:
+    """Leave what the stages leave."""
+    if method:
+        (folder / "method.json").write_text(json.dumps({"method": method}))
+    if pretrained:
+        (folder / "teacher").mkdir()
+        (folder / "teacher" / "teacher.json").write_text(json.dumps({"pretrained": pretrained}))
+    if distilled:
+        (folder / "distilled.pt").write_bytes(b"")
+
+
+class TestTeacher:
+    @pytest.mark.parametrize(
+        ("left", "expected"),
+        [
+            ({"method": "task_specific_kd", "pretrained": SAM}, SAM),
+            ({"method": "task_specific_kd", "pretrained": "embedded"}, STAND_IN),
+            ({"pretrained": "embedded"}, STAND_IN),
+            ({"pretrained": "/home/somebody/weights/medsam_vit_b.pth"}, "medsam_vit_b.pth"),
+            ({"pretrained": "weights/sam_vit_b_01ec64.pth"}, "weights/sam_vit_b_01ec64.pth"),
+            ({"method": "scratch", "pretrained": SAM, "distilled": False}, NO_TEACHER),
+            ({"method": "mae"}, NO_TEACHER),
+            ({"method": "mocov3"}, NO_TEACHER),
+            ({"method": "task_agnostic_kd", "pretrained": SAM}, UNKNOWN),
+            ({"pretrained": SAM, "distilled": False}, UNKNOWN),
+            ({}, UNKNOWN),
+        ],
+    )
+    def test_it_is_what_the_folder_of_results_says(self, left, expected, weights):
+        record(weights.parent, **left)
+        assert gather(weights, {}, None).teacher == expected
+
+    def test_the_user_may_say_what_is_not_recorded(self, weights):
+        assert gather(weights, {}, "facebook/sam-vit-huge").teacher == "facebook/sam-vit-huge"
+
+    def test_the_user_may_not_say_otherwise(self, weights):
+        record(weights.parent, "task_specific_kd", "embedded")
+        with refused("--teacher facebook/sam-vit-base", "'embedded'", "leave it out"):
+            gather(weights, {}, SAM)
+        assert gather(weights, {}, "embedded").teacher == STAND_IN
+
+    def test_a_damaged_record_is_no_record(self, weights):
+        record(weights.parent, "task_specific_kd", SAM)
+        (weights.parent / "teacher" / "teacher.json").write_text("{")
+        with refused("teacher.json is damaged"):
+            gather(weights, {}, None)
+
+
+class TestCard:
+    @pytest.fixture
+    def card(self, weights, release):
+        def write(**options) -> str:
+            folder = release("drive", weights, **options)
+            metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+            return (folder / "docs" / "README.md").read_text(), metadata
+
+        return write
+
+    def test_a_stand_in_is_called_one(self, weights, card):
+        record(weights.parent, "task_specific_kd", "embedded")
+        text, metadata = card()
+        assert "- **Teacher**: **a stand-in**" in text
+        assert text.startswith("# Retinal vessel segmentation, distilled from a stand-in teacher\n")
+        assert "stand-in teacher" in metadata["description"]
+        for claim in (text, metadata["name"], metadata["description"]):
+            assert "distilled from SAM" not in claim
+            assert "distilled from a Segment Anything Model" not in claim
+
+    def test_a_published_model_is_named(self, weights, card):
+        record(weights.parent, "task_specific_kd", SAM)
+        text, metadata = card()
+        assert f"- **Teacher**: {SAM}." in text
+        assert f"distilled from {SAM}, fine-tuned with LoRA" in " ".join(text.split())
+        assert metadata["name"] == f"Retinal vessel segmentation, distilled from {SAM}"
+
+    @pytest.mark.parametrize("method", [None, "scratch"])
+    def test_without_a_record_no_teacher_is_claimed(self, method, weights, card):
+        record(weights.parent, method, distilled=False)
+        text, metadata = card()
+        assert metadata["name"] == "Retinal vessel segmentation"
+        assert f"- **Teacher**: {'none' if method else 'unknown'}" in text
+        assert "distilled from" not in text.split("## References")[0]
+
+    def test_phantoms_are_called_phantoms(self, weights, card):
+        (weights.parent / "phantoms").mkdir()
+        text, _ = card()
+        assert "**phantoms**" in text
+        assert "of no use on real images" in " ".join(text.split())
+        assert "Measured on 5 phantoms" in text
+
+    def test_the_user_may_say_what_it_was_trained_on(self, card):
+        assert "20 photographs of our clinic (as stated" in card(trained_on="20 photographs of our clinic")[0]
+
+    def test_metrics_are_those_of_the_summary(self, weights, card):
+        summary = json.loads((weights.parent / "evaluation" / "student" / "summary.json").read_text())
+        text, metadata = card()
+        for name in ("dice", "iou", "hd95"):
+            mean = summary["metrics"][name]["vessel"]["mean"]
+            assert metadata["eval_metrics"][f"vessel_{name}"] == pytest.approx(mean, abs=1e-4)
+        assert f"| vessel | {summary['metrics']['dice']['vessel']['mean']:.3f} ± " in text
+        assert "Cases without a distance, since prediction or label is empty: vessel (1)" in text
+
+    def test_settings_of_the_training_are_told_if_it_ended_in_these_weights(self, weights, card):
+        write_checkpoint(weights, num_labels=5, seed=7, learning_rate=0.001)
+        text, _ = card()
+        assert "| labelled training images | 5 |" in text
+        assert "| seed of the training | 7 |" in text
+        assert "not recorded" not in text.split("## Performance")[0].split("- **Teacher**")[0]
+
+    def test_settings_of_another_training_are_not(self, weights, card):
+        write_checkpoint(weights, num_labels=5)
+        write_student("drive", weights.parent, seed=3)
+        text, _ = card()
+        assert "labelled training images | 5" not in text
+        assert "were not recorded" in text
+
+    def test_it_says_how_to_run_and_what_for(self, card):
+        text, _ = card()
+        for heading in ("Data", "Preprocessing", "Network", "How to run it", "Intended use", "References", "License"):
+            assert f"\n## {heading}\n" in text
+        assert "monailabel start_server" in text
+        assert "--config_file configs/inference.yaml" in text
+        assert max(map(len, text.splitlines())) <= 200
+
+
+def write_checkpoint(weights: Path, **settings) -> None:
+    """Leave the checkpoint that training to these weights would leave."""
+    state = torch.load(weights, weights_only=True)
+    best = {"metric": 0.5, "epoch": 1, "network": state}
+    content = {"best": best, "network": state, "epoch": 2, "iteration": 4, "settings": {"epochs": 2, **settings}}
+    assert content.keys() >= {"best", "network", "settings"}, ResumableCheckpoint.__doc__
+    (weights.parent / "checkpoints").mkdir()
+    torch.save(content, weights.parent / "checkpoints" / "train.pt")
+
+
+class TestMetadata:
+    def metadata_of(self, folder: Path) -> dict:
+        return json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+
+    def test_what_a_source_says_stays(self, weights, release):
+        metadata = self.metadata_of(release("drive", weights))
+        for key in ("authors", "copyright", "data_source", "intended_use", "references", "schema"):
+            assert metadata[key]
+
+    def test_a_version_goes_into_the_changelog(self, weights, release):
+        metadata = self.metadata_of(release("drive", weights, version="0.2.0", changes="more labels"))
+        assert metadata["version"] == "0.2.0"
+        assert next(iter(metadata["changelog"].items())) == ("0.2.0", "more labels")
+        assert "0.1.0" in metadata["changelog"]
+
+    def test_packages_are_those_that_it_needs(self, tmp_path, release):
+        metadata = self.metadata_of(release("chaos", write_student("chaos", tmp_path / "chaos")))
+        needed = {"einops", "fire", "nibabel", "pillow", "pydicom", "pytorch-ignite", "pyyaml"}
+        assert metadata["required_packages_version"].keys() == needed
+        assert metadata["pytorch_version"] == torch.__version__.split("+")[0]
+        assert "optional_packages_version" not in metadata, "MONAI would take it for the required ones"
+
+    def test_classes_are_those_of_the_task(self, tmp_path, release):
+        weights = write_student("kidneyus", tmp_path / "kidney", task="capsule", annotator=1)
+        folder = release("kidneyus", weights)
+        pred = self.metadata_of(folder)["network_data_format"]["outputs"]["pred"]
+        assert pred["num_channels"] == 2
+        assert pred["channel_def"] == {"0": "background", "1": "kidney"}
+        metadata = self.metadata_of(folder)
+        assert metadata["label_classes"] == "single channel data, 0 is background, 1 is kidney"
+        assert metadata["task"] == "Segmentation of kidney in B-mode ultrasound"
+        assert "| task | capsule |" in (folder / "docs" / "README.md").read_text()
+
+    def test_images_are_those_of_the_modality(self, tmp_path, release):
+        settings = {"modality": "ct", "window": [-160, 240], "percentiles": [1, 99]}
+        metadata = self.metadata_of(release("chaos", write_student("chaos", tmp_path / "chaos", **settings)))
+        assert metadata["network_data_format"]["inputs"]["image"]["modality"] == "CT"
+        assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "liver"}
+        assert metadata["image_classes"].startswith("axial slice of a CT volume")
+
+    def test_another_network_is_called_by_its_name(self, tmp_path, release):
+        unet = {
+            "_target_": "UNet",
+            "spatial_dims": 2,
+            "in_channels": 3,
+            "out_channels": 2,
+            "channels": [4, 8, 8],
+            "strides": [2, 2],
+        }
+        metadata = self.metadata_of(release("ph2", write_student("ph2", tmp_path / "unet", unet), network_def=unet))
+        assert metadata["description"].startswith("A UNet (")
+        assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["16*n", "16*n"]
+
+    def test_a_network_for_one_size_promises_no_other(self, tmp_path, release):
+        deep = {
+            "_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 2,
+            "channels": [4, 4, 4, 4, 4, 4], "strides": [2, 2, 2, 2, 2],
+        }  # fmt: skip
+        metadata = self.metadata_of(release("ph2", write_student("ph2", tmp_path / "unet", deep), network_def=deep))
+        shape = metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
+        assert shape == [64, 64], "five halvings leave nothing of 16 pixels"
+        assert metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"] == shape
+
+    def test_a_network_of_other_classes_is_refused(self, tmp_path, release):
+        with refused("network_def", "tells 3 classes apart, but there are 2"):
+            definition = {**PLAIN_STUDENT, "num_classes": 3}
+            release("drive", write_student("drive", tmp_path / "three", definition), network_def=definition)

@@ -1,0 +1,434 @@
+"""What a release consists of, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import yaml
+from integration import environment, refused, run_python, run_stage
+from monai.apps.utils import HashCheckError
+from monai.bundle import download_large_files
+from monai.data import load_net_with_metadata
+from students import NAMES, PATCH_SIZE, PLAIN_STUDENT, bundle_of, change_json, write_student
+
+from common.release import archive, exports, release_bundle
+from common.release.configs import source_config
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def network_of(weights: Path) -> torch.nn.Module:
+    parser = source_config(bundle_of("drive") / "configs", "inference", {"network_def": dict(PLAIN_STUDENT)})
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network.eval()
+
+
+class TestContents:
+    def test_everything_that_a_bundle_needs_is_there(self, released):
+        assert {name for name in files_of(released) if not name.startswith("scripts/")} == {
+            *(
+                f"configs/{name}"
+                for name in ("inference.yaml", "train.yaml", "evaluate.yaml", "cpu.yaml", "multi_gpu.yaml")
+            ),
+            *(f"configs/{name}" for name in ("inference.json", "train.json", "metadata.json", "logging.conf")),
+            *("models/model.pt", "models/model.ts", "models/model.onnx"),
+            *("docs/README.md", "docs/data_license.txt", "LICENSE"),
+        }
+
+    def test_weights_are_those_that_were_given(self, released, student_folder):
+        assert (released / "models" / "model.pt").read_bytes() == (student_folder / "model.pt").read_bytes()
+
+    def test_nothing_names_this_repository_or_where_it_was_made(self, released, student_folder):
+        here = re.compile(rb"\bcommon[./]\w|bundles/|/work/|/home/|/tmp/|/root/|site-packages|test_release")
+        for name, content in files_of(released).items():
+            assert not here.search(content), name
+        with zipfile.ZipFile(released / "models" / "model.ts") as script:
+            for name in script.namelist():
+                assert not here.search(name.encode() + b" " + script.read(name)), name
+
+    def test_no_module_of_the_teacher_or_of_phantoms_comes_along(self, released):
+        modules = {path.stem for path in (released / "scripts").rglob("*.py")}
+        assert {"vit", "drive", "handlers"} <= modules
+        left_behind = {"sam", "lora", "diffusion", "fundus", "shapes", "synthesis", "trainers", "pipeline", "release"}
+        assert modules & left_behind == set()
+
+    def test_the_archive_holds_the_folder(self, released):
+        with zipfile.ZipFile(released.with_suffix(".zip")) as opened:
+            content = {name: opened.read(name) for name in opened.namelist()}
+        assert content == {f"drive_segmentation/{name}": data for name, data in files_of(released).items()}
+
+    def test_the_same_student_gives_the_same_archive(self, released, student_folder, tmp_path):
+        again = release_bundle(
+            str(bundle_of("drive")), str(student_folder / "model.pt"), tmp_path, network_def=PLAIN_STUDENT
+        )
+        assert again.with_suffix(".zip").read_bytes() == released.with_suffix(".zip").read_bytes()
+
+    def test_a_source_is_not_changed(self, student_folder, release):
+        before = files_of(bundle_of("drive") / "configs") | files_of(student_folder)
+        release("drive", student_folder / "model.pt")
+        assert files_of(bundle_of("drive") / "configs") | files_of(student_folder) == before
+
+
+class TestEvaluation:
+    def test_a_release_is_evaluated_as_its_source_is(self, released, student_folder, tiny_phantoms, tmp_path):
+        """Where SciPy is installed; ci/test_release.sh looks at where it is not."""
+        places = {"dataset_dir": str(tiny_phantoms("drive")), "ckpt_path": str(student_folder / "model.pt")}
+        settings = [item for key, value in places.items() for item in (f"--{key}", value)]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "monai.bundle",
+            "run",
+            "--config_file",
+            "configs/evaluate.yaml",
+        ]
+        command += [*settings, "--output_dir", str(tmp_path / "there")]
+        shutil.copytree(released, tmp_path / "copy")
+        done = subprocess.run(
+            command, cwd=tmp_path / "copy", env=environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        run_stage(
+            *("evaluate", (), bundle_of("drive")),
+            **{**places, "output_dir": tmp_path / "here", "patch_size": PATCH_SIZE, "network_def": PLAIN_STUDENT},
+            device=torch.device("cpu"),
+        )
+        here, there = (
+            json.loads((tmp_path / name / "evaluation" / "student" / "summary.json").read_text())
+            for name in ("here", "there")
+        )
+        for name in ("network", "settings", "metrics", "cases"):
+            assert there[name] == here[name]
+
+
+class TestExports:
+    SHAPES = ((1, 3, PATCH_SIZE, PATCH_SIZE), (2, 3, 96, 48), (3, 3, 16, 144))
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_torchscript_is_the_network_at_any_size(self, released, shape):
+        images = torch.rand(shape)
+        script = torch.jit.load(released / "models" / "model.ts")
+        with torch.no_grad():
+            expected = network_of(released / "models" / "model.pt")(images)
+            assert float((script(images) - expected).abs().max()) < 1e-4
+        assert expected.std() > 0.01, "a test of nothing"
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_onnx_is_the_network_at_any_size(self, released, shape):
+        images = torch.rand(shape)
+        session = onnxruntime.InferenceSession(released / "models" / "model.onnx", providers=["CPUExecutionProvider"])
+        found = session.run(None, {"image": images.numpy()})[0]
+        with torch.no_grad():
+            expected = network_of(released / "models" / "model.pt")(images).numpy()
+        assert np.abs(found - expected).max() < 1e-4
+
+    def test_onnx_names_its_axes_and_carries_no_data_apart(self, released):
+        model = onnx.load(released / "models" / "model.onnx", load_external_data=False)
+        onnx.checker.check_model(model)
+        assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "pred"]
+        assert all(item.data_location == onnx.TensorProto.DEFAULT for item in model.graph.initializer)
+        assert not any(node.metadata_props for node in model.graph.node)
+
+    def test_torchscript_carries_the_metadata_and_the_config(self, released):
+        _, metadata, extra = load_net_with_metadata(
+            str(released / "models" / "model.ts"), more_extra_files=["inference.json"]
+        )
+        assert metadata == json.loads((released / "configs" / "metadata.json").read_text())
+        assert json.loads(extra["inference.json"]) == json.loads((released / "configs" / "inference.json").read_text())
+
+    def test_exports_of_another_network_are_noticed(self, released, monkeypatch):
+        monkeypatch.chdir(released)
+        network = network_of(released / "models" / "model.pt")
+        exports.compare(network, torch.rand(1, 3, 32, 32))
+        with torch.no_grad():
+            network.head.bias.add_(0.001)
+        with refused("TorchScript gives logits that differ by 0.001"):
+            exports.compare(network, torch.rand(1, 3, 32, 32))
+
+    def test_a_student_that_cannot_be_exported_is_not_released(self, student_folder, tmp_path, monkeypatch):
+        monkeypatch.setattr("common.release.write_archive", lambda *arguments: pytest.fail("it went on"))
+        monkeypatch.setattr(
+            "common.release.export_release", lambda folder, *sizes: exports.export_release(folder, 9, 64)
+        )
+        with refused("could not be exported"):
+            release_bundle(
+                str(bundle_of("drive")), str(student_folder / "model.pt"), tmp_path, network_def=PLAIN_STUDENT
+            )
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestCommand:
+    def test_an_evaluated_student_is_released_from_the_command_line(self, tiny_phantoms, tmp_path):
+        weights = write_student("ph2", tmp_path / "run")
+        shutil.rmtree(tmp_path / "run" / "evaluation")
+        settings = {"dataset_dir": tiny_phantoms("ph2"), "output_dir": tmp_path / "run", "patch_size": 48}
+        run_stage("evaluate", (), bundle_of("ph2"), device=torch.device("cpu"), network_def=PLAIN_STUDENT, **settings)
+        summary = json.loads((tmp_path / "run" / "evaluation" / "student" / "summary.json").read_text())
+        done = run_python(
+            *("common", "release", bundle_of("ph2"), "--weights", weights, "--output_dir", tmp_path / "dist"),
+            *("--network_def", str(PLAIN_STUDENT), "--version", "0.2.0", "--changes", "another student"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "released: " in done.stdout
+        metadata = json.loads((tmp_path / "dist" / "ph2_segmentation" / "configs" / "metadata.json").read_text())
+        assert metadata["eval_metrics"]["mean_dice"] == round(summary["metrics"]["dice"]["mean"]["mean"], 4)
+        assert metadata["version"] == "0.2.0"
+        config = yaml.safe_load((tmp_path / "dist" / "ph2_segmentation" / "configs" / "inference.yaml").read_text())
+        assert config["patch_size"] == 48
+
+    def test_a_mistake_is_told_without_a_traceback(self, tmp_path):
+        done = run_python(
+            *("common", "release", bundle_of("ph2"), "--weights", tmp_path / "no.pt", "--output_dir", tmp_path / "dist")
+        )
+        assert done.returncode == 1
+        assert done.stderr.strip().splitlines()[-1].startswith(f"error: --weights: {tmp_path / 'no.pt'} does not exist")
+        assert not (tmp_path / "dist").exists()
+
+
+class TestBadInput:
+    @pytest.fixture
+    def weights(self, tmp_path) -> Path:
+        return write_student("drive", tmp_path / "run")
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_written(self, tmp_path):
+        yield
+        leftovers = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+        assert leftovers == []
+
+    def test_no_weights(self, release, tmp_path):
+        with refused("--weights", "model.pt does not exist", "train.yaml"):
+            release("drive", tmp_path / "model.pt")
+        assert not (tmp_path / "dist").exists()
+
+    def test_weights_that_are_none(self, weights, release, tmp_path):
+        weights.write_bytes(b"not a checkpoint")
+        with refused("model.pt", "refused|damaged"):
+            release("drive", weights)
+        assert not (tmp_path / "dist").exists()
+
+    @pytest.mark.parametrize("other", ["kidneyus", "chaos"])
+    def test_weights_of_another_bundle(self, other, release, tmp_path):
+        with refused("model.pt holds the weights of another architecture", "ViTSegmenter"):
+            release("drive", write_student(other, tmp_path / "run"))
+        assert not (tmp_path / "dist").exists()
+
+    def test_weights_of_a_bundle_with_as_many_classes(self, release, tmp_path):
+        with refused("summary.json has the classes lesion, this student vessel", "another bundle"):
+            release("drive", write_student("ph2", tmp_path / "run"))
+
+    def test_weights_of_another_architecture(self, weights, release, tmp_path):
+        with refused("another architecture", "--|entries differ"):
+            release("drive", weights, network_def={**PLAIN_STUDENT, "hidden_size": 48})
+
+    def test_an_architecture_that_the_weights_fit_but_were_not_evaluated_in(self, weights, release):
+        with refused("another network or other weights"):
+            release("drive", weights, network_def={**PLAIN_STUDENT, "dropout": 0.5})
+
+    def test_no_evaluation(self, weights, release, tmp_path):
+        shutil.rmtree(tmp_path / "run" / "evaluation")
+        with refused("no measured metrics in .*summary.json", "run evaluate.yaml", "--metrics"):
+            release("drive", weights)
+
+    def test_metrics_are_found_elsewhere(self, weights, release, tmp_path):
+        shutil.move(tmp_path / "run" / "evaluation", tmp_path / "elsewhere")
+        assert release("drive", weights, metrics=str(tmp_path / "elsewhere" / "student" / "summary.json")).is_dir()
+
+    def test_an_evaluation_of_other_weights(self, weights, release, tmp_path):
+        write_student("drive", tmp_path / "later", seed=1)
+        shutil.copy(tmp_path / "later" / "model.pt", weights)
+        with refused("summary.json is about another network or other weights", "evaluate.yaml"):
+            release("drive", weights)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"subject": "teacher"}, "metrics of a teacher, not of a student"),
+            ({"metrics": ...}, "damaged or no summary"),
+            ({"network": ...}, "does not say which network"),
+            ({"settings": ...}, "does not say which network"),
+            ({"metrics__dice__vessel__mean": float("nan")}, "dice of vessel is nan"),
+            ({"metrics__dice__mean__mean": 1.2}, "dice of mean is 1.2"),
+            ({"metrics__iou__mean__mean": -0.1}, "iou of mean is -0.1"),
+            ({"metrics__dice__vessel__mean": None}, "dice of vessel is None"),
+            ({"metrics__dice__vessel__mean": "high"}, "dice of vessel is high"),
+            ({"metrics__hd95__mean__mean": -1.0}, "hd95 of mean is -1"),
+        ],
+    )
+    def test_metrics_that_no_evaluation_gives(self, changes, message, weights, release, tmp_path):
+        change_json(tmp_path / "run" / "evaluation" / "student" / "summary.json", **changes)
+        with refused("summary.json", message, "evaluate.yaml"):
+            release("drive", weights)
+        assert not (tmp_path / "dist").exists()
+
+    def test_a_summary_that_is_cut_off(self, weights, release, tmp_path):
+        path = tmp_path / "run" / "evaluation" / "student" / "summary.json"
+        path.write_text(path.read_text()[:100])
+        with refused("summary.json is damaged"):
+            release("drive", weights)
+
+    @pytest.mark.parametrize(
+        "name", ["LICENSE", "docs/README.md", "docs/data_license.txt", "configs/train.yaml", "configs/metadata.json"]
+    )
+    def test_a_bundle_that_lacks_a_file(self, name, weights, release, tmp_path):
+        bundle = tmp_path / "drive_segmentation"
+        shutil.copytree(bundle_of("drive"), bundle)
+        (bundle / name).unlink()
+        with refused("no complete bundle", name):
+            release("drive", weights, bundle=bundle)
+        assert not (tmp_path / "dist").exists()
+
+    def test_a_folder_that_is_no_bundle(self, weights, release, tmp_path):
+        with refused("is no bundle"):
+            release("drive", weights, bundle=tmp_path / "run")
+
+    @pytest.mark.parametrize("options", [{"device": "cpu"}, {"dataset_dir": "/data"}, {"subject": "teacher"}])
+    def test_keys_that_a_release_has_of_its_own(self, options, weights, release):
+        with refused(f"--{next(iter(options))}: a release has its own"):
+            release("drive", weights, **options)
+
+    def test_keys_that_no_stage_has(self, weights, release):
+        with refused("--patchsize: none of the stages has this key", "patch_size"):
+            release("drive", weights, patchsize=3)
+
+    def test_keys_that_contradict_the_evaluation(self, weights, release):
+        with refused("--patch_size 128: the student was evaluated with 64"):
+            release("drive", weights, patch_size=128)
+
+    @pytest.mark.parametrize("options", [{"version": "0.2.0"}, {"version": "two", "changes": "all"}])
+    def test_a_version_that_says_nothing(self, options, weights, release):
+        with refused("--version"):
+            release("drive", weights, **options)
+
+    def test_packages_for_onnx_are_missing(self, weights, release, monkeypatch):
+        monkeypatch.setattr("common.release.exports.find_spec", lambda name: None)
+        with refused(r"onnx, onnxruntime, onnxscript", r"\[onnx\]"):
+            release("drive", weights)
+
+
+class TestWhatIsThereAlready:
+    @pytest.fixture
+    def weights(self, tmp_path) -> Path:
+        return write_student("drive", tmp_path / "run")
+
+    def test_a_release_that_nobody_changed_is_replaced(self, weights, release, tmp_path):
+        release("drive", weights)
+        folder = release("drive", weights, version="0.2.0", changes="better")
+        assert json.loads((folder / "configs" / "metadata.json").read_text())["version"] == "0.2.0"
+        with zipfile.ZipFile(folder.with_suffix(".zip")) as opened:
+            metadata = json.loads(opened.read("drive_segmentation/configs/metadata.json"))
+        assert metadata["version"] == "0.2.0"
+
+    def test_what_python_leaves_in_a_release_that_was_run_does_not_matter(self, weights, release):
+        folder = release("drive", weights)
+        (folder / "scripts" / "__pycache__").mkdir()
+        (folder / "scripts" / "__pycache__" / "logs.pyc").write_bytes(b"")
+        release("drive", weights)
+        assert not (folder / "scripts" / "__pycache__").exists()
+
+    @pytest.mark.parametrize("name", ["models/model.pt", "configs/train.yaml", "notes.txt"])
+    def test_a_release_that_somebody_changed_is_kept(self, name, weights, release):
+        folder = release("drive", weights)
+        (folder / name).write_text("hours of work")
+        before = files_of(folder.parent)
+        with refused(re.escape(name), "not overwritten"):
+            release("drive", weights)
+        assert files_of(folder.parent) == before
+
+    def test_another_folder_of_that_name_is_kept(self, weights, release, tmp_path):
+        (tmp_path / "dist" / "drive_segmentation").mkdir(parents=True)
+        (tmp_path / "dist" / "drive_segmentation" / "thesis.tex").write_text("chapter one")
+        with refused("thesis.tex", "not overwritten"):
+            release("drive", weights)
+        assert files_of(tmp_path / "dist") == {"drive_segmentation/thesis.tex": b"chapter one"}
+
+    @pytest.mark.parametrize("kind", ["text", "zip"])
+    def test_another_archive_of_that_name_is_kept(self, kind, weights, release, tmp_path):
+        path = tmp_path / "dist" / "drive_segmentation.zip"
+        path.parent.mkdir()
+        path.write_text("not a release")
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as other:
+                other.writestr("photographs/1.png", b"")
+        before = path.read_bytes()
+        with refused("is no release"):
+            release("drive", weights)
+        assert files_of(tmp_path / "dist") == {path.name: before}
+
+    def test_a_file_in_the_place_of_the_folder_is_kept(self, weights, release, tmp_path):
+        (tmp_path / "dist").mkdir()
+        (tmp_path / "dist" / "drive_segmentation").write_text("a file")
+        with refused("is no folder"):
+            release("drive", weights)
+
+    def test_a_release_that_fails_leaves_the_earlier_one(self, weights, release, monkeypatch):
+        folder = release("drive", weights)
+        before = files_of(folder.parent)
+
+        def fail(*arguments) -> None:
+            raise OSError("no space left")
+
+        monkeypatch.setattr("common.release.write_modules", fail)
+        with pytest.raises(OSError, match="no space left"):
+            release("drive", weights, version="0.2.0", changes="better")
+        assert files_of(folder.parent) == before
+
+
+class TestLargeFiles:
+    @pytest.fixture(autouse=True)
+    def _a_lower_limit(self, monkeypatch):
+        monkeypatch.setattr(archive, "_LIMIT", 20_000)
+
+    @pytest.fixture
+    def weights(self, tmp_path) -> Path:
+        weights = write_student("drive", tmp_path / "run")
+        assert weights.stat().st_size > 20_000
+        return weights
+
+    def test_they_are_listed_with_their_hashes(self, weights, release):
+        folder = release("drive", weights, url="https://example.org/students/")
+        entries = yaml.safe_load((folder / "large_files.yml").read_text())["large_files"]
+        listed = {entry["path"]: entry for entry in entries}
+        assert listed["models/model.pt"]["url"] == "https://example.org/students/model.pt"
+        assert listed["models/model.pt"]["hash_type"] == "sha256"
+        assert (folder / "models" / "model.pt").is_file()
+
+    def test_monai_takes_the_list(self, weights, release):
+        """As ``monai.bundle download_large_files`` reads it; the file is there, so that only its hash counts."""
+        folder = release("drive", weights, url="https://example.org/students")
+        listed = yaml.safe_load((folder / "large_files.yml").read_text())["large_files"]
+        download_large_files(str(folder))
+        (folder / listed[0]["path"]).write_bytes(b"another file")
+        with pytest.raises(HashCheckError, match=Path(listed[0]["path"]).name):
+            download_large_files(str(folder))
+
+    def test_where_they_will_be_must_be_said(self, weights, release, tmp_path):
+        with refused("models/model.pt", "larger than 25 MB", "--url"):
+            release("drive", weights)
+        assert list((tmp_path / "dist").iterdir()) == []
+
+    def test_there_is_no_list_of_nothing(self, weights, release, monkeypatch):
+        monkeypatch.setattr(archive, "_LIMIT", 25_000_000)
+        assert not (release("drive", weights) / "large_files.yml").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_bundle_can_be_released(name, release, tmp_path):
+    folder = release(name, write_student(name, tmp_path / "run"))
+    assert (folder / "configs" / "inference.yaml").is_file()
