@@ -77,6 +77,10 @@ def release(bundle: Path) -> Path:
         config["imports"] = ["$import scripts.network as network"]
         config["network_def"] = {"_target_": "scripts.network.Student"}
         config |= {"network": "$@network_def.to(@device)", "dataset": {"_target_": "Dataset", "data": []}}
+        config["handlers"] = []
+        for section in ("preprocessing", "postprocessing"):
+            transforms = config[section]["transforms"]
+            config[section]["transforms"] = [each for each in transforms if "common." not in json.dumps(each)]
         for key in ("images", "initialize", "finalize"):
             del config[key]
 
