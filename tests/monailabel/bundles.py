@@ -33,6 +33,7 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
         config["network_def"].update(_TINY)
         config.update({key: value for key, value in _SETTINGS.items() if key in config})
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        path.with_suffix(".json").unlink(missing_ok=True)  # a release has the same as JSON, which the app takes first
     (copy / "models").mkdir()
     torch.save(_weights(copy), copy / "models" / "model.pt")
     return copy
