@@ -52,6 +52,8 @@ SEEN_SECTIONS = {
     *("validate::postprocessing", "postprocessing", "validate::handlers::0::image_key"),
     *("training::preprocessing", "teacher_view"),
 }
+# Results that were measured on a dataset.
+RESULTS = {"comparison.md"}
 # Sections, by path, that one bundle has to itself.
 OWN_SECTIONS = {
     "drive_segmentation": {
@@ -146,9 +148,9 @@ def differences(config: dict[str, Any], bundle: Path, expected: dict[str, Any]) 
 
 
 def files_of(bundle: Path) -> set[str]:
-    """Return the files that belong to a bundle, pictures of its page aside."""
+    """Return the files that belong to a bundle, pictures and results of its page aside."""
     files = [path for pattern in ("*", "configs/*", "docs/*") for path in bundle.glob(pattern) if path.is_file()]
-    return {path.relative_to(bundle).as_posix() for path in files if path.suffix != ".png"}
+    return {path.relative_to(bundle).as_posix() for path in files if path.suffix != ".png" and path.name not in RESULTS}
 
 
 class TestDrift:
