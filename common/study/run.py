@@ -138,7 +138,7 @@ def run_study(
 
 
 def _read_preset(preset: str | None, bundle: str) -> dict[str, Any]:
-    """Return the arguments that a preset gives; where it has a value for each bundle, that of this one."""
+    """Return the arguments that a preset gives; where it has values by bundle, that of this one or of ``others``."""
     if preset is None:
         return {}
     path = Path(preset) if Path(preset).suffix in (".yaml", ".yml") else _PRESETS / f"{preset}.yaml"
@@ -147,9 +147,9 @@ def _read_preset(preset: str | None, bundle: str) -> dict[str, Any]:
         raise InputError(f"--preset: there is no {path}; the presets are {', '.join(known)}, or name a YAML file")
     name = Path(bundle).resolve().name
     values = dict(ConfigParser.load_config_file(str(path)))
-    for key in records.GRID:
-        if isinstance(values.get(key), Mapping):
-            values[key] = values[key].get(name)
+    for key, value in values.items():
+        if isinstance(value, Mapping) and (key in records.GRID or {name, "others"} & set(value)):
+            values[key] = value.get(name, value.get("others"))
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -389,7 +389,19 @@ class TestPresets:
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"
-        path.write_text("labels: [1, 2, 3]\nmethods: [scratch]\nepochs: 9\nseeds: {ph2_segmentation: [7]}\n")
+        path.write_text("labels: [1, 2, 3]\nmethods: [scratch]\nepochs: 9\n")
         record = read(study(preset=str(path), methods=None, labels=2) / "study.json")
         assert (record["labels"], record["methods"], record["overrides"]) == ([2], ["scratch"], {"epochs": 9})
+
+    def test_a_preset_may_have_values_by_bundle(self, study, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "methods: [scratch]\n"
+            "seeds: {ph2_segmentation: [7]}\n"
+            "patch_size: {drive_segmentation: 48, others: 32}\n"
+            "epochs: {ph2_segmentation: 4, others: 9}\n"
+            "network_def: {_target_: UNet}\n"
+        )
+        record = read(study(preset=str(path), methods=None) / "study.json")
         assert record["seeds"] == [0], "those are another bundle's"
+        assert record["overrides"] == {"patch_size": 48, "epochs": 9, "network_def": {"_target_": "UNet"}}
