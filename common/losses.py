@@ -198,7 +198,7 @@ class ContrastiveLoss(nn.Module):
     """The symmetrised InfoNCE loss of MoCo v3 (Chen et al., 2021, arXiv 2104.02057).
 
     A query of one crop has to be nearer to the key of the other crop of its image than to the keys of other images, of
-    all processes.
+    all processes. Where few labels make an image come several times in a batch, its other copies do not count.
 
     Args:
         temperature: of the cosine similarities; the result is scaled by twice its value, as in the paper.
@@ -213,18 +213,20 @@ class ContrastiveLoss(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, vectors: tuple[Tensor, Tensor], label: None = None) -> Tensor:
+    def forward(self, vectors: tuple[Tensor, Tensor], image_ids: Tensor) -> Tensor:
         """Return the loss of queries and keys, each ``(2, B, D)``: of the first and of the second crop of each image.
 
         Args:
             vectors: queries and keys of any length; keys get no gradient.
-            label: of no use; MONAI's trainers give it.
+            image_ids: ``(B,)``, whole numbers that are equal for copies of one image.
         """
         queries, keys = (F.normalize(each.float(), dim=-1) for each in vectors)
-        return self._contrast(queries[0], keys[1]) + self._contrast(queries[1], keys[0])
+        own = len(image_ids) * idist.get_rank() + torch.arange(len(image_ids), device=image_ids.device)
+        copies = image_ids[:, None] == idist.all_gather(image_ids)
+        copies[torch.arange(len(own)), own] = False
+        return self._contrast(queries[0], keys[1], own, copies) + self._contrast(queries[1], keys[0], own, copies)
 
-    def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
-        all_keys = idist.all_gather(keys.detach().contiguous())
-        own = len(keys) * idist.get_rank() + torch.arange(len(keys), device=keys.device)
-        similarities = queries @ all_keys.T / self.temperature
+    def _contrast(self, queries: Tensor, keys: Tensor, own: Tensor, copies: Tensor) -> Tensor:
+        similarities = queries @ idist.all_gather(keys.detach().contiguous()).T / self.temperature
+        similarities = similarities.masked_fill(copies, -torch.inf)
         return 2 * self.temperature * F.cross_entropy(similarities, own)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.losses import FeatureAlignmentLoss
 from common.networks.features import FeatureTaps
 from common.teacher_cache import ask_teacher, cached_answers, check_orientations
-from common.transforms import CROP_KEYS
+from common.transforms import CROP_KEYS, IMAGE_ID_KEY
 
 
 class FeatureDistillationTrainer(SupervisedTrainer):
@@ -149,10 +149,10 @@ def prepare_crops(
     device: str | torch.device | None = None,
     non_blocking: bool = False,
     **kwargs: Any,
-) -> tuple[Tensor, None, tuple[Tensor], dict]:
-    """Return the two crops of each image of a batch as a network's inputs, without a target."""
+) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
+    """Return the two crops of each image of a batch as a network's inputs, and which image each is of as the target."""
     first, second = (batchdata[key].to(device=device, non_blocking=non_blocking, **kwargs) for key in CROP_KEYS)
-    return first, None, (second,), {}
+    return first, batchdata[IMAGE_ID_KEY].to(device=device, non_blocking=non_blocking), (second,), {}
 
 
 def _as_floats(features: dict[str, Tensor]) -> dict[str, Tensor]:

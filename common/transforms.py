@@ -21,7 +21,10 @@ from monai.transforms import (
 from monai.utils import GridSamplePadMode, MetaKeys
 from torch import Tensor
 
+from common.fingerprints import tensor_digest
+
 CROP_KEYS = ("image", "second_crop")
+IMAGE_ID_KEY = "image_id"
 
 
 class FillMissingd(MapTransform):
@@ -53,6 +56,9 @@ class FillMissingd(MapTransform):
 class TwoCropsd(Randomizable, Transform):
     """Makes two crops of an image, each by itself: the random transform is applied twice.
 
+    Beside them, under ``IMAGE_ID_KEY``, goes a whole number that is the same for the same image only: an image that
+    comes several times in an epoch is no other image to be told apart from itself.
+
     Args:
         transform: from the data of an image to a crop, and whatever else changes its look.
         keys: where the image is, and where its two crops go.
@@ -68,9 +74,11 @@ class TwoCropsd(Randomizable, Transform):
         return self
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the two crops and nothing else."""
+        """Return the two crops and the image's number, and nothing else."""
         image_key = self.keys[0]
-        return {key: self.transform(dict(data))[image_key] for key in self.keys}
+        digest = tensor_digest(torch.as_tensor(data[image_key]))
+        crops = {key: self.transform(dict(data))[image_key] for key in self.keys}
+        return {**crops, IMAGE_ID_KEY: int.from_bytes(digest[:8], "little", signed=True)}
 
 
 class ScaleSlicesd(MapTransform):

@@ -301,34 +301,47 @@ def test_a_patch_of_one_colour_is_drawn_as_zero():
 # Crops
 
 
-def info_nce(queries: np.ndarray, keys: np.ndarray, first: int, temperature: float) -> float:
-    """Return the mean over queries ``(B, D)``, whose own keys ``(N, D)`` start at ``first``, before scaling."""
+def info_nce(queries: np.ndarray, keys: np.ndarray, own: list[int], images: list[int], temperature: float) -> float:
+    """Return the mean over queries ``(B, D)`` before scaling; ``own`` are their keys', ``images`` all keys' images."""
     queries, keys = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (queries, keys))
     terms = []
-    for index, query in enumerate(queries):
+    for query, positive in zip(queries, own, strict=True):
         similarities = np.exp(keys @ query / temperature)
-        terms.append(-np.log(similarities[first + index] / similarities.sum()))
+        others = sum(value for value, image in zip(similarities, images, strict=True) if image != images[positive])
+        terms.append(-np.log(similarities[positive] / (similarities[positive] + others)))
     return float(np.mean(terms))
 
 
+@pytest.mark.parametrize("images", [[0, 1, 2, 3, 4], [7, 3, 7, -2, 7]], ids=["distinct", "copies"])
 @pytest.mark.parametrize("temperature", [0.2, 1.0])
-def test_contrastive_loss_is_info_nce_both_ways_times_twice_the_temperature(temperature):
+def test_contrastive_loss_is_info_nce_both_ways_times_twice_the_temperature(temperature, images):
     queries, keys = torch.randn(2, 5, 7), torch.randn(2, 5, 7)
     q, k = queries.double().numpy(), keys.double().numpy()
-    expected = info_nce(q[0], k[1], 0, temperature) + info_nce(q[1], k[0], 0, temperature)
-    loss = ContrastiveLoss(temperature)((queries, keys))
+    own = list(range(5))
+    expected = info_nce(q[0], k[1], own, images, temperature) + info_nce(q[1], k[0], own, images, temperature)
+    loss = ContrastiveLoss(temperature)((queries, keys), torch.tensor(images))
     assert loss.item() == pytest.approx(2 * temperature * expected, rel=1e-4)
+
+
+def test_a_batch_of_one_image_alone_has_nothing_to_be_told_apart():
+    queries, keys = leaf(2, 4, 7), torch.randn(2, 4, 7)
+    loss = ContrastiveLoss()((queries, keys), torch.full((4,), 5))
+    loss.backward()
+    assert loss.item() == 0
+    assert not queries.grad.any()
 
 
 def test_contrastive_loss_counts_the_keys_of_all_processes(monkeypatch):
     queries, keys, elsewhere = torch.randn(2, 3, 6), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
-    gathered = iter([1, 0])  # the keys of the second crop come first
+    images, images_elsewhere = torch.tensor([4, 5, 6]), torch.tensor([5, 8, 9])
+    gathered = iter([images_elsewhere, unit(elsewhere[1]), unit(elsewhere[0])])  # keys of the second crop come first
     monkeypatch.setattr(losses.idist, "get_rank", lambda: 1)
-    monkeypatch.setattr(losses.idist, "all_gather", lambda own: torch.cat([unit(elsewhere[next(gathered)]), own]))
+    monkeypatch.setattr(losses.idist, "all_gather", lambda own: torch.cat([next(gathered), own]))
     q, k, other = (each.double().numpy() for each in (queries, keys, elsewhere))
-    expected = info_nce(q[0], np.concatenate([other[1], k[1]]), 3, 0.2)
-    expected += info_nce(q[1], np.concatenate([other[0], k[0]]), 3, 0.2)
-    assert ContrastiveLoss(0.2)((queries, keys)).item() == pytest.approx(0.4 * expected, rel=1e-4)
+    everywhere = [5, 8, 9, 4, 5, 6]
+    expected = info_nce(q[0], np.concatenate([other[1], k[1]]), [3, 4, 5], everywhere, 0.2)
+    expected += info_nce(q[1], np.concatenate([other[0], k[0]]), [3, 4, 5], everywhere, 0.2)
+    assert ContrastiveLoss(0.2)((queries, keys), images).item() == pytest.approx(0.4 * expected, rel=1e-4)
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:
@@ -337,7 +350,7 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
 
 def test_contrastive_loss_gives_keys_no_gradient():
     queries, keys = leaf(2, 3, 4), leaf(2, 3, 4)
-    ContrastiveLoss()((queries, keys)).backward()
+    ContrastiveLoss()((queries, keys), torch.arange(3)).backward()
     assert queries.grad.any()
     assert keys.grad is None
 

@@ -253,9 +253,10 @@ def test_images_are_input_and_target(batches):
     assert given.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_both_crops_are_inputs():
-    batch = {"image": torch.rand(2, 3, 4, 4), "second_crop": torch.rand(2, 3, 4, 4)}
-    first, target, others, keywords = prepare_crops(batch, torch.device("cpu"))
+def test_both_crops_are_inputs_and_their_image_the_target():
+    batch = {"image": torch.rand(2, 3, 4, 4), "second_crop": torch.rand(2, 3, 4, 4), "image_id": torch.tensor([3, 9])}
+    first, target, others, keywords = prepare_crops(batch, torch.device("cpu"), memory_format=torch.channels_last)
     assert torch.equal(first, batch["image"])
     assert torch.equal(others[0], batch["second_crop"])
-    assert (target, len(others), keywords) == (None, 1, {})
+    assert torch.equal(target, batch["image_id"])
+    assert (len(others), keywords) == (1, {})

@@ -39,7 +39,7 @@ def crops() -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_step_changes_the_students_blocks_and_nothing_else_of_it(student, network, crops):
     before = {name: value.clone() for name, value in student.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
-    ContrastiveLoss()(network(*crops)).backward()
+    ContrastiveLoss()(network(*crops), torch.arange(len(crops[0]))).backward()
     assert [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
     optimizer.step()
     changed = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
@@ -74,7 +74,7 @@ def test_queries_and_keys_come_by_crop(network, crops):
 
 
 def test_a_last_batch_of_one_image_can_be_trained_on(network, crops):
-    loss = ContrastiveLoss()(network(crops[0][:1], crops[1][:1]))
+    loss = ContrastiveLoss()(network(crops[0][:1], crops[1][:1]), torch.arange(1))
     loss.backward()
     assert loss == 0, "there is nothing to tell it apart from"
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
@@ -103,7 +103,7 @@ def test_training_learns_to_tell_images_apart(network):
     for _ in range(40):
         optimizer.zero_grad()
         crops = [(patterns + 0.05 * torch.randn_like(patterns)).clamp(0, 1) for _ in range(2)]
-        losses.append(ContrastiveLoss()(network(*crops)))
+        losses.append(ContrastiveLoss()(network(*crops), torch.arange(len(crops[0]))))
         losses[-1].backward()
         optimizer.step()
     assert torch.stack(losses[-5:]).mean() < 0.5 * torch.stack(losses[:3]).mean()
