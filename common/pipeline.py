@@ -140,6 +140,8 @@ def takes(stage: str, config: dict[str, Any], key: str) -> bool:
     key = key.replace("#", "::")
     if key.split("::")[0] == "network_def" and stage not in _STUDENT:
         return False  # there it is the teacher or the diffusion model
+    if key == "learning_rate" and "base_learning_rate" in config:
+        return False  # there it follows from the base rate by its paper's rule, whatever the other stages train with
     return key in ConfigParser(config)
 
 

@@ -223,6 +223,11 @@ class TestMethods:
         taking = [stage for stage in stages.ran if stages.value(stage, "masking_ratio") == "0.5"]
         assert taking == [stage for stage in stages.ran if stages.value(stage, "num_transfer") == "3"] == ["distill"]
 
+    def test_the_learning_rate_of_other_stages_is_not_that_of_a_paper(self, stages, dataset_dir, tmp_path):
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", learning_rate=0.5)
+        assert stages.value("train", "learning_rate") == "0.5"
+        assert stages.value("distill", "learning_rate") is None
+
     def test_the_student_of_another_method_is_not_taken_for_its_own(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mocov3")
         stages.ran.clear()

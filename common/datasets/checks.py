@@ -399,7 +399,7 @@ def check_patches(entries: Sequence[Mapping[str, str]], patch_size: int) -> None
     Raises:
         InputError: naming the first images that are smaller, or that cannot be read.
     """
-    sizes = {entry["image"]: read_image(entry["image"]).size for entry in entries}
+    sizes = {path: read_image(path).size for path in dict.fromkeys(entry["image"] for entry in entries)}
     small = [
         f"{path} is {width} x {height}" for path, (width, height) in sizes.items() if min(width, height) < patch_size
     ]

@@ -15,7 +15,7 @@ from monai.data import PILReader
 from monai.transforms import LoadImaged
 from PIL import Image
 
-from common.datasets.checks import Faults, read_image
+from common.datasets.checks import Faults, read_image, repeat
 from common.datasets.nifti import is_volume_file
 from common.errors import InputError
 
@@ -98,18 +98,22 @@ class LoadPictured(LoadImaged):
         return super().__call__(data, reader)
 
 
-def transfer_set(folder: str | os.PathLike, in_channels: int, num_transfer: int | None = None) -> list[dict[str, str]]:
+def transfer_set(
+    folder: str | os.PathLike, in_channels: int, num_transfer: int | None = None, length: int | None = None
+) -> list[dict[str, str]]:
     """Return the images of a transfer set as a MONAI datalist.
 
     Args:
         folder: what synthesize wrote.
         in_channels: channels that the images must have.
         num_transfer: number of images to use, the first so many; ``None`` takes all.
+        length: of the datalist, for which images are repeated, so that transfer sets of several sizes can be compared
+            with equal steps; ``None`` has each once.
 
     Raises:
         InputError: if the folder is no transfer set, is empty, or lacks a file that its ``datalist.json`` lists, or if
-            ``num_transfer`` is out of range, and if images cannot be read, have another number of channels, or are not
-            all of one size; all at once.
+            ``num_transfer`` is out of range or ``length`` is less than it, and if images cannot be read, have another
+            number of channels, or are not all of one size; all at once.
     """
     folder = Path(folder)
     listing = folder / "datalist.json"
@@ -130,7 +134,12 @@ def transfer_set(folder: str | os.PathLike, in_channels: int, num_transfer: int 
             f"{num_transfer}; synthesize draws more with a larger num_images"
         )
     _check_alike(folder, files, in_channels)
-    return [{"image": str(file)} for file in files[:num_transfer]]
+    entries = [{"image": str(file)} for file in files[:num_transfer]]
+    if length is None:
+        return entries
+    if length < len(entries):
+        raise InputError(f"transfer_length: must be at least the {len(entries)} images that are used, got {length}")
+    return repeat(entries, length)
 
 
 def _check_alike(folder: Path, files: list[Path], in_channels: int) -> None:

@@ -29,6 +29,7 @@ METHODS = {
 }
 WITHOUT_TRANSFER_SET = ("scratch", "unet", TEACHER)
 _WITH_FINE_TUNED_TEACHER = (REFERENCE, TEACHER)
+_GRID = ("methods", "labels", "transfer_sizes", "lora_ranks", "seeds")
 
 
 class Setting(NamedTuple):
@@ -128,8 +129,7 @@ def read_study(folder: Path) -> Study:
     path = folder / "study.json"
     if not path.is_file():
         raise InputError(f"{path} does not exist: expected the output_dir of python -m common study")
-    grid = dict.fromkeys(("methods", "labels", "transfer_sizes", "lora_ranks", "seeds"), list)
-    description = _read_json(path, {"bundle": str, "phantoms": bool, **grid})
+    description = _read_json(path, {"bundle": str, "phantoms": bool, **dict.fromkeys((*_GRID, "grids"), list)})
     students = _read_cells(sorted((folder / "cells").glob("*/cell.json")), "student")
     if not students:
         raise InputError(
@@ -157,8 +157,10 @@ def write_results(study: Study, path: Path) -> None:
 
 
 def _expected_cells(description: Mapping[str, Any]) -> list[tuple[Setting, int]]:
-    methods = list(description["methods"]) + ([TEACHER] if REFERENCE in description["methods"] else [])
-    grid = product(methods, *(description[name] for name in ("labels", "transfer_sizes", "lora_ranks", "seeds")))
+    combinations: list[tuple] = []
+    for grid in description["grids"]:
+        methods = list(grid["methods"]) + ([TEACHER] if REFERENCE in grid["methods"] else [])
+        combinations += product(methods, *(grid[name] for name in _GRID[1:]))
     expected = {
         (
             Setting(
@@ -169,7 +171,7 @@ def _expected_cells(description: Mapping[str, Any]) -> list[tuple[Setting, int]]
             ),
             seed,
         )
-        for method, num_labels, transfer_size, lora_rank, seed in grid
+        for method, num_labels, transfer_size, lora_rank, seed in combinations
     }
     return sorted(expected, key=lambda each: (order(each[0]), each[1]))
 

@@ -29,7 +29,8 @@ class Comparison(NamedTuple):
     """A paired test of one setting against the reference."""
 
     reference: Setting
-    difference: float | None  # mean of the cases' differences, setting minus reference
+    difference: float | None  # mean over all pairs, setting minus reference
+    by_seed: tuple[float, ...]  # the same for each seed that has pairs
     cases: int  # with a difference
     pairs: int  # of case and seed
     equal: int  # cases without any difference, which the test leaves out
@@ -138,8 +139,9 @@ def estimate(cells: Sequence[Cell], metric: str, class_name: str | None = None) 
 def compare(cells: Sequence[Cell], reference: Sequence[Cell], metric: str, class_name: str | None = None) -> Comparison:
     """Test the differences between two settings by Wilcoxon's signed-rank test, paired by case and seed.
 
-    A case that several seeds have measured counts once, with the mean of its differences, since the test takes its
-    differences for independent.
+    A case that several seeds have measured counts once in the test, with the mean of its differences, since the test
+    takes its differences for independent. The mean difference is over all pairs, as the settings' own means are. The
+    test is about cases: that all cases of a seed share one training of each setting, it does not know.
 
     Args:
         cells: of one setting.
@@ -149,6 +151,7 @@ def compare(cells: Sequence[Cell], reference: Sequence[Cell], metric: str, class
     """
     ours, theirs = _by_case_and_seed(cells, metric, class_name), _by_case_and_seed(reference, metric, class_name)
     by_case: dict[str, list[float]] = {}
+    by_seed: dict[int, list[float]] = {}
     shared = sorted(ours.keys() & theirs.keys())
     left_out = 0
     for case, seed in shared:
@@ -156,6 +159,7 @@ def compare(cells: Sequence[Cell], reference: Sequence[Cell], metric: str, class
         difference = mean_over_classes((ours[case, seed] - theirs[case, seed])[None])[0]
         if np.isfinite(difference):
             by_case.setdefault(case, []).append(difference)
+            by_seed.setdefault(seed, []).append(difference)
         else:
             left_out += 1
     # The tables are written with six digits: what is smaller than their rounding would break ties.
@@ -172,7 +176,8 @@ def compare(cells: Sequence[Cell], reference: Sequence[Cell], metric: str, class
         p = float(stats.wilcoxon(differences, zero_method="wilcox").pvalue)
     return Comparison(
         reference=reference[0].setting,
-        difference=float(differences.mean()) if len(differences) else None,
+        difference=float(np.mean([each for values in by_case.values() for each in values])) if by_case else None,
+        by_seed=tuple(float(np.mean(by_seed[seed])) for seed in sorted(by_seed)),
         cases=len(differences),
         pairs=len(shared) - left_out,
         equal=equal,

@@ -41,14 +41,16 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
     several_ranks = len({row.setting.lora_rank for row in rows} - {None}) > 1
     unit = f" ({study.distance_unit})" if metric == "hd95" else ""
     head = ["labels", "transfer images", "method", f"{METRIC_TITLES[metric]}{unit}", "95 % interval", "difference"]
-    head += ["p", "n", "IoU" if metric == "dice" else "undefined", "seeds"]
+    several_seeds = len(study.description["seeds"]) > 1
+    head += [*(["by seed"] if several_seeds else []), "p", "n", "IoU" if metric == "dice" else "undefined", "seeds"]
     cells = study.by_setting()
     lines = []
     for row in rows:
         setting = row.setting
         name = f"{setting.title}, rank {setting.lora_rank}" if several_ranks and setting.lora_rank else setting.title
         line = [setting.labels_in_print, setting.transfer_size_in_print, name]
-        line += [_describe_mean(row, metric), _describe_interval(row, metric), *_describe_test(row, metric)]
+        line += [_describe_mean(row, metric), _describe_interval(row, metric)]
+        line += _describe_test(row, metric, several_seeds)
         if metric == "dice":
             iou = estimate(cells[setting], "iou", class_name).mean
             line.append("-" if iou is None else f"{iou:.{_DIGITS['iou']}f}")
@@ -61,8 +63,8 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
 
 
 def _describe_seeds(study: Study, row: Row) -> str:
-    planned = len(study.description["seeds"])
-    return str(planned) if len(row.seeds) >= planned else f"{len(row.seeds)} of {planned}"
+    planned = len(row.seeds) + sum(setting == row.setting for setting, _ in study.missing)
+    return str(planned) if len(row.seeds) == planned else f"{len(row.seeds)} of {planned}"
 
 
 def _describe_mean(row: Row, metric: str) -> str:
@@ -78,14 +80,20 @@ def _describe_interval(row: Row, metric: str) -> str:
     return " to ".join(f"{bound:.{_DIGITS[metric]}f}" for bound in row.estimate.ci95)
 
 
-def _describe_test(row: Row, metric: str) -> list[str]:
-    """Return the difference, p and n."""
+def _describe_test(row: Row, metric: str, several_seeds: bool) -> list[str]:
+    """Return the difference, where there are several seeds that of each, p and n."""
     comparison = row.comparison
     if comparison is None:
-        return ["reference" if row.setting.method == REFERENCE else "-", "-", "-"]
+        return ["reference" if row.setting.method == REFERENCE else "-", *["-"] * (2 + several_seeds)]
     difference = "-" if comparison.difference is None else signed(comparison.difference, _DIGITS[metric])
     equal = f" + {comparison.equal} equal" if comparison.equal else ""
-    return [difference, describe_p(comparison), f"{comparison.cases - comparison.equal}{equal}"]
+    by_seed = ", ".join(signed(each, _DIGITS[metric]) for each in comparison.by_seed) or "-"
+    return [
+        difference,
+        *[by_seed] * several_seeds,
+        describe_p(comparison),
+        f"{comparison.cases - comparison.equal}{equal}",
+    ]
 
 
 def describe_p(comparison: Comparison) -> str:
@@ -136,9 +144,14 @@ def explain(study: Study) -> list[str]:
     reference = next((each for each in main_settings(study) if each.method == REFERENCE), None)
     lines = []
     if len(study.description["seeds"]) > 1:
-        lines.append("Means are over the cases of all seeds, ± is the standard deviation of the seeds' means.")
+        lines.append(
+            "Means are over the cases of all seeds, ± is the standard deviation of the seeds' means. A seed is one of "
+            "the split as well: ± holds the spread between held-out images and that between trainings."
+        )
     else:
-        lines.append("Means are over cases. There is one seed, so nothing is known of the spread between trainings.")
+        lines.append(
+            "Means are over cases. There is one seed, so nothing is known of the spread between trainings and splits."
+        )
     lines.append(
         "95 % interval of the mean: bootstrap, 2,000 samples of cases, each drawn with the results of all its seeds."
     )
@@ -146,12 +159,18 @@ def explain(study: Study) -> list[str]:
         rank = f" and LoRA rank {reference.lora_rank}" if reference.lora_rank else ""
         lines += [
             "Difference: the row minus task-specific KD with as many labels and as large a transfer set, the mean over "
-            "the cases that both have measured; methods without a transfer set are held against "
+            "what both have measured, of each case and seed; methods without a transfer set are held against "
             f"{reference.transfer_size_in_print} images{rank}.",
             "p: two-sided Wilcoxon signed-rank test, paired by case and seed, corrected for several tests by Holm. A "
             "case that several seeds have measured counts once, by the mean of its differences. n is the number of "
             "cases that differ; equal ones are left out of the test and stand after the plus. With fewer than six no "
             "p below 0.05 is possible, and none is given.",
+            "What p is about: these trained networks on other images. All cases of a seed share one training of each "
+            "method, which the test does not know of, so that it cannot say what another training would give: the "
+            "differences by seed, each of another training and split, say more of that."
+            if len(study.description["seeds"]) > 1
+            else "What p is about: these trained networks on other images. What another training would give, one seed "
+            "cannot say.",
         ]
     lines.append("Cases are taken for independent of each other, which images of one patient are not.")
     return lines

@@ -4,8 +4,9 @@ The protocol decides what can be shared. A label budget of N is N training image
 model included, though it takes no labels: as for a laboratory that has no more images. So each label budget and seed
 has a diffusion model and a transfer set of its own, which all methods and LoRA ranks share, and which is drawn without
 a teacher, since a student that has none must get the same images. A smaller transfer set is the beginning of the
-largest one. A fine-tuned teacher is shared by all sizes of the transfer set. The other four methods learn from the
-transfer set and from the labelled images, so that their pre-training belongs to one cell and is not shared.
+largest one, repeated to its length, so that students of all sizes take as many steps. A fine-tuned teacher is shared by
+all sizes. The other four methods learn from the transfer set and from the labelled images, so that their pre-training
+belongs to one cell and is not shared.
 """
 
 from __future__ import annotations
@@ -126,14 +127,15 @@ def _cells(grid: Grid, num_labels: int, seed: int) -> list[Part]:
     for method in grid.methods:
         for size in grid.transfer_sizes if "transfer" in METHODS[method] else (None,):
             for rank in grid.lora_ranks if "teacher" in METHODS[method] else (None,):
-                cells.append(_cell(method, num_labels, size, rank, seed))
+                cells.append(_cell(method, num_labels, size, rank, seed, grid.num_images))
     return cells
 
 
-def _cell(method: str, num_labels: int, size: int | None, rank: int | None, seed: int) -> Part:
+def _cell(method: str, num_labels: int, size: int | None, rank: int | None, seed: int, num_images: int) -> Part:
     overrides = _budget(num_labels, seed)
     if size is not None:
-        overrides["num_transfer"] = size
+        # Equal steps: a smaller transfer set is repeated to the length of all that is drawn.
+        overrides |= {"num_transfer": size, "transfer_length": num_images}
     stages: tuple[str, ...] = ("distill", "train", "evaluate")
     if method == "unet":
         stages = ("train", "evaluate")

@@ -41,30 +41,30 @@ class Estimates:
             seconds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             for stage, value in seconds.items():
                 if stage in part.stages:
-                    self._spent[_kind_of(part, stage)].append(value / _work(part, stage))
+                    self._spent[_kind_of(part, stage)].append(value)
 
     def seconds(self, part: Part, stage: str) -> float | None:
         """Return how long a stage of a part will take, None if nothing like it has been run.
 
-        Distillation and pre-training are taken to last in proportion to the transfer set. Where a method has not been
-        run, it is taken to last as long as others do.
+        Transfer sets of all sizes take as many steps. Where a method has not been run, it is taken to last as long as
+        others do.
         """
         kind = _kind_of(part, stage)
         spent = self._spent.get(kind) or [
             value
             for other, values in self._spent.items()
-            if (other.stage, other.by_image) == (kind.stage, kind.by_image)
+            if (other.stage, other.with_images) == (kind.stage, kind.with_images)
             for value in values
         ]
-        return sum(spent) / len(spent) * _work(part, stage) if spent else None
+        return sum(spent) / len(spent) if spent else None
 
 
 class _Kind(NamedTuple):
-    """Stages that take equally long, for as much work."""
+    """Stages that take equally long."""
 
     stage: str
     variant: str | None
-    by_image: bool
+    with_images: bool  # a transfer set, without which there is next to nothing to do
 
 
 def _kind_of(part: Part, stage: str) -> _Kind:
@@ -72,10 +72,6 @@ def _kind_of(part: Part, stage: str) -> _Kind:
         return _Kind(stage, part.method, part.about["transfer_size"] is not None)
     # Whatever prepared a student, its fine-tuning is the same.
     return _Kind(stage, "unet" if part.method == "unet" else None, False)
-
-
-def _work(part: Part, stage: str) -> int:
-    return part.about["transfer_size"] if _kind_of(part, stage).by_image else 1
 
 
 class Progress:

@@ -17,10 +17,12 @@ from common.study.plan import Grid
 
 RECORD = "study.json"
 GRID = ("methods", "labels", "transfer_sizes", "lora_ranks", "seeds")  # the lists of a grid
+GRIDS = "grids"  # of all runs: their cells are those of the study, which need not be all combinations
 
 _SETTINGS = "settings.json"
 _LOCK = "study.lock"
 _SAME = ("bundle", "dataset_dir", "phantoms", "overlay")  # what must not change, besides overrides and configs
+_SORTED = ("labels", "transfer_sizes", "seeds")  # of several LoRA ranks the one given first is the reference
 _SHOWN = 6  # differences in full: more would scroll the first ones off the screen
 
 
@@ -69,7 +71,7 @@ def read_record(study_dir: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return {key: record[key] for key in (*_SAME, "overrides", *GRID, "num_images")}
+        return {key: record[key] for key in (*_SAME, "overrides", *GRID, "num_images", GRIDS)}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}): name another --output_dir") from error
 
@@ -78,7 +80,8 @@ def describe(
     bundle: str, dataset_dir: Path, phantoms: bool, overlay: list[str], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what a study says of itself, besides its grid."""
-    about = {"bundle": bundle, "dataset_dir": str(dataset_dir), "phantoms": phantoms, "overlay": overlay}
+    place = dataset_dir.name if phantoms else str(dataset_dir)  # phantoms move with the study they belong to
+    about = {"bundle": bundle, "dataset_dir": place, "phantoms": phantoms, "overlay": overlay}
     return _as_json({**about, "overrides": dict(overrides)})
 
 
@@ -119,17 +122,15 @@ def transfer_sets_drawn(study_dir: Path) -> bool:
 
 
 def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs: Mapping[str, Any]) -> None:
-    """Write what a study says of itself, with all the values that its grid has had in earlier runs."""
-    before = read_record(study_dir) or {}
-    values = asdict(grid)
-    lists = {key: _union(before.get(key, []), values[key]) for key in GRID}
+    """Write what a study says of itself: the grid of each run, and all the values that the grids have had."""
+    before = read_record(study_dir) or {GRIDS: []}
+    now = {key: list(value) for key, value in asdict(grid).items() if key in GRID}
+    grids = [each for each in before[GRIDS] if each != now] + [now]
+    lists = {key: list(dict.fromkeys(value for each in grids for value in each[key])) for key in GRID}
+    for key in _SORTED:
+        lists[key].sort()
     _write_json(study_dir / _SETTINGS, {**_read_settings(study_dir), **_as_json(dict(configs))})
-    _write_json(study_dir / RECORD, {**record, **lists, "num_images": grid.num_images})
-
-
-def _union(before: list, now: list) -> list:
-    values = list(dict.fromkeys([*before, *now]))
-    return values if any(isinstance(value, str) for value in values) else sorted(values)
+    _write_json(study_dir / RECORD, {**record, **lists, "num_images": grid.num_images, GRIDS: grids})
 
 
 def _read_settings(study_dir: Path) -> dict[str, Any]:

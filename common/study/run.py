@@ -24,6 +24,7 @@ _PRESETS = Path(__file__).parent / "presets"
 _RESERVED = {
     "num_labels": "--labels",
     "num_transfer": "--transfer_sizes",
+    "transfer_length": "nothing: each size is repeated to the length of the largest, so that all take as many steps",
     "lora_rank": "--lora_ranks",
     "seed": "--seeds",
     "split_seed": "--seeds, of the split as well",
@@ -73,7 +74,7 @@ def run_study(
         seeds: each of the split and of all training; by default 0.
         overlay: names of overlays to lay on each stage, such as ``cpu``.
         demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
-        preset: ``quick`` or ``paper``, or a YAML file; what it has is the default of all that is given.
+        preset: ``quick``, ``cpu`` or ``paper``, or a YAML file; what it has is the default of all that is given.
         launcher: ``local``, one part after the other, or ``ray``.
         num_cpus: with ``ray``: cores for each task, by default one.
         num_gpus: with ``ray``: GPUs for each task, by default one where the cluster has any.

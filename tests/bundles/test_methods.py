@@ -137,7 +137,15 @@ class TestWeights:
         }
         for section in sections - own:
             assert laid["train"][section] == alone["train"][section]
-        for key in ("epochs", "batch_size", "patch_size", "num_transfer", "num_labels", "network_def"):
+        for key in (
+            "epochs",
+            "batch_size",
+            "patch_size",
+            "num_transfer",
+            "transfer_length",
+            "num_labels",
+            "network_def",
+        ):
             assert laid[key] == alone[key]
 
     def test_the_projects_own_method_is_distill_as_it_stands(self, bundle):
@@ -181,10 +189,17 @@ class TestTraining:
     def test_the_two_crops_of_an_image_are_not_alike(self, run_method):
         dataset = run_method(BUNDLE, "mocov3").stage.parser.get_parsed_content("train::dataset")
         for item in dataset:
-            assert item.keys() == {"image", "second_crop"}
-            first, second = item.values()
+            assert item.keys() == {"image", "second_crop", "image_id"}
+            first, second = item["image"], item["second_crop"]
             assert first.shape == second.shape == (3, 32, 32)
             assert not torch.equal(first, second)
+
+    def test_a_crop_has_the_augmentation_of_the_bundle_before_its_own(self, keys):
+        parser = load_stage("distill", with_method("mocov3"), **keys(BUNDLE)).parser
+        names = [type(each).__name__ for each in parser.get_parsed_content("train::crop").flatten().transforms]
+        bundle = [type(each).__name__ for each in parser.get_parsed_content("train::augmentation").flatten().transforms]
+        assert names[: len(bundle)] == bundle
+        assert names[len(bundle)] == "RandZoomd"
 
     def test_the_published_encoder_is_asked_once_and_its_logits_are_not_kept(self, run_method):
         stage = run_method(BUNDLE, "task_agnostic_kd").stage

@@ -32,6 +32,10 @@ def test_the_images_are_listed_in_order(folder):
 def test_the_first_so_many_are_taken(folder):
     assert transfer_set(folder, in_channels=3, num_transfer=2) == transfer_set(folder, in_channels=3)[:2]
     assert transfer_set(folder, in_channels=3, num_transfer=4) == transfer_set(folder, in_channels=3)
+    first, second = transfer_set(folder, in_channels=3, num_transfer=2)
+    assert transfer_set(folder, in_channels=3, num_transfer=2, length=5) == [first, second, first, second, first]
+    with refused("transfer_length: must be at least the 4 images that are used, got 3"):
+        transfer_set(folder, in_channels=3, length=3)
 
 
 @pytest.mark.parametrize("number", [0, -1, 5])

@@ -87,6 +87,7 @@ def _write_study(
     grid = {"methods": methods, "labels": labels, "transfer_sizes": transfer_sizes, "lora_ranks": lora_ranks}
     description = {"bundle": "ph2_segmentation", "dataset_dir": "/data/PH2", "phantoms": phantoms}
     description |= {"overlay": ["cpu"], "overrides": {"epochs": 3}, **grid, "seeds": seeds}
+    description["grids"] = [{**grid, "seeds": seeds}]
     (folder / "study.json").write_text(json.dumps(description))
     rng = np.random.default_rng(0)
 

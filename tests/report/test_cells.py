@@ -26,7 +26,9 @@ VALUES = {
 @pytest.fixture
 def one_cell(tmp_path, write_cell):
     """A study with one cell of two cases and two classes, the second class absent from the second case."""
-    (tmp_path / "study.json").write_text(json.dumps({"bundle": "chaos_segmentation", "phantoms": False, **GRID}))
+    (tmp_path / "study.json").write_text(
+        json.dumps({"bundle": "chaos_segmentation", "phantoms": False, **GRID, "grids": [GRID]})
+    )
     write_cell(tmp_path / "cells/a", CELL, cases=["7", "12"], classes=["liver", "spleen"], values=VALUES)
     return tmp_path
 
@@ -70,6 +72,16 @@ def test_nothing_is_missing_from_a_whole_study(whole_study):
     assert study.missing == []
     # Four methods with a transfer set, two without, and the teachers.
     assert len(study.cells) == 4 * 2 * 2 * 2 + 2 * 2 * 2 + 2 * 2
+
+
+def test_only_cells_that_some_run_planned_can_be_missing(tmp_path, write_study):
+    folder = write_study(tmp_path / "study", ("scratch", "task_specific_kd"), (5,), (100,), seeds=(0, 1))
+    description = json.loads((folder / "study.json").read_text())
+    description["labels"] = [5, 20]
+    later = {"methods": ["scratch"], "labels": [20], "transfer_sizes": [100], "lora_ranks": [16], "seeds": [0, 1]}
+    description["grids"].append(later)
+    (folder / "study.json").write_text(json.dumps(description))
+    assert read_study(folder).missing == [(Setting("scratch", 20, None, None), seed) for seed in (0, 1)]
 
 
 def test_unfinished_and_absent_cells_are_missing(tmp_path, whole_study):

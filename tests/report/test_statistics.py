@@ -101,6 +101,21 @@ def test_case_of_several_seeds_counts_once():
     assert (thrice.cases, thrice.pairs) == (7, 21)
 
 
+def test_the_mean_difference_is_that_of_the_means_though_some_cases_recur():
+    theirs = [make_cell(THEIRS, [0.5, 0.6], 0, ["a", "b"]), make_cell(THEIRS, [0.7, 0.8], 1, ["a", "c"])]
+    ours = [make_cell(OURS, [0.7, 0.5], 0, ["a", "b"]), make_cell(OURS, [0.9, 0.7], 1, ["a", "c"])]
+    found = compare(ours, theirs, "dice")
+    assert found.difference == pytest.approx(estimate(ours, "dice").mean - estimate(theirs, "dice").mean) == 0.05
+    assert found.by_seed == pytest.approx((0.05, 0.05))
+    assert (found.cases, found.pairs) == (3, 4)
+
+
+def test_difference_of_each_seed():
+    theirs = [make_cell(THEIRS, [0.5, 0.6], seed) for seed in (0, 1)]
+    ours = [make_cell(OURS, [0.4, 0.6], 1), make_cell(OURS, [0.8, 0.9], 0)]
+    assert compare(ours, theirs, "dice").by_seed == pytest.approx((0.3, -0.05))
+
+
 def test_seed_that_only_one_has_is_no_pair():
     dice = np.linspace(0.5, 0.8, 7)
     found = compare([make_cell(OURS, dice, 0)], [make_cell(THEIRS, dice, 1)], "dice")

@@ -76,7 +76,7 @@ def test_summary_names_the_best_of_the_others(whole_study, tmp_path):
 def test_one_seed_shows_no_spread(tmp_path, write_study):
     text = text_of(write_study(tmp_path / "study", seeds=(4,)), tmp_path)
     assert "±" not in text.partition("## Size")[0]
-    assert "There is one seed, so nothing is known of the spread between trainings." in text
+    assert "There is one seed, so nothing is known of the spread between trainings and splits." in text
 
 
 def test_several_classes_have_a_table_each_and_one_for_their_mean(tmp_path, write_study):

@@ -76,6 +76,7 @@ def test_the_largest_transfer_set_is_drawn_without_a_teacher_and_smaller_ones_ar
     assert (drawn["num_images"], drawn["teacher"]) == (8, None)
     cells = [part for part in parts.values() if part.method == "mae"]
     assert [part.overrides["num_transfer"] for part in cells] == [4, 8]
+    assert [part.overrides["transfer_length"] for part in cells] == [8, 8], "as many steps with each"
     assert {part.inputs["transfer"] for part in cells} == {"shared/diffusion_5labels_seed0"}
 
 

@@ -103,6 +103,15 @@ class TestCells:
             "lora_ranks": [4],
             "seeds": [0],
             "num_images": 4,
+            "grids": [
+                {
+                    "methods": ["mae", "task_specific_kd"],
+                    "labels": [2, 3],
+                    "transfer_sizes": [4],
+                    "lora_ranks": [4],
+                    "seeds": [0],
+                }
+            ],
         }
         cell = folder / "cells/mae_3labels_4images_seed0"
         about = {"method": "mae", "num_labels": 3, "transfer_size": 4, "lora_rank": None, "seed": 0}
@@ -123,7 +132,9 @@ class TestCells:
         folder = study(dataset_dir=None, overlay=None, demo=True, methods="scratch")
         assert (folder / "phantoms" / "training" / "images").is_dir()
         record = read(folder / "study.json")
-        assert (record["phantoms"], record["overlay"]) == (True, ["demo"])
+        assert (record["phantoms"], record["overlay"], record["dataset_dir"]) == (True, ["demo"], "phantoms")
+        moved = folder.rename(folder.with_name("moved"))
+        run_study(str(BUNDLE), str(moved), demo=True, methods="scratch", labels=2, dry_run=True)
 
     def test_values_not_given_are_those_of_the_bundle(self, study):
         folder = study(transfer_sizes=None, lora_ranks=None)
@@ -153,6 +164,16 @@ class TestAgain:
         ]
         record = read(folder / "study.json")
         assert (record["methods"], record["labels"]) == (["mae", "scratch"], [2, 3])
+        study(methods="scratch,mae", labels="3,2")
+        assert [(grid["methods"], grid["labels"]) for grid in read(folder / "study.json")["grids"]] == [
+            (["mae"], [2]),
+            (["scratch", "mae"], [3, 2]),
+        ]
+
+    def test_the_first_lora_rank_stays_the_one_to_compare_with(self, study):
+        study(methods="task_specific_kd", lora_ranks="8,4")
+        folder = study(methods="task_specific_kd", lora_ranks=2)
+        assert read(folder / "study.json")["lora_ranks"] == [8, 4, 2]
 
     @pytest.mark.parametrize(
         ("changes", "expected"),
@@ -367,6 +388,14 @@ class TestPresets:
         run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), preset="quick", labels=[2], dry_run=True)
         out = capsys.readouterr().out
         assert all(f"cells/{method}_2labels" in out for method in METHODS)
+
+    def test_quick_has_no_more_labels_than_the_phantoms_with_the_fewest_images(self, tmp_path, capsys):
+        """Those of DRIVE, as ``--demo`` writes them; the others have more."""
+        write_phantoms(str(tmp_path / "phantoms"), image_size=(96, 80))
+        run_study(str(BUNDLE), str(tmp_path / "s"), str(tmp_path / "phantoms"), preset="quick", dry_run=True)
+        assert "cells/task_specific_kd_7labels_64images_rank64_seed0" in capsys.readouterr().out
+        with pytest.raises(InputError, match="num_labels must be between 1 and 7"):
+            run_study(str(BUNDLE), str(tmp_path / "s"), str(tmp_path / "phantoms"), preset="quick", labels=8)
 
     @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
     def test_paper_has_label_budgets_for_every_bundle(self, bundle, tmp_path, capsys):
