@@ -394,7 +394,7 @@ class TestPresets:
         write_phantoms(str(tmp_path / "phantoms"), image_size=(96, 80))
         run_study(str(BUNDLE), str(tmp_path / "s"), str(tmp_path / "phantoms"), preset="quick", dry_run=True)
         assert "cells/task_specific_kd_7labels_64images_rank64_seed0" in capsys.readouterr().out
-        with pytest.raises(InputError, match="num_labels must be between 1 and 7"):
+        with pytest.raises(InputError, match="8 is more than the 7 training images that there are"):
             run_study(str(BUNDLE), str(tmp_path / "s"), str(tmp_path / "phantoms"), preset="quick", labels=8)
 
     @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
