@@ -104,7 +104,7 @@ def _fill(text: str) -> str:
 
 def _description(metadata: Mapping[str, Any], evidence: Evidence, network: nn.Module) -> str:
     what = f"{describe_network(network)}, {origin(evidence)}, and fine-tuned on labelled images. {metadata['task']}."
-    if evidence.teacher not in (NO_TEACHER, UNKNOWN) and evidence.method in (None, "task_specific_kd"):
+    if evidence.teacher not in (NO_TEACHER, UNKNOWN) and evidence.method == "task_specific_kd":
         what += (
             ' It was made by the method of "Task-Specific Knowledge Distillation from the Vision Foundation Model for '
             'Enhanced Medical Image Segmentation" (arXiv 2503.06976): a teacher that was fine-tuned on few labelled '

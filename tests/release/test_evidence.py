@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from integration import refused
 from students import PLAIN_STUDENT, write_student
+from torch import nn
 
+from common.checkpoints import save_weights
 from common.handlers import ResumableCheckpoint
+from common.origins import state_digest
 from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, gather
 
 SAM = "facebook/sam-vit-base"
@@ -22,51 +26,152 @@ def weights(tmp_path) -> Path:
 
 
 def record(folder: Path, method: str | None = None, pretrained: str | None = None, distilled: bool = True) -> None:
-    """Leave what the stages leave."""
+    """Leave what the stages left before weights said what they were made from."""
     if method:
         (folder / "method.json").write_text(json.dumps({"method": method}))
     if pretrained:
         (folder / "teacher").mkdir()
         (folder / "teacher" / "teacher.json").write_text(json.dumps({"pretrained": pretrained}))
     if distilled:
-        (folder / "distilled.pt").write_bytes(b"")
+        save_weights(nn.Linear(2, 2), folder / "distilled.pt")
+
+
+def note(weights: Path, **origin) -> None:
+    """Write weights again, as those of a student of this origin."""
+    state = torch.load(weights, weights_only=True)
+    state.origin = origin
+    torch.save(state, weights)
+
+
+def started_from(distilled: Path) -> dict[str, str]:
+    """Return the origin of a student that was made from weights that say nothing."""
+    return {"initial": state_digest(torch.load(distilled, weights_only=True))}
 
 
 class TestTeacher:
     @pytest.mark.parametrize(
-        ("left", "expected"),
+        ("origin", "expected"),
         [
-            ({"method": "task_specific_kd", "pretrained": SAM}, SAM),
-            ({"method": "task_specific_kd", "pretrained": "embedded"}, STAND_IN),
-            ({"pretrained": "embedded"}, STAND_IN),
-            ({"pretrained": "/home/somebody/weights/medsam_vit_b.pth"}, "medsam_vit_b.pth"),
-            ({"pretrained": "weights/sam_vit_b_01ec64.pth"}, "weights/sam_vit_b_01ec64.pth"),
-            ({"method": "scratch", "pretrained": SAM, "distilled": False}, NO_TEACHER),
-            ({"method": "mae"}, NO_TEACHER),
-            ({"method": "mocov3"}, NO_TEACHER),
-            ({"method": "task_agnostic_kd", "pretrained": SAM}, UNKNOWN),
-            ({"pretrained": SAM, "distilled": False}, UNKNOWN),
-            ({}, UNKNOWN),
+            ({"teacher": SAM, "fine_tuned": True}, (SAM, "task_specific_kd")),
+            ({"teacher": SAM, "fine_tuned": False}, (SAM, "task_agnostic_kd")),
+            ({"teacher": "embedded", "fine_tuned": True}, (STAND_IN, "task_specific_kd")),
+            ({"teacher": "embedded", "fine_tuned": False}, (STAND_IN, "task_agnostic_kd")),
+            ({"teacher": None}, (NO_TEACHER, None)),
+            ({"initial": "of weights from elsewhere"}, (UNKNOWN, None)),
+            ({}, (UNKNOWN, None)),
         ],
     )
-    def test_it_is_what_the_folder_of_results_says(self, left, expected, weights):
-        record(weights.parent, **left)
-        assert gather(weights, {}, None).teacher == expected
+    def test_it_is_what_the_weights_say(self, origin, expected, weights):
+        note(weights, **origin)
+        found = gather(weights, {}, None)
+        assert (found.teacher, found.method) == expected
+
+    @pytest.mark.parametrize("origin", [{"teacher": None}, {"initial": "of weights from elsewhere"}])
+    def test_what_lies_in_the_folder_is_not_taken_for_its_own(self, origin, weights):
+        """As of one that was trained from random weights, or from others, where a distilled one is as well."""
+        record(weights.parent, "task_specific_kd", SAM)
+        note(weights, **origin)
+        assert gather(weights, {}, None).teacher == (NO_TEACHER if "teacher" in origin else UNKNOWN)
+        note(weights)
+        assert gather(weights, {}, None).teacher == UNKNOWN
+
+    @pytest.mark.parametrize(
+        ("method", "pretrained", "expected"),
+        [
+            ("scratch", None, NO_TEACHER),
+            ("mae", None, NO_TEACHER),
+            ("mocov3", None, NO_TEACHER),
+            ("task_specific_kd", SAM, SAM),
+            ("task_specific_kd", "embedded", STAND_IN),
+            ("task_specific_kd", "/home/somebody/weights/medsam_vit_b.pth", "medsam_vit_b.pth"),
+            ("task_specific_kd", "weights/sam_vit_b_01ec64.pth", "weights/sam_vit_b_01ec64.pth"),
+            (None, SAM, UNKNOWN),
+        ],
+    )
+    def test_records_of_the_pipeline_count_for_what_started_from_its_student(
+        self, method, pretrained, expected, weights
+    ):
+        record(weights.parent, method, pretrained)
+        note(weights, **started_from(weights.parent / "distilled.pt"))
+        found = gather(weights, {}, None)
+        assert (found.teacher, found.method) == (expected, method)
 
     def test_the_user_may_say_what_is_not_recorded(self, weights):
         assert gather(weights, {}, "facebook/sam-vit-huge").teacher == "facebook/sam-vit-huge"
 
     def test_the_user_may_not_say_otherwise(self, weights):
-        record(weights.parent, "task_specific_kd", "embedded")
+        note(weights, teacher="embedded", fine_tuned=True)
         with refused("--teacher facebook/sam-vit-base", "'embedded'", "leave it out"):
             gather(weights, {}, SAM)
         assert gather(weights, {}, "embedded").teacher == STAND_IN
 
+    @pytest.mark.parametrize("stated", [None, SAM])
+    def test_older_weights_beside_a_stand_in_are_not_released_without_a_word(self, stated, weights):
+        record(weights.parent, "task_specific_kd", "embedded")
+        with refused("--teacher: .* stand-in", "--teacher embedded or --teacher none"):
+            gather(weights, {}, stated)
+        assert gather(weights, {}, "embedded").teacher == STAND_IN
+        assert gather(weights, {}, "none").teacher == NO_TEACHER
+
+    def test_a_teacher_that_is_not_recorded_has_to_be_said(self, weights):
+        record(weights.parent, "task_agnostic_kd")
+        note(weights, **started_from(weights.parent / "distilled.pt"))
+        with refused("--teacher: .* was distilled, but what its teacher was is not recorded"):
+            gather(weights, {}, None)
+        assert gather(weights, {}, "embedded").teacher == STAND_IN
+
     def test_a_damaged_record_is_no_record(self, weights):
         record(weights.parent, "task_specific_kd", SAM)
+        note(weights, **started_from(weights.parent / "distilled.pt"))
         (weights.parent / "teacher" / "teacher.json").write_text("{")
         with refused("teacher.json is damaged"):
             gather(weights, {}, None)
+
+
+class TestTeacherOfACell:
+    """Of a study whose weights do not say what they were made from; its record says it."""
+
+    @pytest.fixture
+    def cell(self, tmp_path) -> Callable[..., Path]:
+        def write(method: str, overrides: dict, config: dict, phantoms: bool = False) -> Path:
+            study = tmp_path / "study"
+            weights = write_student("drive", study / "cells" / method)
+            (weights.parent / "cell.json").write_text(json.dumps({"method": method}))
+            record = {"bundle": "drive_segmentation", "overrides": overrides, "phantoms": phantoms}
+            (study / "study.json").write_text(json.dumps(record))
+            (study / "settings.json").write_text(json.dumps({f"distill {method}": config}))
+            return weights
+
+        return write
+
+    @pytest.mark.parametrize("method", ["task_specific_kd", "task_agnostic_kd"])
+    @pytest.mark.parametrize(
+        ("overrides", "config", "expected"),
+        [
+            ({"pretrained": "embedded"}, {"pretrained": SAM}, STAND_IN),
+            ({}, {"pretrained": "embedded"}, STAND_IN),
+            ({}, {"pretrained": SAM}, SAM),
+        ],
+    )
+    def test_it_is_what_the_study_was_run_with(self, method, overrides, config, expected, cell):
+        found = gather(cell(method, overrides, config), {}, None)
+        assert (found.teacher, found.method) == (expected, method)
+
+    @pytest.mark.parametrize("method", ["scratch", "mae", "mocov3", "unet"])
+    def test_methods_without_one_have_none(self, method, cell):
+        assert gather(cell(method, {"pretrained": "embedded"}, {}), {}, None).teacher == NO_TEACHER
+
+    @pytest.mark.parametrize("method", ["task_specific_kd", "task_agnostic_kd"])
+    def test_without_the_study_it_has_to_be_said(self, method, cell):
+        weights = cell(method, {"pretrained": "embedded"}, {})
+        (weights.parents[2] / "study.json").unlink()
+        with refused("was distilled, but what its teacher was is not recorded"):
+            gather(weights, {}, None)
+
+    def test_what_was_trained_in_it_later_is_another_student(self, cell):
+        weights = cell("task_specific_kd", {"pretrained": SAM}, {})
+        note(weights, teacher=None)
+        assert gather(weights, {}, None).teacher == NO_TEACHER
 
 
 class TestCard:
@@ -80,7 +185,7 @@ class TestCard:
         return write
 
     def test_a_stand_in_is_called_one(self, weights, card):
-        record(weights.parent, "task_specific_kd", "embedded")
+        note(weights, teacher="embedded", fine_tuned=True)
         text, metadata = card()
         assert "- **Teacher**: **a stand-in**" in text
         assert text.startswith("# Retinal vessel segmentation, distilled from a stand-in teacher\n")
@@ -90,18 +195,24 @@ class TestCard:
             assert "distilled from a Segment Anything Model" not in claim
 
     def test_a_published_model_is_named(self, weights, card):
-        record(weights.parent, "task_specific_kd", SAM)
+        note(weights, teacher=SAM, fine_tuned=True)
         text, metadata = card()
         assert f"- **Teacher**: {SAM}." in text
         assert f"distilled from {SAM}, fine-tuned with LoRA" in " ".join(text.split())
         assert metadata["name"] == f"Retinal vessel segmentation, distilled from {SAM}"
 
-    @pytest.mark.parametrize("method", [None, "scratch"])
-    def test_without_a_record_no_teacher_is_claimed(self, method, weights, card):
-        record(weights.parent, method, distilled=False)
+    def test_one_that_the_user_states_is_not_said_to_have_been_fine_tuned(self, card):
+        text, _ = card(teacher=SAM)
+        assert f"distilled from {SAM}, and fine-tuned on labelled images" in " ".join(text.split())
+        assert "LoRA" not in text.split("## Data")[0]
+
+    @pytest.mark.parametrize(("origin", "said"), [({}, "unknown"), ({"teacher": None}, "none")])
+    def test_without_a_record_no_teacher_is_claimed(self, origin, said, weights, card):
+        record(weights.parent, "task_specific_kd", SAM)
+        note(weights, **origin)
         text, metadata = card()
         assert metadata["name"] == "Retinal vessel segmentation"
-        assert f"- **Teacher**: {'none' if method else 'unknown'}" in text
+        assert f"- **Teacher**: {said}" in text
         assert "distilled from" not in text.split("## References")[0]
 
     def test_phantoms_are_called_phantoms(self, weights, card):
