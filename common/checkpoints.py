@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from common.errors import InputError
-from common.origins import carried_origin, note_origin, state_digest, with_origin
+from common.origins import handed_on, note_origin, with_origin
 
 
 def is_writer() -> bool:
@@ -136,5 +136,5 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
             f"entries differ ({shown})"
         )
     network.load_state_dict(state)
-    note_origin(network, {**carried_origin(state), "initial": state_digest(state)})
+    note_origin(network, handed_on(state))
     return network

@@ -25,7 +25,7 @@ from torch import nn
 from common.checkpoints import is_writer, read_checkpoint, replace_file
 from common.errors import InputError
 from common.networks.features import unwrap
-from common.origins import note_origin, origin_of
+from common.origins import note_data, note_origin, origin_of
 
 logger = logging.getLogger(__name__)
 
@@ -207,10 +207,15 @@ class ResumableCheckpoint:
         Args:
             engine: a trainer.
         """
+        engine.add_event_handler(Events.STARTED, self._note_data)
         if self.resumes:
             engine.add_event_handler(Events.STARTED, self.resume)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save if self.resumes else self._keep_best)
         engine.add_event_handler(Events.COMPLETED, self.restore_best)
+
+    def _note_data(self, engine: Engine) -> None:
+        dataset = getattr(engine.state.dataloader, "dataset", None)
+        note_data(self.network, getattr(dataset, "data", None))
 
     def resume(self, engine: Engine) -> None:
         """Load the saved state, if there is one.
@@ -223,7 +228,7 @@ class ResumableCheckpoint:
         state = read_checkpoint(self.path)
         try:
             _check_settings(state["settings"], self._all_settings(engine))
-            _check_teacher(state.get("origin", {}), origin_of(self.network))
+            _check_origin(state.get("origin", {}), origin_of(self.network))
             load_trainable_state(self.network, state["network"])
             for name, item in self.objects.items():
                 item.load_state_dict(state[name])
@@ -282,8 +287,8 @@ def _check_settings(saved: dict[str, Any], current: dict[str, Any]) -> None:
         raise ValueError("; ".join(differing))
 
 
-def _check_teacher(saved: dict[str, Any], current: dict[str, Any]) -> None:
-    known = [key for key in ("teacher", "fine_tuned") if key in saved and key in current]
+def _check_origin(saved: dict[str, Any], current: dict[str, Any]) -> None:
+    known = [key for key in ("teacher", "fine_tuned", "phantoms") if key in saved and key in current]
     _check_settings(saved, {key: current[key] for key in known})
 
 

@@ -5,6 +5,7 @@ An origin is a dictionary of
 - ``teacher``: name of the base that the student's teacher was made of, None where there was no teacher;
 - ``fine_tuned``: whether that teacher was fine-tuned before it taught;
 - ``initial``: a hash of the weights that training started from, None where they were random;
+- ``phantoms``: whether the images of that training were phantoms;
 
 each of them left out where it is not known. A teacher has the one fact ``base`` instead, and ``fine_tuned``.
 """
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from torch import Tensor, nn
 
+from common.datasets.checks import are_phantoms
 from common.fingerprints import tensor_digest
 from common.networks.features import unwrap
 
@@ -56,6 +58,26 @@ def carried_origin(state: Any) -> dict[str, Any]:
     """Return the origin that a state dict from a file carries; an empty one where it carries none."""
     origin = getattr(state, "origin", None)
     return dict(origin) if isinstance(origin, dict) else {}
+
+
+def note_data(network: nn.Module, entries: Any) -> None:
+    """Note whether a network is trained on phantoms, given a datalist; nothing, where that names no files."""
+    origin = origin_of(network)
+    origin.pop("phantoms", None)
+    images = {each.get("image") for each in entries} if _is_datalist(entries) else set()
+    if images and all(isinstance(image, (str, os.PathLike)) for image in images):
+        origin["phantoms"] = any(are_phantoms(image) for image in images)
+    note_origin(network, origin)
+
+
+def _is_datalist(entries: Any) -> bool:
+    return isinstance(entries, Sequence) and all(isinstance(each, Mapping) for each in entries)
+
+
+def handed_on(state: Any) -> dict[str, Any]:
+    """Return the origin of weights that are trained from a state dict, as far as it is the same."""
+    origin = carried_origin(state)
+    return {key: origin[key] for key in ("teacher", "fine_tuned") if key in origin} | {"initial": state_digest(state)}
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

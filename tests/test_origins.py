@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from common import pipeline
 from common.checkpoints import load_weights, read_checkpoint, save_weights
 from common.fingerprints import network_fingerprint
 from common.networks.sam import EMBEDDED_FOLDER, SamSegmenter
-from common.origins import base_name, carried_origin, note_origin, note_teacher, origin_of
+from common.origins import base_name, carried_origin, note_data, note_origin, note_teacher, origin_of
 from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, gather
 
 
@@ -93,6 +94,31 @@ class TestStages:
         save_weights(tiny_student(), tmp_path / "unknown.pt")
         run_stage("train", **keys, initial_weights=tmp_path / "unknown.pt")
         assert told(keys["output_dir"]) == (NO_TEACHER, None)
+
+
+class TestData:
+    """Phantoms are known wherever they lie, and nothing else is taken for them."""
+
+    @pytest.mark.parametrize("marked", [True, False])
+    def test_of_training_and_of_evaluation(self, marked, keys, tmp_path):
+        place = "DRIVE" if marked else "phantoms/DRIVE"
+        dataset_dir = shutil.copytree(keys["dataset_dir"], tmp_path / "data" / place)
+        if not marked:
+            (dataset_dir / "PHANTOMS").unlink()
+        for stage in ("train", "evaluate"):
+            run_stage(stage, **{**keys, "dataset_dir": dataset_dir, "initial_weights": None})
+        summary = json.loads((tmp_path / "evaluation" / "student" / "summary.json").read_text())
+        found = gather(tmp_path / "model.pt", summary, None)
+        assert (found.phantoms, found.trained_on_phantoms) == (marked, marked)
+
+    def test_that_is_not_read_from_files_is_not_known(self):
+        network = noted({"teacher": None, "phantoms": True}, nn.Linear(2, 2))
+        note_data(network, [{"image": torch.zeros(1)}])
+        assert origin_of(network) == {"teacher": None}
+
+    def test_is_not_handed_on(self, tmp_path):
+        save_weights(noted({"teacher": None, "phantoms": True}, nn.Linear(2, 2)), tmp_path / "a.pt")
+        assert origin_of(load_weights(nn.Linear(2, 2), tmp_path / "a.pt")).keys() == {"teacher", "initial"}
 
 
 def noted(origin: dict, network: nn.Module) -> nn.Module:

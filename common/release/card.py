@@ -116,14 +116,17 @@ def _description(metadata: Mapping[str, Any], evidence: Evidence, network: nn.Mo
 def _training(
     metadata: Mapping[str, Any], evidence: Evidence, settings: Mapping[str, Any], trained_on: str | None
 ) -> str:
-    data = f"{metadata['data_source']}: which of its images is in the table, as far as it was recorded"
-    if evidence.phantoms:
-        data = (
-            f"**phantoms**: images drawn by a program in the layout of {metadata['data_source']}, none of a patient. "
-            "The student is of no use on real images"
-        )
+    data = {
+        True: f"**phantoms**: images drawn by a program in the layout of {metadata['data_source']}, none of a patient. "
+        "The student is of no use on real images",
+        False: f"{metadata['data_source']}: which of its images is in the table, as far as it was recorded",
+        None: f"images in the layout of {metadata['data_source']}; whether they were real, or **phantoms** drawn by a "
+        "program, was not recorded",
+    }[evidence.trained_on_phantoms]
     if trained_on:
-        data = f"{trained_on} (as stated by whoever released it)" + (f"; {data}" if evidence.phantoms else "")
+        data = f"{trained_on} (as stated by whoever released it)" + (
+            f"; {data}" if evidence.trained_on_phantoms else ""
+        )
     teachers = {
         STAND_IN: (
             "**a stand-in**: the miniature of a Segment Anything Model that ships with the project this student was "
@@ -149,10 +152,15 @@ def _performance(evidence: Evidence) -> str:
     summary = evidence.summary
     unit = summary.get("distance_unit", "px")
     measured = summary["metrics"]
+    kind = {
+        True: "phantoms, which are drawn by a program and no patient's",
+        False: "held-out cases",
+        None: "held-out cases (whether real ones or phantoms, drawn by a program, was not recorded)",
+    }[evidence.phantoms]
     lines = [
         _fill(
-            f"Measured on {summary['cases']} {'phantoms' if evidence.phantoms else 'held-out cases'}: mean ± standard "
-            "deviation over cases, with the 95 % bootstrap interval of the mean."
+            f"Measured on {summary['cases']} {kind}: mean ± standard deviation over cases, with the 95 % bootstrap "
+            "interval of the mean."
         ),
         f"| | Dice | IoU | HD95 ({'pixels' if unit == 'px' else unit}) |\n| --- | --- | --- | --- |",
     ]

@@ -31,14 +31,16 @@ class Evidence(NamedTuple):
         teacher: name of its teacher's base, or ``NO_TEACHER``, ``UNKNOWN`` or ``STAND_IN``.
         method: what prepared it before it was fine-tuned, None where that is unknown or nothing did.
         training: settings of its fine-tuning, empty where they are unknown.
-        phantoms: whether it was trained and evaluated on phantoms.
+        phantoms: whether it was evaluated on phantoms, None where that is unknown.
+        trained_on_phantoms: whether it was fine-tuned on phantoms, None where that is unknown.
     """
 
     summary: dict[str, Any]
     teacher: str
     method: str | None
     training: dict[str, Any]
-    phantoms: bool
+    phantoms: bool | None
+    trained_on_phantoms: bool | None
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -137,7 +139,8 @@ def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -
         teacher=teacher,
         method=method,
         training=_training_settings(folder / "checkpoints" / "train.pt", weights),
-        phantoms=any((each / "phantoms").is_dir() for each in [folder, *folder.parents[1:2]]),
+        phantoms=_of_phantoms(summary, folder),
+        trained_on_phantoms=_of_phantoms(origin, folder),
     )
 
 
@@ -161,6 +164,14 @@ def _lineage(origin: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
     if method == "task_specific_kd":
         pretrained = _read_json(folder / "teacher" / "teacher.json").get("pretrained", pretrained)
     return (base_name(pretrained) if pretrained else UNKNOWN), method
+
+
+def _of_phantoms(record: Mapping[str, Any], folder: Path) -> bool | None:
+    """Return what a record says of its images, if anything; of older phantoms, which had no mark, a study knows."""
+    is_cell = (folder / "cell.json").is_file()
+    if is_cell and _read_json(folder.parents[1] / "study.json").get("phantoms") is True:
+        return True
+    return record["phantoms"] if isinstance(record.get("phantoms"), bool) else None
 
 
 def _pretrained_of_study(study_dir: Path, method: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from integration import refused
-from students import PLAIN_STUDENT, write_student
+from students import PLAIN_STUDENT, change_json, write_student
 from torch import nn
 
 from common.checkpoints import save_weights
@@ -168,6 +168,12 @@ class TestTeacherOfACell:
         with refused("was distilled, but what its teacher was is not recorded"):
             gather(weights, {}, None)
 
+    @pytest.mark.parametrize("phantoms", [True, False])
+    def test_older_phantoms_are_known_by_the_study(self, phantoms, cell):
+        found = gather(cell("scratch", {}, {}, phantoms), {}, None)
+        expected = True if phantoms else None
+        assert (found.phantoms, found.trained_on_phantoms) == (expected, expected)
+
     def test_what_was_trained_in_it_later_is_another_student(self, cell):
         weights = cell("task_specific_kd", {"pretrained": SAM}, {})
         note(weights, teacher=None)
@@ -215,12 +221,30 @@ class TestCard:
         assert f"- **Teacher**: {said}" in text
         assert "distilled from" not in text.split("## References")[0]
 
-    def test_phantoms_are_called_phantoms(self, weights, card):
-        (weights.parent / "phantoms").mkdir()
-        text, _ = card()
-        assert "**phantoms**" in text
-        assert "of no use on real images" in " ".join(text.split())
-        assert "Measured on 5 phantoms" in text
+    @pytest.mark.parametrize(
+        ("phantoms", "data", "measured"),
+        [
+            (True, "- **Data**: **phantoms**: images drawn by a program", "Measured on 5 phantoms, which are drawn"),
+            (False, "- **Data**: DRIVE, ", "Measured on 5 held-out cases: mean"),
+            (None, "was not recorded.", "held-out cases (whether real ones or phantoms, drawn by a program, was not"),
+        ],
+    )
+    def test_phantoms_are_called_phantoms_and_nothing_else_is(self, phantoms, data, measured, weights, card):
+        (weights.parent / "phantoms").mkdir()  # says nothing
+        if phantoms is not None:
+            change_json(weights.parent / "evaluation" / "student" / "summary.json", phantoms=phantoms)
+            note(weights, teacher=None, phantoms=phantoms)
+        text = " ".join(card()[0].split())
+        assert data in text.split("| setting |")[0]
+        assert measured in text
+        assert ("of no use on real images" in text) == (phantoms is True)
+
+    def test_what_it_was_trained_on_and_what_it_was_measured_on_are_two_things(self, weights, card):
+        change_json(weights.parent / "evaluation" / "student" / "summary.json", phantoms=False)
+        note(weights, teacher=None, phantoms=True)
+        text = " ".join(card()[0].split())
+        assert "- **Data**: **phantoms**" in text
+        assert "Measured on 5 held-out cases: mean" in text
 
     def test_the_user_may_say_what_it_was_trained_on(self, card):
         assert "20 photographs of our clinic (as stated" in card(trained_on="20 photographs of our clinic")[0]
@@ -239,7 +263,7 @@ class TestCard:
         text, _ = card()
         assert "| labelled training images | 5 |" in text
         assert "| seed of the training | 7 |" in text
-        assert "not recorded" not in text.split("## Performance")[0].split("- **Teacher**")[0]
+        assert "fine-tuning were not recorded" not in " ".join(text.split())
 
     def test_settings_of_another_training_are_not(self, weights, card):
         write_checkpoint(weights, num_labels=5)
