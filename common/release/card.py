@@ -187,13 +187,17 @@ def _network(metadata: Mapping[str, Any], network: nn.Module) -> str:
     image = metadata["network_data_format"]["inputs"]["image"]
     pred = metadata["network_data_format"]["outputs"]["pred"]
     height, width = image["spatial_shape"]
-    sizes = f"of {height} x {width} pixels" if isinstance(height, int) else f"of {height} x {width} pixels for any n"
+    if isinstance(height, int):
+        sizes, agree = f"of {height} x {width} pixels", "batches of any size"
+    else:
+        sizes = f"of {height} x {width} pixels for any n"
+        agree = "batches and images of any size that the network takes"
     classes = ", ".join(f"{index} {name}" for index, name in pred["channel_def"].items())
     return (
         f"Input `(B, {image['num_channels']}, W, H)` in [0, 1] {sizes}; output logits "
         f"`(B, {pred['num_channels']}, W, H)`, one channel for each class: {classes}. `models/model.pt` is a PyTorch "
         "state dict, `models/model.ts` TorchScript and `models/model.onnx` ONNX of the same network: they agree to "
-        "1e-4, for batches and images of any size that the network takes."
+        f"1e-4, for {agree}."
     )
 
 
