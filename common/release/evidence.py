@@ -124,16 +124,13 @@ def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -
             f"--teacher {stated_teacher}: {weights} or the records beside it say that it was '{teacher}'; leave it out"
         )
     teacher = stated_teacher or teacher
-    if teacher == UNKNOWN and method in _KD.values():
+    if teacher in (UNKNOWN, NO_TEACHER) and method in _KD.values():
         raise InputError(
             f"--teacher: {weights} was distilled, but what its teacher was is not recorded; say it, such as "
             f"--teacher {STAND_IN}"
         )
-    if teacher not in (STAND_IN, NO_TEACHER) and method is None and not origin and _has_stand_in(folder):
-        raise InputError(
-            f"--teacher: {folder} has a student of the embedded stand-in, and {weights.name} does not say whether it "
-            f"was made from that one, as older ones do not; say --teacher {STAND_IN} or --teacher {NO_TEACHER}"
-        )
+    if method is None and not origin.keys() & {"teacher", "initial"}:
+        _check_older(weights, folder, teacher)
     return Evidence(
         summary=summary,
         teacher=teacher,
@@ -147,7 +144,7 @@ def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -
 def _lineage(origin: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
     """Return the teacher and the method of a student, as far as it is shown that they are those of these weights."""
     if origin.get("teacher"):
-        return origin["teacher"], _KD[origin.get("fine_tuned", False)]
+        return origin["teacher"], _KD[bool(origin.get("fine_tuned"))]
     if "teacher" in origin:
         return NO_TEACHER, None
     cell = _read_json(folder / "cell.json")
@@ -182,9 +179,22 @@ def _pretrained_of_study(study_dir: Path, method: str) -> str | None:
     return None if str(pretrained).startswith(("$", "@", "%")) else pretrained  # an expression
 
 
-def _has_stand_in(folder: Path) -> bool:
-    teacher = _read_json(folder / "teacher" / "teacher.json").get("pretrained")
-    return teacher == STAND_IN and (folder / "distilled.pt").is_file()
+def _check_older(weights: Path, folder: Path, teacher: str) -> None:
+    """Refuse weights that say nothing beside a distilled student that has, or may have, the stand-in's knowledge."""
+    if not (folder / "distilled.pt").is_file():
+        return
+    unsure = f"and {weights.name} does not say whether it was made from that one, as older ones do not"
+    known = _read_json(folder / "teacher" / "teacher.json").get("pretrained")
+    if known == STAND_IN and teacher not in (STAND_IN, NO_TEACHER):
+        raise InputError(
+            f"--teacher: {folder} has a student of the embedded stand-in, {unsure}; say --teacher {STAND_IN} or "
+            f"--teacher {NO_TEACHER}"
+        )
+    if teacher == UNKNOWN and _read_json(folder / "method.json").get("method") == "task_agnostic_kd":
+        raise InputError(
+            f"--teacher: {folder} has a student of a teacher that is not recorded, {unsure}; say which, such as "
+            f"--teacher {STAND_IN}, or --teacher {NO_TEACHER}"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

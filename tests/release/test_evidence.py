@@ -115,11 +115,19 @@ class TestTeacher:
         assert gather(weights, {}, "embedded").teacher == STAND_IN
         assert gather(weights, {}, "none").teacher == NO_TEACHER
 
-    def test_a_teacher_that_is_not_recorded_has_to_be_said(self, weights):
+    def test_older_weights_beside_a_student_of_an_unknown_teacher_are_not_either(self, weights):
+        record(weights.parent, "task_agnostic_kd")
+        with refused("--teacher: .* a student of a teacher that is not recorded", "--teacher embedded, or"):
+            gather(weights, {}, None)
+        for stated in ("embedded", SAM, "none"):
+            assert gather(weights, {}, stated).teacher == stated
+
+    @pytest.mark.parametrize("stated", [None, "none"])
+    def test_a_teacher_that_is_not_recorded_has_to_be_said(self, stated, weights):
         record(weights.parent, "task_agnostic_kd")
         note(weights, **started_from(weights.parent / "distilled.pt"))
         with refused("--teacher: .* was distilled, but what its teacher was is not recorded"):
-            gather(weights, {}, None)
+            gather(weights, {}, stated)
         assert gather(weights, {}, "embedded").teacher == STAND_IN
 
     def test_a_damaged_record_is_no_record(self, weights):
