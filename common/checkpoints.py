@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from common.errors import InputError
-from common.networks.features import unwrap
+from common.origins import handed_on, note_origin, with_origin
 
 
 def is_writer() -> bool:
@@ -69,10 +69,10 @@ def check_replaceable(folder: str | os.PathLike, mark: str) -> None:
 
 
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
-    """Write a network's state dict, on the first rank only."""
+    """Write a network's state dict, with its origin (see :mod:`common.origins`), on the first rank only."""
     if is_writer():
         with replace_file(path) as fresh:
-            torch.save(unwrap(network).state_dict(), fresh)
+            torch.save(with_origin(network), fresh)
 
 
 def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
@@ -105,7 +105,7 @@ def first_of(*paths: str | os.PathLike) -> Path:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: str | None = None) -> nn.Module:
-    """Load a state dict into a network and return the network.
+    """Load a state dict into a network, note where it comes from, and return the network.
 
     Args:
         network: changed in place.
@@ -116,6 +116,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
         InputError: if the file cannot be read, or its weights are not this network's.
     """
     if path is None:
+        note_origin(network, {"teacher": None, "initial": None})
         return network
     state = read_checkpoint(path, made_by)
     own = network.state_dict()
@@ -135,4 +136,5 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
             f"entries differ ({shown})"
         )
     network.load_state_dict(state)
+    note_origin(network, handed_on(state))
     return network

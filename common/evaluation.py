@@ -22,6 +22,7 @@ from monai.handlers import HausdorffDistance
 from torch import Tensor, nn
 
 from common.checkpoints import is_writer, load_weights, replace_file
+from common.datasets.checks import are_phantoms
 from common.errors import InputError
 from common.fingerprints import network_fingerprint
 from common.overlays import check_style, draw_overlay, take_fullest_slice
@@ -85,6 +86,7 @@ class EvaluationReport:
         self.cases: list[str] = []
         self.seconds: list[float] = []
         self._kind = "images"
+        self._phantoms = False
         self._started = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -101,6 +103,7 @@ class EvaluationReport:
     def start(self, engine: Engine) -> None:
         """Forget the cases of an earlier run."""
         self.cases, self.seconds = [], []
+        self._phantoms = False
 
     def start_clock(self, engine: Engine) -> None:
         """Note when inference on a batch begins."""
@@ -118,7 +121,9 @@ class EvaluationReport:
         for inputs, outputs in zip(engine.state.batch, engine.state.output, strict=True):
             item = {**inputs, **outputs}
             image, prediction, label = item[self.image_key], item["pred"].argmax(0), item["label"].argmax(0)
-            name = str(item[self.case_key]) if self.case_key else Path(image.meta["filename_or_obj"]).stem
+            path = Path(image.meta["filename_or_obj"])
+            self._phantoms |= are_phantoms(path)
+            name = str(item[self.case_key]) if self.case_key else path.stem
             self.cases.append(name)
             if label.ndim == 3:
                 self._kind = "volumes"
@@ -142,6 +147,7 @@ class EvaluationReport:
         summary = {
             "subject": self.subject,
             "cases": len(self.cases),
+            "phantoms": self._phantoms,
             "network": network_fingerprint(self.network),
             "settings": self.settings,
             "parameters": sum(p.numel() for p in self.network.parameters()),

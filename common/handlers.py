@@ -25,6 +25,7 @@ from torch import nn
 from common.checkpoints import is_writer, read_checkpoint, replace_file
 from common.errors import InputError
 from common.networks.features import unwrap
+from common.origins import note_data, note_origin, origin_of
 
 logger = logging.getLogger(__name__)
 
@@ -206,10 +207,15 @@ class ResumableCheckpoint:
         Args:
             engine: a trainer.
         """
+        engine.add_event_handler(Events.STARTED, self._note_data)
         if self.resumes:
             engine.add_event_handler(Events.STARTED, self.resume)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save if self.resumes else self._keep_best)
         engine.add_event_handler(Events.COMPLETED, self.restore_best)
+
+    def _note_data(self, engine: Engine) -> None:
+        dataset = getattr(engine.state.dataloader, "dataset", None)
+        note_data(self.network, getattr(dataset, "data", None))
 
     def resume(self, engine: Engine) -> None:
         """Load the saved state, if there is one.
@@ -222,6 +228,7 @@ class ResumableCheckpoint:
         state = read_checkpoint(self.path)
         try:
             _check_settings(state["settings"], self._all_settings(engine))
+            _check_origin(state.get("origin", {}), origin_of(self.network))
             load_trainable_state(self.network, state["network"])
             for name, item in self.objects.items():
                 item.load_state_dict(state[name])
@@ -230,6 +237,7 @@ class ResumableCheckpoint:
                 f"{self.path} was left by a run with other settings ({error}): delete it to start afresh, or choose "
                 "another output_dir"
             ) from error
+        note_origin(self.network, state.get("origin", {}))  # older ones have none
         self.best = state["best"]
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["iteration"]
@@ -245,7 +253,7 @@ class ResumableCheckpoint:
             state = {name: item.state_dict() for name, item in self.objects.items()}
             state |= {"network": trainable_state(self.network), "best": self.best}
             state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-            state |= {"settings": self._all_settings(engine)}
+            state |= {"settings": self._all_settings(engine), "origin": origin_of(self.network)}
             with replace_file(self.path) as fresh:
                 torch.save(state, fresh)
 
@@ -277,6 +285,11 @@ def _check_settings(saved: dict[str, Any], current: dict[str, Any]) -> None:
     ]
     if differing:
         raise ValueError("; ".join(differing))
+
+
+def _check_origin(saved: dict[str, Any], current: dict[str, Any]) -> None:
+    known = [key for key in ("teacher", "fine_tuned", "phantoms") if key in saved and key in current]
+    _check_settings(saved, {key: current[key] for key in known})
 
 
 def trainable_state(network: nn.Module) -> dict[str, torch.Tensor]:

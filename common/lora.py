@@ -19,6 +19,7 @@ from common.checkpoints import is_writer, replace_folder
 from common.errors import InputError
 from common.networks.features import unwrap
 from common.networks.sam import SamSegmenter
+from common.origins import note_origin, origin_of
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None
     absent += [name for name in adapter.missing_keys if ".lora_" in name]
     if absent or unexpected:
         raise InputError(f"the teacher in {folder} is damaged: {absent or unexpected} do not match its architecture")
+    note_origin(teacher, {**origin_of(teacher), "fine_tuned": True})
     return merge_lora(teacher).eval().requires_grad_(False)
 
 

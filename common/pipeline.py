@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from common.checkpoints import replace_file
 from common.datasets import phantom_writer
+from common.datasets.checks import are_phantoms, mark_phantoms
 from common.errors import InputError, StageError
 from common.stage_process import run_stage
 
@@ -85,6 +86,8 @@ def run_pipeline(
         dataset_dir = str(output_path / "phantoms")
         if not Path(dataset_dir).exists():
             phantom_writer(Path(bundle).resolve().name)(dataset_dir)
+        elif not are_phantoms(dataset_dir):
+            mark_phantoms(dataset_dir)  # older ones are not
     if dataset_dir is None:
         raise InputError("--dataset_dir is missing: give the folder of the dataset, or --demo to run on phantoms")
     if not Path(dataset_dir).is_dir():

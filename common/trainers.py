@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from common.losses import FeatureAlignmentLoss
 from common.networks.features import FeatureTaps
+from common.origins import note_teacher
 from common.teacher_cache import ask_teacher, cached_answers, check_orientations
 from common.transforms import CROP_KEYS, IMAGE_ID_KEY
 
@@ -55,6 +56,7 @@ class FeatureDistillationTrainer(SupervisedTrainer):
         self.loss_function.to(self.state.device)
         self.orientations = orientations
         pairs = loss_function.pairs
+        note_teacher(network, teacher)
         self.teacher_taps = FeatureTaps(teacher, pairs.keys())
         self.student_taps = FeatureTaps(network, pairs.values())
 

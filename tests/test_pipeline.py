@@ -24,6 +24,7 @@ from integration import (
 from PIL import Image
 
 from common import pipeline
+from common.datasets.checks import are_phantoms
 from common.datasets.drive import write_phantoms
 from common.errors import InputError
 from common.pipeline import METHODS, STAGES, run_pipeline
@@ -202,6 +203,7 @@ class TestOrder:
         for _ in range(2):
             run_pipeline(str(BUNDLE), str(tmp_path), demo=True)
         assert calls == [str(tmp_path / "phantoms")]
+        assert are_phantoms(tmp_path / "phantoms"), "as those that were written before they were marked are not"
         assert stages.value("train", "dataset_dir") == str(tmp_path / "phantoms")
         assert stages.overlays_of("train") == ["demo"]
 

@@ -11,7 +11,8 @@
 - ``load(entry)``: an image ``(H, W, C)`` to look at and its class ids ``(H, W)``, both uint8.
 - ``classes_of(entry)``: names of the classes that its label may have.
 - ``group_of(entry)``: the patient, exam or image that it belongs to, None where it is unknown.
-- ``write_phantoms(folder)``: procedural images in the official layout and file formats, with every class.
+- ``write_phantoms(folder)``: procedural images in the official layout and file formats, with every class; through
+  ``checks.written_whole``, which marks them as phantoms.
 
 Where two people have drawn labels of the same images, a module may also provide
 ``agreement(dataset_dir, section, seed, num_validation)``: the Dice coefficient between them by class, or None.

@@ -19,6 +19,7 @@ from common.errors import InputError
 
 SECTIONS = ("training", "validation", "test")
 
+_PHANTOMS = "PHANTOMS"  # a file
 _MAX_LISTED = 20  # faults shown in full: more would scroll the first ones off the screen
 
 T = TypeVar("T")
@@ -411,9 +412,23 @@ def check_patches(entries: Sequence[Mapping[str, str]], patch_size: int) -> None
         )
 
 
+def mark_phantoms(folder: str | Path) -> None:
+    """Leave a file in a dataset that says that its images are phantoms, whatever the folder is called."""
+    text = "The images here are phantoms: drawn by a program in the layout of a dataset. None is a patient's.\n"
+    (Path(folder) / _PHANTOMS).write_text(text, encoding="utf-8")
+
+
+def are_phantoms(path: str | Path) -> bool:
+    """Say whether an image, or a folder of images, lies in a dataset that :func:`mark_phantoms` has marked."""
+    places = (Path(os.path.abspath(path)), Path(path).resolve())  # as it was given, and where links lead
+    return any((folder / _PHANTOMS).is_file() for place in places for folder in (place, *place.parents))
+
+
 @contextmanager
 def written_whole(folder: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``folder`` when the block ends, and vanishes if the block raises.
+    """Yield a temporary folder for phantoms that becomes ``folder``, marked as phantoms, when the block ends.
+
+    It vanishes if the block raises.
 
     Raises:
         InputError: if ``folder`` already exists and is not empty; what is there is left alone.
@@ -426,6 +441,7 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        mark_phantoms(partial)
         if folder.exists():
             folder.rmdir()  # empty; Windows does not rename over a folder
         partial.rename(folder)

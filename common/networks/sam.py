@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import filecmp
 import os
 import pickle
 import re
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
 from common.errors import InputError
+from common.origins import base_name, note_origin
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded_teacher"
@@ -48,6 +50,8 @@ class SamSegmenter(nn.Module):
         self.num_classes = num_classes
         self.input_scale = input_scale
         self._take_parts(load_sam(pretrained))
+        if not isinstance(pretrained, SamConfig):
+            note_origin(self, {"base": EMBEDDED if _is_embedded(pretrained) else base_name(pretrained)})
         self._make_class_tokens(num_classes)
         del self.decoder.iou_prediction_head  # nothing here asks how good a mask is
 
@@ -158,6 +162,14 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
     if path.suffix in (".pth", ".pt"):
         return _load_original(path)
     return _load_folder(path if path.is_dir() else str(pretrained))
+
+
+def _is_embedded(pretrained: str | os.PathLike) -> bool:
+    """Say whether this names the miniature, or is a copy of it under another name."""
+    copy_of_it = Path(pretrained) / "model.safetensors"
+    return str(pretrained) == EMBEDDED or (
+        copy_of_it.is_file() and filecmp.cmp(copy_of_it, EMBEDDED_FOLDER / copy_of_it.name, shallow=False)
+    )
 
 
 def _load_folder(source: str | Path) -> SamModel:

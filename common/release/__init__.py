@@ -83,7 +83,8 @@ def release_bundle(
         json.loads((source / "configs" / "metadata.json").read_text(encoding="utf-8")),
         evidence, network, classes, settings, required_packages(modules), version, changes,
     )  # fmt: skip
-    if not _takes(network, metadata["network_data_format"]["inputs"]["image"]):
+    one_size = not _takes(network, metadata["network_data_format"]["inputs"]["image"])
+    if one_size:
         for data in (metadata["network_data_format"][key] for key in ("inputs", "outputs")):
             next(iter(data.values()))["spatial_shape"] = [patch_size, patch_size]
     page = (source / "docs" / "README.md").read_text(encoding="utf-8")
@@ -101,7 +102,7 @@ def release_bundle(
         write_modules(modules, fresh)
         (fresh / "models").mkdir()
         shutil.copyfile(weights_path, fresh / "models" / "model.pt")
-        export_release(fresh, in_channels, patch_size)
+        export_release(fresh, in_channels, patch_size, one_size)
         large = write_large_files(fresh, url)
         write_archive(fresh, fresh_archive, folder.name)
     if large:

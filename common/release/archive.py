@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -14,17 +15,31 @@ LARGE_FILES = "large_files.yml"
 _LIMIT = 25 * 1000 * 1000  # bytes; the Zoo says 25 MB, and this is the stricter reading
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same for all, so that the same files make the same archive
 _CACHES = ("__pycache__",)  # what Python leaves where a release was run
+_SEAL = "sha256 of the files of this release: "  # before a hash, in the archive's comment
 
 
 def write_archive(folder: Path, path: Path, name: str) -> None:
-    """Write the files of a folder to a ZIP file, below ``name``; the same files give the same bytes."""
+    """Write the files of a folder to a ZIP file, below ``name``; the same files give the same bytes.
+
+    Its comment has a hash of them, by which it is known again as it was written.
+    """
+    content = {}
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             entry = zipfile.ZipInfo(f"{name}/{file.relative_to(folder).as_posix()}", _DATE)
             entry.external_attr = 0o644 << 16
             if file.parent.name != "models":  # weights hardly get any smaller
                 entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, file.read_bytes())
+            content[entry.filename] = file.read_bytes()
+            archive.writestr(entry, content[entry.filename])
+        archive.comment = _seal(content)
+
+
+def _seal(content: Mapping[str, bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        digest.update(f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n".encode())
+    return (_SEAL + digest.hexdigest()).encode()
 
 
 def write_large_files(folder: Path, url: str | None) -> list[str]:
@@ -60,28 +75,38 @@ def write_large_files(folder: Path, url: str | None) -> list[str]:
 
 
 def check_replaceable(folder: Path, archive: Path) -> None:
-    """Refuse to replace a folder that holds anything but what its archive holds too: a release that nobody changed.
+    """Refuse to replace anything but a release as it was written: its archive, and a folder with nothing else in it.
 
     Raises:
-        InputError: naming a file that would be lost.
+        InputError: naming what would be lost.
     """
-    if archive.exists():
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                kept = {name: opened.read(name) for name in opened.namelist()}
-        except (zipfile.BadZipFile, OSError) as error:
-            raise InputError(f"{archive} exists and is no release ({error}): choose another output_dir") from error
-        if f"{folder.name}/configs/metadata.json" not in kept:
-            raise InputError(f"{archive} exists and is no release of {folder.name}: choose another output_dir")
-    else:
-        kept = {}
+    kept = _read_release(archive, folder.name) if archive.exists() else {}
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} exists and is no folder: choose another output_dir")
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and not set(_CACHES) & set(file.parts):
-            name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
-            if kept.get(name) != file.read_bytes():
+        inside = file.relative_to(folder)
+        if (file.is_file() or file.is_symlink()) and not set(_CACHES) & set(inside.parts):
+            name = f"{folder.name}/{inside.as_posix()}"
+            if file.is_symlink() or kept.get(name) != file.read_bytes():
                 raise InputError(
                     f"{folder} exists, and {name} is not in an earlier release {archive.name} as it is now, so it is "
                     "not overwritten: choose another output_dir, or move it away"
                 )
+
+
+def _read_release(archive: Path, name: str) -> dict[str, bytes]:
+    """Return the files of an archive by name, if it is a release of this name and as it was written."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names, comment = opened.namelist(), opened.comment
+            kept = {each: opened.read(each) for each in names}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{archive} exists and is no release ({error}): choose another output_dir") from error
+    if f"{name}/configs/metadata.json" not in kept:
+        raise InputError(f"{archive} exists and is no release of {name}: choose another output_dir")
+    if len(names) != len(kept) or comment != _seal(kept):
+        raise InputError(
+            f"{archive} exists, and is not as a release has written it: it may hold somebody's work, or is from before "
+            "releases could tell. It is not overwritten: choose another output_dir, or move it away"
+        )
+    return kept

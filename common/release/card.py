@@ -104,7 +104,7 @@ def _fill(text: str) -> str:
 
 def _description(metadata: Mapping[str, Any], evidence: Evidence, network: nn.Module) -> str:
     what = f"{describe_network(network)}, {origin(evidence)}, and fine-tuned on labelled images. {metadata['task']}."
-    if evidence.teacher not in (NO_TEACHER, UNKNOWN) and evidence.method in (None, "task_specific_kd"):
+    if evidence.teacher not in (NO_TEACHER, UNKNOWN) and evidence.method == "task_specific_kd":
         what += (
             ' It was made by the method of "Task-Specific Knowledge Distillation from the Vision Foundation Model for '
             'Enhanced Medical Image Segmentation" (arXiv 2503.06976): a teacher that was fine-tuned on few labelled '
@@ -116,14 +116,17 @@ def _description(metadata: Mapping[str, Any], evidence: Evidence, network: nn.Mo
 def _training(
     metadata: Mapping[str, Any], evidence: Evidence, settings: Mapping[str, Any], trained_on: str | None
 ) -> str:
-    data = f"{metadata['data_source']}: which of its images is in the table, as far as it was recorded"
-    if evidence.phantoms:
-        data = (
-            f"**phantoms**: images drawn by a program in the layout of {metadata['data_source']}, none of a patient. "
-            "The student is of no use on real images"
-        )
+    data = {
+        True: f"**phantoms**: images drawn by a program in the layout of {metadata['data_source']}, none of a patient. "
+        "The student is of no use on real images",
+        False: f"{metadata['data_source']}: which of its images is in the table, as far as it was recorded",
+        None: f"images in the layout of {metadata['data_source']}; whether they were real, or **phantoms** drawn by a "
+        "program, was not recorded",
+    }[evidence.trained_on_phantoms]
     if trained_on:
-        data = f"{trained_on} (as stated by whoever released it)" + (f"; {data}" if evidence.phantoms else "")
+        data = f"{trained_on} (as stated by whoever released it)" + (
+            f"; {data}" if evidence.trained_on_phantoms else ""
+        )
     teachers = {
         STAND_IN: (
             "**a stand-in**: the miniature of a Segment Anything Model that ships with the project this student was "
@@ -149,10 +152,15 @@ def _performance(evidence: Evidence) -> str:
     summary = evidence.summary
     unit = summary.get("distance_unit", "px")
     measured = summary["metrics"]
+    kind = {
+        True: "phantoms, which are drawn by a program and no patient's",
+        False: "held-out cases",
+        None: "held-out cases (whether real ones or phantoms, drawn by a program, was not recorded)",
+    }[evidence.phantoms]
     lines = [
         _fill(
-            f"Measured on {summary['cases']} {'phantoms' if evidence.phantoms else 'held-out cases'}: mean ± standard "
-            "deviation over cases, with the 95 % bootstrap interval of the mean."
+            f"Measured on {summary['cases']} {kind}: mean ± standard deviation over cases, with the 95 % bootstrap "
+            "interval of the mean."
         ),
         f"| | Dice | IoU | HD95 ({'pixels' if unit == 'px' else unit}) |\n| --- | --- | --- | --- |",
     ]
@@ -179,13 +187,17 @@ def _network(metadata: Mapping[str, Any], network: nn.Module) -> str:
     image = metadata["network_data_format"]["inputs"]["image"]
     pred = metadata["network_data_format"]["outputs"]["pred"]
     height, width = image["spatial_shape"]
-    sizes = f"of {height} x {width} pixels" if isinstance(height, int) else f"of {height} x {width} pixels for any n"
+    if isinstance(height, int):
+        sizes, agree = f"of {height} x {width} pixels", "batches of any size"
+    else:
+        sizes = f"of {height} x {width} pixels for any n"
+        agree = "batches and images of any size that the network takes"
     classes = ", ".join(f"{index} {name}" for index, name in pred["channel_def"].items())
     return (
         f"Input `(B, {image['num_channels']}, W, H)` in [0, 1] {sizes}; output logits "
         f"`(B, {pred['num_channels']}, W, H)`, one channel for each class: {classes}. `models/model.pt` is a PyTorch "
         "state dict, `models/model.ts` TorchScript and `models/model.onnx` ONNX of the same network: they agree to "
-        "1e-4, for batches and images of any size that the network takes."
+        f"1e-4, for {agree}."
     )
 
 

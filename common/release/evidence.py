@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from pathlib import Path, PurePath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,12 +14,13 @@ from torch import nn
 from common.checkpoints import read_checkpoint
 from common.errors import InputError
 from common.fingerprints import network_fingerprint
+from common.origins import base_name, carried_origin, state_digest
 
 NO_TEACHER = "none"
 UNKNOWN = "unknown"
 STAND_IN = "embedded"
 
-_METHODS_WITHOUT_TEACHER = {"scratch", "mae", "mocov3"}
+_KD = {True: "task_specific_kd", False: "task_agnostic_kd"}  # by whether the teacher was fine-tuned
 
 
 class Evidence(NamedTuple):
@@ -28,16 +29,18 @@ class Evidence(NamedTuple):
     Attributes:
         summary: of its evaluation.
         teacher: name of its teacher's base, or ``NO_TEACHER``, ``UNKNOWN`` or ``STAND_IN``.
-        method: what prepared it before it was fine-tuned, None where that is unknown.
+        method: what prepared it before it was fine-tuned, None where that is unknown or nothing did.
         training: settings of its fine-tuning, empty where they are unknown.
-        phantoms: whether it was trained and evaluated on phantoms.
+        phantoms: whether it was evaluated on phantoms, None where that is unknown.
+        trained_on_phantoms: whether it was fine-tuned on phantoms, None where that is unknown.
     """
 
     summary: dict[str, Any]
     teacher: str
     method: str | None
     training: dict[str, Any]
-    phantoms: bool
+    phantoms: bool | None
+    trained_on_phantoms: bool | None
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -99,7 +102,10 @@ def check_summary(path: Path, summary: dict[str, Any], network: nn.Module, class
 
 
 def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -> Evidence:
-    """Return what the folder of a student's weights tells about it.
+    """Return what a student's weights and the records beside them tell about it.
+
+    The weights say what they were made from, and that counts most. Where they do not, the records of a pipeline or a
+    study beside them count if they started from the ``distilled.pt`` that is there, or are of a study's cell.
 
     Args:
         weights: the student's weights, as ``train.yaml`` wrote them.
@@ -107,31 +113,88 @@ def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -
         stated_teacher: what the user says that its teacher was.
 
     Raises:
-        InputError: if that contradicts what the folder tells, or a file of it is damaged.
+        InputError: if that contradicts what the weights or the folder tell, or a file of it is damaged; or if the
+            student had a teacher, or may have had the stand-in, and neither they nor the user tell.
     """
     folder = weights.resolve().parent
-    method = _read_json(folder / "method.json").get("method")
-    recorded = _recorded_teacher(folder, method)
-    if stated_teacher and recorded not in (UNKNOWN, stated_teacher):
-        raise InputError(f"--teacher {stated_teacher}: {folder} says that it was '{recorded}'; leave it out")
-    shared = [folder, *folder.parents[1:2]]  # a cell of a study has its phantoms two levels up
+    origin = carried_origin(read_checkpoint(weights))
+    teacher, method = _lineage(origin, folder)
+    if stated_teacher and teacher not in (UNKNOWN, stated_teacher):
+        raise InputError(
+            f"--teacher {stated_teacher}: {weights} or the records beside it say that it was '{teacher}'; leave it out"
+        )
+    teacher = stated_teacher or teacher
+    if teacher in (UNKNOWN, NO_TEACHER) and method in _KD.values():
+        raise InputError(
+            f"--teacher: {weights} was distilled, but what its teacher was is not recorded; say it, such as "
+            f"--teacher {STAND_IN}"
+        )
+    if method is None and not origin.keys() & {"teacher", "initial"}:
+        _check_older(weights, folder, teacher)
     return Evidence(
         summary=summary,
-        teacher=stated_teacher or recorded,
+        teacher=teacher,
         method=method,
         training=_training_settings(folder / "checkpoints" / "train.pt", weights),
-        phantoms=any((each / "phantoms").is_dir() for each in shared),
+        phantoms=_of_phantoms(summary, folder),
+        trained_on_phantoms=_of_phantoms(origin, folder),
     )
 
 
-def _recorded_teacher(folder: Path, method: str | None) -> str:
-    if method in _METHODS_WITHOUT_TEACHER:
-        return NO_TEACHER
-    if method == "task_agnostic_kd" or not (folder / "distilled.pt").is_file():
-        return UNKNOWN  # not recorded, or the student was prepared elsewhere
-    pretrained = _read_json(folder / "teacher" / "teacher.json").get("pretrained", UNKNOWN)
-    # A path says where somebody keeps the file, which is nobody's business; a hub id has one slash.
-    return PurePath(pretrained).name if pretrained.count("/") != 1 or pretrained.startswith(("/", ".")) else pretrained
+def _lineage(origin: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
+    """Return the teacher and the method of a student, as far as it is shown that they are those of these weights."""
+    if origin.get("teacher"):
+        return origin["teacher"], _KD[bool(origin.get("fine_tuned"))]
+    if "teacher" in origin:
+        return NO_TEACHER, None
+    cell = _read_json(folder / "cell.json")
+    if "initial" in origin:
+        distilled = folder / "distilled.pt"
+        if not distilled.is_file() or state_digest(read_checkpoint(distilled)) != origin["initial"]:
+            return UNKNOWN, None
+    elif not cell:  # in a cell of a study, nothing but the study trains
+        return UNKNOWN, None
+    method = cell.get("method") or _read_json(folder / "method.json").get("method")
+    if method not in _KD.values():
+        return (UNKNOWN if method is None else NO_TEACHER), method
+    pretrained = _pretrained_of_study(folder.parents[1], method) if cell else None
+    if method == "task_specific_kd":
+        pretrained = _read_json(folder / "teacher" / "teacher.json").get("pretrained", pretrained)
+    return (base_name(pretrained) if pretrained else UNKNOWN), method
+
+
+def _of_phantoms(record: Mapping[str, Any], folder: Path) -> bool | None:
+    """Return what a record says of its images, if anything; of older phantoms, which had no mark, a study knows."""
+    is_cell = (folder / "cell.json").is_file()
+    if is_cell and _read_json(folder.parents[1] / "study.json").get("phantoms") is True:
+        return True
+    return record["phantoms"] if isinstance(record.get("phantoms"), bool) else None
+
+
+def _pretrained_of_study(study_dir: Path, method: str) -> str | None:
+    """Return what a study had for ``pretrained``, as it was given or else as the stage's config has it."""
+    given = _read_json(study_dir / "study.json").get("overrides", {})
+    config = _read_json(study_dir / "settings.json").get(f"distill {method}", {})
+    pretrained = {**config, **given}.get("pretrained")
+    return None if str(pretrained).startswith(("$", "@", "%")) else pretrained  # an expression
+
+
+def _check_older(weights: Path, folder: Path, teacher: str) -> None:
+    """Refuse weights that say nothing beside a distilled student that has, or may have, the stand-in's knowledge."""
+    if not (folder / "distilled.pt").is_file():
+        return
+    unsure = f"and {weights.name} does not say whether it was made from that one, as older ones do not"
+    known = _read_json(folder / "teacher" / "teacher.json").get("pretrained")
+    if known == STAND_IN and teacher not in (STAND_IN, NO_TEACHER):
+        raise InputError(
+            f"--teacher: {folder} has a student of the embedded stand-in, {unsure}; say --teacher {STAND_IN} or "
+            f"--teacher {NO_TEACHER}"
+        )
+    if teacher == UNKNOWN and _read_json(folder / "method.json").get("method") == "task_agnostic_kd":
+        raise InputError(
+            f"--teacher: {folder} has a student of a teacher that is not recorded, {unsure}; say which, such as "
+            f"--teacher {STAND_IN}, or --teacher {NO_TEACHER}"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """TorchScript and ONNX of a released student, made by the release itself: nothing of this repository is in them.
 
-``python -m common.release.exports FOLDER IN_CHANNELS PATCH_SIZE`` runs in a process of its own, since the modules of
-every release are called ``scripts``.
+``python -m common.release.exports FOLDER IN_CHANNELS PATCH_SIZE [one_size]`` runs in a process of its own, since the
+modules of every release are called ``scripts``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from common import logs
 from common.errors import InputError, StageError
 
 _TOLERANCE = 1e-4
+_ONE_SIZE = "one_size"
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
@@ -39,8 +41,14 @@ def check_packages() -> None:
         )
 
 
-def export_release(folder: Path, in_channels: int, patch_size: int) -> None:
+def export_release(folder: Path, in_channels: int, patch_size: int, one_size: bool = False) -> None:
     """Write ``models/model.ts`` and ``models/model.onnx`` of the release in a folder, in another process.
+
+    Args:
+        folder: of the release.
+        in_channels: channels of an image.
+        patch_size: height and width of an image.
+        one_size: whether the network promises to take no other height and width; ONNX then takes no other.
 
     Raises:
         StageError: if that failed; the reason is printed.
@@ -48,13 +56,13 @@ def export_release(folder: Path, in_channels: int, patch_size: int) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "common.release.exports"]
     # TorchScript numbers what it writes in the order of sets, which depends on the seed of Python's hashes.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-    arguments = [str(folder.resolve()), str(in_channels), str(patch_size)]
+    arguments = [str(folder.resolve()), str(in_channels), str(patch_size), *([_ONE_SIZE] if one_size else [])]
     done = subprocess.run([*command, *arguments], env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         raise StageError(f"{done.stderr.strip()}\nerror: the student could not be exported, so nothing was released")
 
 
-def _export(folder: Path, in_channels: int, patch_size: int) -> None:
+def _export(folder: Path, in_channels: int, patch_size: int, one_size: bool) -> None:
     from monai.bundle import ConfigParser, ckpt_export
 
     os.chdir(folder)
@@ -72,8 +80,9 @@ def _export(folder: Path, in_channels: int, patch_size: int) -> None:
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(torch.load("models/model.pt", map_location="cpu", weights_only=True))
     network.eval()
-    wide = patch_size + 32  # a multiple of 32 suits most networks
-    _write_onnx(network, torch.rand(2, in_channels, patch_size, wide), Path("models/model.onnx"))
+    wide = patch_size if one_size else patch_size + 32  # a multiple of 32 suits most networks
+    dynamic = (0,) if one_size else (0, 2, 3)
+    _write_onnx(network, torch.rand(2, in_channels, patch_size, wide), Path("models/model.onnx"), dynamic)
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, in_channels, patch_size, patch_size), (2, in_channels, wide, patch_size)):
         compare(network, torch.rand(shape, generator=generator))
@@ -89,19 +98,18 @@ def _strip_torchscript(path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
-    """Write ONNX for batches and images of any size that the network takes."""
+def _write_onnx(network: nn.Module, images: Tensor, path: Path, dynamic: Sequence[int]) -> None:
+    """Write ONNX for any size along the ``dynamic`` axes of its input that the network takes."""
     import onnx
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     torch.onnx.export(
         network,
         (images,),
         path,
         input_names=["image"],
         output_names=["pred"],
-        dynamic_shapes=(dynamic,),
+        dynamic_shapes=(dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC),),
         dynamo=True,
         external_data=False,
         verbose=False,
@@ -136,4 +144,4 @@ def compare(network: nn.Module, images: Tensor) -> None:
 
 if __name__ == "__main__":
     sys.excepthook = logs.report
-    _export(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    _export(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == [_ONE_SIZE])

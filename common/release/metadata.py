@@ -91,9 +91,11 @@ def origin(evidence: Evidence) -> str:
         return f"trained without a teacher{how.get(evidence.method, '')}"
     if evidence.teacher == UNKNOWN:
         return "whose teacher, if it had one, is not known"
-    if evidence.method == "task_agnostic_kd":
-        return f"distilled from the encoder of {evidence.teacher} as it was published"
-    return f"distilled from {evidence.teacher}, fine-tuned with LoRA"
+    how = {
+        "task_agnostic_kd": f"the encoder of {evidence.teacher} as it was published",
+        "task_specific_kd": f"{evidence.teacher}, fine-tuned with LoRA",
+    }
+    return f"distilled from {how.get(evidence.method, evidence.teacher)}"
 
 
 def title_suffix(teacher: str) -> str:

@@ -87,6 +87,7 @@ class PipelineTests:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         assert summary["subject"] == subject
         assert summary["cases"] == len(self.test_cases)
+        assert summary["phantoms"] is True
         assert summary["metrics"].keys() == {"dice", "iou", "hd95"}
         for name in self.classes:
             dice = np.array([float(row["dice"]) for row in rows if row["class"] == name])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from common.datasets.checks import (
     Faults,
+    are_phantoms,
     check_files,
     cut_sections,
     find_root,
@@ -319,6 +320,19 @@ def test_folder_appears_only_when_it_is_complete(tmp_path):
         assert not target.exists()
     assert (target / "file").read_text() == "x"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_phantoms_are_known_by_a_file_wherever_they_are_taken(tmp_path):
+    with written_whole(tmp_path / "phantoms") as partial:
+        (partial / "images").mkdir()
+        (partial / "images" / "1.png").write_text("x")
+    (tmp_path / "phantoms").rename(tmp_path / "DRIVE")
+    (tmp_path / "link").symlink_to(tmp_path / "DRIVE" / "images")
+    for path in ("DRIVE", "DRIVE/images", "DRIVE/images/1.png", "link/1.png"):
+        assert are_phantoms(tmp_path / path), path
+    (tmp_path / "phantoms" / "photographs").mkdir(parents=True)  # which are real
+    for path in ("phantoms/photographs", "phantoms", "."):
+        assert not are_phantoms(tmp_path / path), path
 
 
 def test_interrupted_writer_leaves_nothing(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from common.datasets import NAMES, autooral, find_dataset, kidneyus
 from common.datasets.chaos import GroundReader
-from common.datasets.checks import SECTIONS, to_grey
+from common.datasets.checks import SECTIONS, are_phantoms, to_grey
 from common.datasets.kidneyus import LoadLabeld
 from common.errors import InputError
 
@@ -76,6 +76,11 @@ def test_load_gives_rows_columns_channels_of_what_monai_reads(tiny_phantoms, nam
         np.testing.assert_array_equal(label, (ids > 0 if binary else ids)[..., 0])
         assert image.dtype == label.dtype == np.uint8
         assert image.shape[-1] == module.IN_CHANNELS
+
+
+@every_dataset
+def test_every_image_is_known_to_be_a_phantom(tiny_phantoms, name, own):
+    assert all(are_phantoms(entry["image"]) for entry in all_entries(name, tiny_phantoms(name), **own))
 
 
 @every_dataset

@@ -30,7 +30,7 @@ def released(student_folder, tmp_path_factory) -> Path:
 def release(tmp_path, monkeypatch) -> Callable[..., Path]:
     """Return what releases a student without TorchScript and ONNX."""
 
-    def no_exports(folder: Path, in_channels: int, patch_size: int) -> None:
+    def no_exports(folder: Path, in_channels: int, patch_size: int, one_size: bool) -> None:
         (folder / "models" / "model.ts").write_bytes(b"not exported")
 
     def run(name: str, weights: Path, bundle: Path | None = None, **options: Any) -> Path:

@@ -323,6 +323,17 @@ class TestBadInput:
             release("drive", weights)
 
 
+def rewrite(archive: Path, changes: dict[str, bytes]) -> None:
+    """Change an archive as a program does that keeps its comment."""
+    with zipfile.ZipFile(archive) as opened:
+        content, comment = {name: opened.read(name) for name in opened.namelist()}, opened.comment
+    with zipfile.ZipFile(archive, "w") as changed:
+        for name, data in {**content, **changes}.items():
+            changed.writestr(name, data)
+        changed.comment = comment
+    assert comment
+
+
 class TestWhatIsThereAlready:
     @pytest.fixture
     def weights(self, tmp_path) -> Path:
@@ -351,6 +362,43 @@ class TestWhatIsThereAlready:
         with refused(re.escape(name), "not overwritten"):
             release("drive", weights)
         assert files_of(folder.parent) == before
+
+    @pytest.mark.parametrize("zipped", ["afresh", "into the archive"])
+    def test_a_release_that_somebody_changed_and_zipped_again_is_kept(self, zipped, weights, release):
+        """As after fine-tuning in it, so that folder and archive agree."""
+        folder = release("drive", weights)
+        archive = folder.with_suffix(".zip")
+        (folder / "models" / "model.pt").write_bytes(b"hours of work")
+        if zipped == "afresh":
+            archive.unlink()
+            shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
+        else:
+            rewrite(archive, {"drive_segmentation/models/model.pt": b"hours of work"})
+        before = files_of(folder.parent)
+        with refused("drive_segmentation.zip exists, and is not as a release has written it", "move it away"):
+            release("drive", weights)
+        assert files_of(folder.parent) == before
+
+    def test_an_archive_that_somebody_added_to_is_kept(self, weights, release):
+        folder = release("drive", weights)
+        shutil.rmtree(folder)
+        rewrite(folder.with_suffix(".zip"), {"drive_segmentation/notes.txt": b"hours of work"})
+        before = files_of(folder.parent)
+        with refused("not as a release has written it"):
+            release("drive", weights)
+        assert files_of(folder.parent) == before
+
+    def test_an_archive_without_its_folder_is_replaced(self, weights, release):
+        folder = release("drive", weights)
+        shutil.rmtree(folder)
+        assert release("drive", weights).is_dir()
+
+    def test_a_link_that_somebody_laid_is_kept(self, weights, release, tmp_path):
+        folder = release("drive", weights)
+        (folder / "runs").symlink_to(tmp_path)
+        with refused("drive_segmentation/runs is not in an earlier release"):
+            release("drive", weights)
+        assert (folder / "runs").is_symlink()
 
     def test_another_folder_of_that_name_is_kept(self, weights, release, tmp_path):
         (tmp_path / "dist" / "drive_segmentation").mkdir(parents=True)
