@@ -28,7 +28,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 CONFIGS = sorted(path.name for path in (REFERENCE / "configs").glob("*.yaml"))
-OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml")
+OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml", "multi_gpu_train.yaml")
 TRAINED = ("finetune_teacher.yaml", "train_diffusion.yaml", "distill.yaml", "train.yaml")
 METHODS = sorted(METHOD_CONFIGS.glob("*.yaml"))
 
@@ -178,6 +178,10 @@ class TestDrift:
         assert head(bundle) == head(REFERENCE)
         assert "Run" in head(bundle)
 
+    @each_bundle
+    def test_monai_labels_overlay_is_the_one_for_several_gpus(self, bundle):
+        assert load(bundle, "multi_gpu_train.yaml") == load(bundle, "multi_gpu.yaml")
+
     @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
     def test_the_heads_of_methods_name_what_those_of_stages_do(self, path):
         head = path.read_text(encoding="utf-8").split("\n\n")[0]
@@ -249,6 +253,7 @@ def stacks() -> list[tuple[str | Path, ...]]:
         [(name,) for name in alone]
         + [(name, overlay) for name in alone for overlay in ("cpu.yaml", "demo.yaml")]
         + [(name, "multi_gpu.yaml") for name in TRAINED]
+        + [("train.yaml", "multi_gpu_train.yaml")]
         + [("distill.yaml", *overlay, method) for overlay in ((), ("cpu.yaml",)) for method in METHODS]
     )
 

@@ -40,10 +40,8 @@ def network_of(weights: Path) -> torch.nn.Module:
 class TestContents:
     def test_everything_that_a_bundle_needs_is_there(self, released):
         assert {name for name in files_of(released) if not name.startswith("scripts/")} == {
-            *(
-                f"configs/{name}"
-                for name in ("inference.yaml", "train.yaml", "evaluate.yaml", "cpu.yaml", "multi_gpu.yaml")
-            ),
+            *(f"configs/{name}.yaml" for name in ("inference", "train", "evaluate", "cpu")),
+            *(f"configs/{name}.yaml" for name in ("multi_gpu", "multi_gpu_train")),
             *(f"configs/{name}" for name in ("inference.json", "train.json", "metadata.json", "logging.conf")),
             *("models/model.pt", "models/model.ts", "models/model.onnx"),
             *("docs/README.md", "docs/data_license.txt", "LICENSE"),
