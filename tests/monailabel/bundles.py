@@ -111,6 +111,8 @@ def write_pictures(folder: Path) -> Path:
     Image.fromarray(picture(100, 120)).save(folder / "rgb.png")
     Image.fromarray(picture(75, 130, 1)).save(folder / "photo.tif")
     Image.fromarray(picture(90, 140, 2)[..., 1]).save(folder / "grey.png")
+    Image.fromarray(picture(85, 110, 3)).save(folder / "camera.jpg")
+    Image.fromarray(picture(95, 70, 4)[..., 1]).save(folder / "screen.jpg")
     write_volume(folder / "scan.nii.gz", "LAS")
     write_volume(folder / "sideways.nii.gz", "SRP", seed=9)
     (folder / "cut_off.png").write_bytes((folder / "rgb.png").read_bytes()[:500])
