@@ -20,6 +20,9 @@ github.com/Project-MONAI/model-zoo, and its CONTRIBUTING.md), and the rule that 
 - no path tells who made the bundle: personal-paths
 - a name made of the data and the task: file-names; a page, a licence of the data: documents; a licence: licence
 
+The Zoo takes a config as JSON or as YAML. Where a bundle has both, each is looked at, and they say the same:
+config-formats.
+
 Not asked here: that the version is new in the Zoo's list of models, the properties of supported_apps (no bundle names
 any), a unit test in the Zoo's repository, black, isort, flake8 and mypy on a release's scripts, and TensorRT.
 """
@@ -141,10 +144,14 @@ class Bundle:
     def metadata(self) -> dict[str, Any]:
         return self.configs[METADATA]
 
-    def find(self, name: str, folder: str = "configs/") -> str | None:
-        """Return the path of a config in the bundle, whichever suffix it has."""
+    def find_all(self, name: str, folder: str = "configs/") -> list[str]:
+        """Return the paths of a config in the bundle, one for each suffix that it is there with."""
         paths = [f"{folder}{name}.{suffix}" for suffix in SUFFIXES]
-        return next((path for path in paths if (self.root / path).is_file()), None)
+        return [path for path in paths if (self.root / path).is_file()]
+
+    def find(self, name: str, folder: str = "configs/") -> str | None:
+        """Return the path of a config in the bundle, the one that tools take that read JSON first."""
+        return next(iter(self.find_all(name, folder)), None)
 
     @cached_property
     def is_release(self) -> bool:
@@ -339,19 +346,18 @@ def _components(value: Any) -> Iterator[dict[str, Any]]:
 
 def _keys_of(name: str) -> Callable[[Bundle], Iterator[Fault]]:
     def check(bundle: Bundle) -> Iterator[Fault]:
-        path = bundle.find(name)
-        parser = ConfigParser(bundle.configs[path])
-        for key in KEYS[name]:
-            if key not in parser:
-                yield Fault(path, f"no key {key}", "a key of this name")
+        for path in bundle.find_all(name):
+            parser = ConfigParser(bundle.configs[path])
+            for key in KEYS[name]:
+                if key not in parser:
+                    yield Fault(path, f"no key {key}", "a key of this name")
 
     return check
 
 
 def property_names(bundle: Bundle) -> Iterator[Fault]:
     """What MONAI looks up by name is what the workflow uses: ``train::trainer::inferer`` is ``@train::inferer``."""
-    for name, properties in PROPERTIES.items():
-        path = bundle.find(name)
+    for path, properties in ((path, PROPERTIES[name]) for name in PROPERTIES for path in bundle.find_all(name)):
         if path not in bundle.configs:
             continue
         parser = ConfigParser(bundle.configs[path])
@@ -366,6 +372,26 @@ def property_names(bundle: Bundle) -> Iterator[Fault]:
         for key, used in links:
             if isinstance(used, str) and not ConfigExpression.is_expression(used) and used != f"@{key}":
                 yield Fault(path, used, f"@{key}, the name that MONAI looks for")
+
+
+def config_formats(bundle: Bundle) -> Iterator[Fault]:
+    for name in sorted({Path(path).stem for path in bundle.configs}):
+        first, *others = [path for path in bundle.find_all(name) if path in bundle.configs]
+        for other in others:
+            for key in _differing(bundle.configs[first], bundle.configs[other]):
+                yield Fault(other, f"{key} other than in {first}", "the same in both, since tools read one of them")
+
+
+def _differing(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths at which two configs differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys([*one, *other]):
+            if key in one and key in other:
+                yield from _differing(one[key], other[key], f"{path}{key}::")
+            else:
+                yield f"{path}{key}"
+    elif one != other:
+        yield path.removesuffix("::")
 
 
 # Metadata
@@ -625,6 +651,7 @@ RULES = {
     "train-keys": Rule(_keys_of("train"), ("train",)),
     "evaluate-keys": Rule(_keys_of("evaluate"), ("evaluate",)),
     "property-names": Rule(property_names),
+    "config-formats": Rule(config_formats),
     "metadata-schema": Rule(metadata_schema, ("metadata",)),
     "metadata-keys": Rule(metadata_keys, ("metadata",)),
     "version": Rule(version, ("metadata",)),
@@ -643,7 +670,8 @@ def verify(bundle_root: Path) -> dict[str, list[Fault]]:
     faults: dict[str, list[Fault]] = {}
     with _quiet():
         for name, rule in RULES.items():
-            readable = all(bundle.find(config) in bundle.configs for config in rule.needs)
+            needed = [bundle.find_all(config) for config in rule.needs]
+            readable = all(paths and bundle.configs.keys() >= set(paths) for paths in needed)
             if readable and not faults.keys() & set(rule.after):
                 found = list(rule.check(bundle))
                 if found:

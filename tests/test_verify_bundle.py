@@ -125,6 +125,17 @@ def large(content: str) -> Callable[[Path], Any]:
     return write("large_files.yml", content)
 
 
+def as_json(name: str, change: Callable[[dict[str, Any]], Any] = lambda config: None) -> Callable[[Path], Any]:
+    """Return what writes a config as JSON as well, after a change."""
+
+    def writing(bundle: Path) -> None:
+        config = yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+        change(config)
+        (bundle / "configs" / f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+
+    return writing
+
+
 def film(bundle: Path) -> None:
     with (bundle / "docs/film.gif").open("wb") as file:
         file.truncate(25_100_000)
@@ -190,6 +201,13 @@ BROKEN = [
         config("train", lambda c: c["train"]["handlers"][1].update(interval="@interval")),
         "found @interval; expected @val_interval",
     ),
+    (
+        "config-formats",
+        as_json("train", lambda c: c["train"]["trainer"].update(max_epochs=7)),
+        "configs/train.yaml: found train::trainer::max_epochs other than in configs/train.json; expected the same",
+    ),
+    ("config-formats", as_json("cpu", lambda c: c.pop("epochs")), "found epochs other than in configs/cpu.json"),
+    ("config-formats", write("configs/demo.yml", "{}"), "configs/demo.yml: found device other than in configs/demo.ya"),
     ("metadata-schema", metadata(lambda m: m.pop("authors")), "'authors' is a required property"),
     ("metadata-schema", metadata(lambda m: m.update(references="a paper")), r"$.references: 'a paper' is not of type"),
     ("metadata-schema", metadata(lambda m: m.update(schema="https://example.org/schema.json")), "found schema https"),
@@ -292,6 +310,22 @@ class TestRules:
 
     def test_every_rule_has_a_bundle_that_breaks_it(self, script):
         assert {rule for rule, *_ in BROKEN + BROKEN_RELEASE} == set(script.RULES)
+
+    @pytest.mark.parametrize("stage", ["inference", "train", "evaluate"])
+    def test_what_a_stage_lacks_in_one_format_it_does_not_have_in_the_other(self, script, bundle, stage):
+        as_json(stage)(bundle)
+        assert listed(script, bundle) == ""
+        change_config(bundle, stage, lambda config: config.pop("device"))
+        assert f"{stage}-keys: configs/{stage}.yaml: found no key device" in listed(script, bundle)
+        as_json(stage, lambda config: config.pop("output_dir"))(bundle)
+        assert f"{stage}-keys: configs/{stage}.json: found no key output_dir" in listed(script, bundle)
+
+    def test_properties_are_named_alike_in_every_format(self, script, bundle):
+        as_json("inference")(bundle)
+        change_config(bundle, "inference", lambda config: config["evaluator"].update(postprocessing="@window"))
+        assert "property-names: configs/inference.yaml: found @window; expected @postprocessing" in listed(
+            script, bundle
+        )
 
     def test_all_faults_are_listed_at_once(self, script, bundle):
         for _, breaking, _ in (BROKEN[0], BROKEN[7], *(case for case in BROKEN if case[0] == "metadata-schema")):
