@@ -49,8 +49,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
+import onnx
 import torch
 import yaml
+from google.protobuf.message import DecodeError, Message
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from monai.bundle.config_item import ConfigExpression
 from monai.bundle.properties import InferProperties, TrainProperties
@@ -66,6 +68,7 @@ SUFFIXES = ("json", "yaml", "yml")
 SOURCE = "common"  # the package that a bundle of this repository builds on, and a release must do without
 MAX_BYTES = 25_000_000
 METADATA = "configs/metadata.json"
+GRAPH = "models/model.onnx"
 TOLERANCE = 1e-4
 
 # What the Zoo's bundles have beside what the schema demands: a model browser and MONAI Label show it.
@@ -98,10 +101,14 @@ TENSOR_FORMATS = (
     *("magnitude", "hounsfield", "kspace", "raw", "labels", "classes", "segmentation", "points", "normals"),
     *("indices", "sequence", "latent", "gradient"),
 )
-# Homes of users, where temporary files go, and where a container is mounted; the Zoo's own example is /workspace/data.
+# Homes of users, where disks are mounted and temporary files go, drives of Windows, and where a container is mounted;
+# the Zoo's own example is /workspace/data.
 PERSONAL = re.compile(
-    r"(?<![\w./])(/home/|/Users/|/root\b|/tmp/|/workspace\b(?!/data\b)|~/|[A-Za-z]:\\+Users\\)[\w./-]*"
+    r"(?<![\w./])(?:file://[\w.-]*)?"
+    r"(/home/|/Users/|/root\b|/mnt/|/media/|/scratch/|/tmp/|/private/|/var/(folders|tmp)/|/workspace\b(?!/data\b)|~/"
+    r"|[A-Za-z]:(\\+|/(?!/))(?=\w))[\w./\\-]*"
 )
+SOURCE_PATH = re.compile(r"(?<![\w./])/[\w./+-]+\.py")  # where a network was written, as exports of it may say
 LEFTOVERS = re.compile(r"__pycache__|\.pyc$|^\.|events\.out\.tfevents|\.(partial|outdated|tmp|bak|orig)$")
 HASHES = ("md5", "sha1", "sha256", "sha512")
 
@@ -265,23 +272,53 @@ def readable_files(bundle: Bundle) -> Iterator[Fault]:
             ast.parse((bundle.root / name).read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError) as error:
             yield Fault(name, str(error), "a module of Python")
+    if (bundle.root / GRAPH).is_file() and _read_graph(bundle) is None:
+        yield Fault(GRAPH, "something else than ONNX", "a network in ONNX")
 
 
 def personal_paths(bundle: Bundle) -> Iterator[Fault]:
     texts = {name: bundle.root / name for name in bundle.files if name.startswith(("configs/", "docs/", "scripts/"))}
     for name, path in texts.items():
         if path.suffix in (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf"):
-            yield from _personal_paths(name, path.read_text(encoding="utf-8"))
+            yield from _personal_paths(name, path.read_text(encoding="utf-8"), PERSONAL)
+    for name, text in _exported_texts(bundle):
+        yield from _personal_paths(name, text, PERSONAL, SOURCE_PATH)
+
+
+def _exported_texts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Yield what can be read in the exports of a network, with a name of the place; not its weights."""
     script = bundle.root / "models/model.ts"
     if script.is_file() and zipfile.is_zipfile(script):
         with zipfile.ZipFile(script) as archive:
             for member in archive.namelist():
-                if member.endswith(".json"):
-                    yield from _personal_paths(f"models/model.ts:{member}", archive.read(member).decode("utf-8"))
+                if not re.search(r"/(data|constants)/\d+$", member):
+                    yield f"models/model.ts:{member}", archive.read(member).decode("utf-8", errors="replace")
+    graph = _read_graph(bundle)
+    if graph is not None:
+        yield from ((GRAPH, text) for text in _message_texts(graph))
 
 
-def _personal_paths(name: str, text: str) -> Iterator[Fault]:
-    for path in sorted({match[0] for match in PERSONAL.finditer(text)}):
+def _read_graph(bundle: Bundle) -> onnx.ModelProto | None:
+    """Return the network in ONNX, or None where there is none that can be read."""
+    try:
+        return onnx.load(bundle.root / GRAPH, load_external_data=False)
+    except (FileNotFoundError, DecodeError):
+        return None
+
+
+def _message_texts(message: Message) -> Iterator[str]:
+    for kind, value in message.ListFields():
+        for item in [value] if isinstance(value, (str, bytes, int, float, Message)) else value:
+            if isinstance(item, Message):
+                yield from _message_texts(item)
+            elif isinstance(item, str):
+                yield item
+            elif isinstance(item, bytes) and kind.name != "raw_data":
+                yield item.decode("utf-8", errors="replace")
+
+
+def _personal_paths(name: str, text: str, *patterns: re.Pattern[str]) -> Iterator[Fault]:
+    for path in sorted({match[0] for pattern in patterns for match in pattern.finditer(text)}):
         yield Fault(name, path, "a path below @bundle_root, or one that names nobody, such as /data")
 
 
@@ -498,8 +535,21 @@ def _is_range(value: Any, _: dict) -> bool:
 def _is_shape(value: Any, _: dict) -> bool:
     if not (isinstance(value, list) and 1 <= len(value) <= 3):
         return False
-    term = re.compile(r"\*|[\d\s()*+/-]*([np][\d\s()*+/-]*)+")
-    return all(size > 0 if isinstance(size, int) else term.fullmatch(str(size)) for size in value)
+    return all(size > 0 if isinstance(size, int) else size == "*" or _is_term(str(size)) for size in value)
+
+
+def _is_term(text: str) -> bool:
+    if not (re.fullmatch(r"[\d\s()*+/np-]+", text) and re.search("[np]", text)):
+        return False
+    try:
+        return _value_of(text, 1) >= 1
+    except (SyntaxError, TypeError, ZeroDivisionError):
+        return False
+
+
+def _value_of(term: str, size: int) -> float:
+    """Return the value of a term of numbers, n and p, which both stand for one size."""
+    return eval(term, {"__builtins__": {}}, {"n": size, "p": size})
 
 
 def _is_dtype(value: Any, _: dict) -> bool:
@@ -561,9 +611,8 @@ def _example(bundle: Bundle, size: int = 2) -> tuple[torch.Tensor, list[int]]:
     image, prediction = formats["inputs"]["image"], formats["outputs"]["pred"]
 
     def sizes(tensor: dict[str, Any]) -> list[int]:
-        names = {"n": size, "p": size}
         shape = (16 * size if value == "*" else value for value in tensor["spatial_shape"])
-        return [value if isinstance(value, int) else int(eval(value, {"__builtins__": {}}, names)) for value in shape]
+        return [value if isinstance(value, int) else int(_value_of(value, size)) for value in shape]
 
     low, high = image["value_range"] or (0, 1)
     generator = torch.Generator().manual_seed(0)
