@@ -27,13 +27,12 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
     """Copy a bundle folder, let its student be tiny, and give it random weights with which it finds every class."""
     copy = parent / bundle.name
     shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
-    for name in ("inference", "train"):
-        path = copy / "configs" / f"{name}.yaml"
+    for path in (*copy.glob("configs/inference.*"), *copy.glob("configs/train.*")):  # the app takes JSON first
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         config["network_def"].update(_TINY)
         config.update({key: value for key, value in _SETTINGS.items() if key in config})
-        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        path.with_suffix(".json").unlink(missing_ok=True)  # a release has the same as JSON, which the app takes first
+        dump = json.dumps if path.suffix == ".json" else yaml.safe_dump
+        path.write_text(dump(config, sort_keys=False), encoding="utf-8")
     (copy / "models").mkdir()
     torch.save(_weights(copy), copy / "models" / "model.pt")
     return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from monailabel.datastore.local import LocalDatastore
 from monailabel.tasks.train.bundle import BundleTrainTask
 from PIL import Image
-from server import Server, environment
+from server import ROOT, Server, environment
 
 from bundles import class_ids, read_label, run_inference, save_turned, write_pictures
 
@@ -128,12 +129,14 @@ def test_training_again_and_after_a_kill_starts_with_the_weights_in_use(server, 
 
 def test_several_gpus_are_all_used(folders, alone, tmp_path, monkeypatch, caplog, capfd):
     """Where MONAI Label finds two GPUs it takes both, unasked; two processes on the CPU stand in for them here."""
-    for key, value in environment(alone).items():
-        monkeypatch.setenv(key, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
     folder = next(folders[name] for name in BINARY if name in folders)
     bundle = shutil.copytree(folder, tmp_path / folder.name)
+    for key, value in environment(alone).items():
+        monkeypatch.setenv(key, value)
+    # The server's own task lets a training import from the bundle.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(bundle), *([] if alone else [str(ROOT)])]))
     image = write_pictures(tmp_path / "studies") / "rgb.png"
     label = save(correct(image, 2), image, tmp_path / "label.png")
     datastore = LocalDatastore(str(image.parent), extensions=("*.png",))

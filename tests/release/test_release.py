@@ -47,6 +47,11 @@ class TestContents:
             *("docs/README.md", "docs/data_license.txt", "LICENSE"),
         }
 
+    def test_it_keeps_the_rules_of_the_model_zoo(self, released):
+        script = Path(__file__).parents[2] / "ci" / "verify_bundle.py"
+        done = subprocess.run([sys.executable, str(script), str(released)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def test_weights_are_those_that_were_given(self, released, student_folder):
         assert (released / "models" / "model.pt").read_bytes() == (student_folder / "model.pt").read_bytes()
 
