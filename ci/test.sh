@@ -8,5 +8,10 @@ bash ci/install.sh test
 .venv/bin/ruff format --check .
 .venv/bin/python ci/verify_bundle.py bundles/*
 .venv/bin/python -m pytest "$@"
-bash ci/test_release.sh
+dist=$(mktemp -d)
+trap 'rm -rf "$dist"' EXIT
+bash ci/test_release.sh --dist "$dist"
+.venv/bin/python ci/verify_bundle.py "$dist"/*_segmentation
 bash ci/test_monailabel.sh
+# One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.
+bash ci/test_monailabel.sh --bundles "$dist" -k "(ph2 and (test_inference or next_label)) or several_gpus"

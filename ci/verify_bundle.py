@@ -20,6 +20,9 @@ github.com/Project-MONAI/model-zoo, and its CONTRIBUTING.md), and the rule that 
 - no path tells who made the bundle: personal-paths
 - a name made of the data and the task: file-names; a page, a licence of the data: documents; a licence: licence
 
+The Zoo takes a config as JSON or as YAML. Where a bundle has both, each is looked at, and they say the same:
+config-formats.
+
 Not asked here: that the version is new in the Zoo's list of models, the properties of supported_apps (no bundle names
 any), a unit test in the Zoo's repository, black, isort, flake8 and mypy on a release's scripts, and TensorRT.
 """
@@ -46,8 +49,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
+import onnx
 import torch
 import yaml
+from google.protobuf.message import DecodeError, Message
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from monai.bundle.config_item import ConfigExpression
 from monai.bundle.properties import InferProperties, TrainProperties
@@ -63,6 +68,7 @@ SUFFIXES = ("json", "yaml", "yml")
 SOURCE = "common"  # the package that a bundle of this repository builds on, and a release must do without
 MAX_BYTES = 25_000_000
 METADATA = "configs/metadata.json"
+GRAPH = "models/model.onnx"
 TOLERANCE = 1e-4
 
 # What the Zoo's bundles have beside what the schema demands: a model browser and MONAI Label show it.
@@ -95,10 +101,14 @@ TENSOR_FORMATS = (
     *("magnitude", "hounsfield", "kspace", "raw", "labels", "classes", "segmentation", "points", "normals"),
     *("indices", "sequence", "latent", "gradient"),
 )
-# Homes of users, where temporary files go, and where a container is mounted; the Zoo's own example is /workspace/data.
+# Homes of users, where disks are mounted and temporary files go, drives of Windows, and where a container is mounted;
+# the Zoo's own example is /workspace/data.
 PERSONAL = re.compile(
-    r"(?<![\w./])(/home/|/Users/|/root\b|/tmp/|/workspace\b(?!/data\b)|~/|[A-Za-z]:\\+Users\\)[\w./-]*"
+    r"(?<![\w./])(?:file://[\w.-]*)?"
+    r"(/home/|/Users/|/root\b|/mnt/|/media/|/scratch/|/tmp/|/private/|/var/(folders|tmp)/|/workspace\b(?!/data\b)|~/"
+    r"|[A-Za-z]:(\\+|/(?!/))(?=\w))[\w./\\-]*"
 )
+SOURCE_PATH = re.compile(r"(?<![\w./])/[\w./+-]+\.py")  # where a network was written, as exports of it may say
 LEFTOVERS = re.compile(r"__pycache__|\.pyc$|^\.|events\.out\.tfevents|\.(partial|outdated|tmp|bak|orig)$")
 HASHES = ("md5", "sha1", "sha256", "sha512")
 
@@ -141,10 +151,14 @@ class Bundle:
     def metadata(self) -> dict[str, Any]:
         return self.configs[METADATA]
 
-    def find(self, name: str, folder: str = "configs/") -> str | None:
-        """Return the path of a config in the bundle, whichever suffix it has."""
+    def find_all(self, name: str, folder: str = "configs/") -> list[str]:
+        """Return the paths of a config in the bundle, one for each suffix that it is there with."""
         paths = [f"{folder}{name}.{suffix}" for suffix in SUFFIXES]
-        return next((path for path in paths if (self.root / path).is_file()), None)
+        return [path for path in paths if (self.root / path).is_file()]
+
+    def find(self, name: str, folder: str = "configs/") -> str | None:
+        """Return the path of a config in the bundle, the one that tools take that read JSON first."""
+        return next(iter(self.find_all(name, folder)), None)
 
     @cached_property
     def is_release(self) -> bool:
@@ -258,23 +272,53 @@ def readable_files(bundle: Bundle) -> Iterator[Fault]:
             ast.parse((bundle.root / name).read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError) as error:
             yield Fault(name, str(error), "a module of Python")
+    if (bundle.root / GRAPH).is_file() and _read_graph(bundle) is None:
+        yield Fault(GRAPH, "something else than ONNX", "a network in ONNX")
 
 
 def personal_paths(bundle: Bundle) -> Iterator[Fault]:
     texts = {name: bundle.root / name for name in bundle.files if name.startswith(("configs/", "docs/", "scripts/"))}
     for name, path in texts.items():
         if path.suffix in (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf"):
-            yield from _personal_paths(name, path.read_text(encoding="utf-8"))
+            yield from _personal_paths(name, path.read_text(encoding="utf-8"), PERSONAL)
+    for name, text in _exported_texts(bundle):
+        yield from _personal_paths(name, text, PERSONAL, SOURCE_PATH)
+
+
+def _exported_texts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Yield what can be read in the exports of a network, with a name of the place; not its weights."""
     script = bundle.root / "models/model.ts"
     if script.is_file() and zipfile.is_zipfile(script):
         with zipfile.ZipFile(script) as archive:
             for member in archive.namelist():
-                if member.endswith(".json"):
-                    yield from _personal_paths(f"models/model.ts:{member}", archive.read(member).decode("utf-8"))
+                if not re.search(r"/(data|constants)/\d+$", member):
+                    yield f"models/model.ts:{member}", archive.read(member).decode("utf-8", errors="replace")
+    graph = _read_graph(bundle)
+    if graph is not None:
+        yield from ((GRAPH, text) for text in _message_texts(graph))
 
 
-def _personal_paths(name: str, text: str) -> Iterator[Fault]:
-    for path in sorted({match[0] for match in PERSONAL.finditer(text)}):
+def _read_graph(bundle: Bundle) -> onnx.ModelProto | None:
+    """Return the network in ONNX, or None where there is none that can be read."""
+    try:
+        return onnx.load(bundle.root / GRAPH, load_external_data=False)
+    except (FileNotFoundError, DecodeError):
+        return None
+
+
+def _message_texts(message: Message) -> Iterator[str]:
+    for kind, value in message.ListFields():
+        for item in [value] if isinstance(value, (str, bytes, int, float, Message)) else value:
+            if isinstance(item, Message):
+                yield from _message_texts(item)
+            elif isinstance(item, str):
+                yield item
+            elif isinstance(item, bytes) and kind.name != "raw_data":
+                yield item.decode("utf-8", errors="replace")
+
+
+def _personal_paths(name: str, text: str, *patterns: re.Pattern[str]) -> Iterator[Fault]:
+    for path in sorted({match[0] for pattern in patterns for match in pattern.finditer(text)}):
         yield Fault(name, path, "a path below @bundle_root, or one that names nobody, such as /data")
 
 
@@ -339,19 +383,18 @@ def _components(value: Any) -> Iterator[dict[str, Any]]:
 
 def _keys_of(name: str) -> Callable[[Bundle], Iterator[Fault]]:
     def check(bundle: Bundle) -> Iterator[Fault]:
-        path = bundle.find(name)
-        parser = ConfigParser(bundle.configs[path])
-        for key in KEYS[name]:
-            if key not in parser:
-                yield Fault(path, f"no key {key}", "a key of this name")
+        for path in bundle.find_all(name):
+            parser = ConfigParser(bundle.configs[path])
+            for key in KEYS[name]:
+                if key not in parser:
+                    yield Fault(path, f"no key {key}", "a key of this name")
 
     return check
 
 
 def property_names(bundle: Bundle) -> Iterator[Fault]:
     """What MONAI looks up by name is what the workflow uses: ``train::trainer::inferer`` is ``@train::inferer``."""
-    for name, properties in PROPERTIES.items():
-        path = bundle.find(name)
+    for path, properties in ((path, PROPERTIES[name]) for name in PROPERTIES for path in bundle.find_all(name)):
         if path not in bundle.configs:
             continue
         parser = ConfigParser(bundle.configs[path])
@@ -366,6 +409,26 @@ def property_names(bundle: Bundle) -> Iterator[Fault]:
         for key, used in links:
             if isinstance(used, str) and not ConfigExpression.is_expression(used) and used != f"@{key}":
                 yield Fault(path, used, f"@{key}, the name that MONAI looks for")
+
+
+def config_formats(bundle: Bundle) -> Iterator[Fault]:
+    for name in sorted({Path(path).stem for path in bundle.configs}):
+        first, *others = [path for path in bundle.find_all(name) if path in bundle.configs]
+        for other in others:
+            for key in _differing(bundle.configs[first], bundle.configs[other]):
+                yield Fault(other, f"{key} other than in {first}", "the same in both, since tools read one of them")
+
+
+def _differing(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths at which two configs differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys([*one, *other]):
+            if key in one and key in other:
+                yield from _differing(one[key], other[key], f"{path}{key}::")
+            else:
+                yield f"{path}{key}"
+    elif one != other:
+        yield path.removesuffix("::")
 
 
 # Metadata
@@ -472,8 +535,21 @@ def _is_range(value: Any, _: dict) -> bool:
 def _is_shape(value: Any, _: dict) -> bool:
     if not (isinstance(value, list) and 1 <= len(value) <= 3):
         return False
-    term = re.compile(r"\*|[\d\s()*+/-]*([np][\d\s()*+/-]*)+")
-    return all(size > 0 if isinstance(size, int) else term.fullmatch(str(size)) for size in value)
+    return all(size > 0 if isinstance(size, int) else size == "*" or _is_term(str(size)) for size in value)
+
+
+def _is_term(text: str) -> bool:
+    if not (re.fullmatch(r"[\d\s()*+/np-]+", text) and re.search("[np]", text)):
+        return False
+    try:
+        return _value_of(text, 1) >= 1
+    except (SyntaxError, TypeError, ZeroDivisionError):
+        return False
+
+
+def _value_of(term: str, size: int) -> float:
+    """Return the value of a term of numbers, n and p, which both stand for one size."""
+    return eval(term, {"__builtins__": {}}, {"n": size, "p": size})
 
 
 def _is_dtype(value: Any, _: dict) -> bool:
@@ -535,9 +611,8 @@ def _example(bundle: Bundle, size: int = 2) -> tuple[torch.Tensor, list[int]]:
     image, prediction = formats["inputs"]["image"], formats["outputs"]["pred"]
 
     def sizes(tensor: dict[str, Any]) -> list[int]:
-        names = {"n": size, "p": size}
         shape = (16 * size if value == "*" else value for value in tensor["spatial_shape"])
-        return [value if isinstance(value, int) else int(eval(value, {"__builtins__": {}}, names)) for value in shape]
+        return [value if isinstance(value, int) else int(_value_of(value, size)) for value in shape]
 
     low, high = image["value_range"] or (0, 1)
     generator = torch.Generator().manual_seed(0)
@@ -625,6 +700,7 @@ RULES = {
     "train-keys": Rule(_keys_of("train"), ("train",)),
     "evaluate-keys": Rule(_keys_of("evaluate"), ("evaluate",)),
     "property-names": Rule(property_names),
+    "config-formats": Rule(config_formats),
     "metadata-schema": Rule(metadata_schema, ("metadata",)),
     "metadata-keys": Rule(metadata_keys, ("metadata",)),
     "version": Rule(version, ("metadata",)),
@@ -643,7 +719,8 @@ def verify(bundle_root: Path) -> dict[str, list[Fault]]:
     faults: dict[str, list[Fault]] = {}
     with _quiet():
         for name, rule in RULES.items():
-            readable = all(bundle.find(config) in bundle.configs for config in rule.needs)
+            needed = [bundle.find_all(config) for config in rule.needs]
+            readable = all(paths and bundle.configs.keys() >= set(paths) for paths in needed)
             if readable and not faults.keys() & set(rule.after):
                 found = list(rule.check(bundle))
                 if found:

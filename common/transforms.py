@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,21 @@ class ClassIdsd(Invertd):
         written = dict(data)
         for key in self.key_iterator(written):
             written[key] = written[key].argmax(dim=0, keepdim=True).to(torch.uint8)
+        return written
+
+
+class LosslessLabeld(Transform):
+    """Lets MONAI Label write the label of a JPEG as PNG: JPEG alters class ids.
+
+    Its writer takes the extension that a client asks for, or else that of the image. Without a server nothing changes.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data, with ``result_extension`` where the server's image is a JPEG and the client named none."""
+        written = dict(data)
+        suffix = Path(written.get("image_path") or "").suffix.lower()
+        if suffix in (".jpg", ".jpeg") and not written.get("result_extension"):
+            written["result_extension"] = ".png"
         return written
 
 

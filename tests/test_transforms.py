@@ -19,7 +19,16 @@ from monai.transforms import (
 )
 from scipy.ndimage import map_coordinates
 
-from common.transforms import CROP_KEYS, ClassIdsd, FillMissingd, FollowImaged, ScaleSlicesd, TwoCropsd, track_moves
+from common.transforms import (
+    CROP_KEYS,
+    ClassIdsd,
+    FillMissingd,
+    FollowImaged,
+    LosslessLabeld,
+    ScaleSlicesd,
+    TwoCropsd,
+    track_moves,
+)
 
 
 def test_missing_keys_are_filled_in_the_images_size():
@@ -49,6 +58,22 @@ def test_filled_labels_fit_into_a_batch_with_real_ones():
 def test_values_must_be_one_for_each_key():
     with pytest.raises(ValueError, match="values must be one for each key, got 1 for 2"):
         FillMissingd(["label", "fov"], [0])
+
+
+@pytest.mark.parametrize(
+    ("request_of", "changes"),
+    [
+        ({"image_path": "a/b.jpg"}, {"result_extension": ".png"}),
+        ({"image_path": "a/b.v2.JPEG", "result_extension": None}, {"result_extension": ".png"}),
+        ({"image_path": "a/b.jpg", "result_extension": ".nrrd"}, {}),
+        ({"image_path": "a/b.jpg.tif"}, {}),
+        ({"image_path": None}, {}),
+        ({}, {}),  # no server's
+    ],
+)
+def test_a_server_writes_no_class_ids_as_jpeg(request_of, changes):
+    data = {"pred": torch.ones(2), **request_of}
+    assert LosslessLabeld()(dict(data)) == {**data, **changes}
 
 
 def test_one_hot_classes_become_ids_again():

@@ -7,10 +7,13 @@ import json
 import re
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
@@ -125,6 +128,17 @@ def large(content: str) -> Callable[[Path], Any]:
     return write("large_files.yml", content)
 
 
+def as_json(name: str, change: Callable[[dict[str, Any]], Any] = lambda config: None) -> Callable[[Path], Any]:
+    """Return what writes a config as JSON as well, after a change."""
+
+    def writing(bundle: Path) -> None:
+        config = yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+        change(config)
+        (bundle / "configs" / f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+
+    return writing
+
+
 def film(bundle: Path) -> None:
     with (bundle / "docs/film.gif").open("wb") as file:
         file.truncate(25_100_000)
@@ -137,6 +151,27 @@ def script_of_other_weights(bundle: Path, dataset_dir: str = "/data/images") -> 
     _export(bundle, other)
 
 
+def script_with_sources(bundle: Path) -> None:
+    """Leave a model.ts in which the debugger finds where each operation was written."""
+    _export(bundle, bundle / "models/model.pt", stripped=False)
+
+
+def onnx_of(place: str) -> Callable[[Path], Any]:
+    """Return what leaves a model.onnx that says where its node was written; its weights read like a path by chance."""
+
+    def breaking(bundle: Path) -> None:
+        node = onnx.helper.make_node("Add", ["image", "weights"], ["pred"])
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=f'File "{place}", line 3, in forward')
+        weights = onnx.numpy_helper.from_array(np.frombuffer(b" ~/a /mnt/jane/b ", np.uint8), "weights")
+        image, pred = (
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [17]) for name in ("image", "pred")
+        )
+        model = onnx.helper.make_model(onnx.helper.make_graph([node], "network", [image], [pred], [weights]))
+        onnx.save(model, bundle / "models/model.onnx")
+
+    return breaking
+
+
 def script_with_a_home(bundle: Path) -> None:
     """Leave a model.ts that was exported with a path in its configs, which are in order by now."""
     kept = (bundle / "configs/inference.yaml").read_text(encoding="utf-8")
@@ -145,13 +180,24 @@ def script_with_a_home(bundle: Path) -> None:
     (bundle / "configs/inference.yaml").write_text(kept, encoding="utf-8")
 
 
-def _export(bundle: Path, weights: Path) -> None:
+def _export(bundle: Path, weights: Path, stripped: bool = True) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(bundle))
         files = {"config_file": str(bundle / "configs/inference.yaml"), "meta_file": str(bundle / METADATA)}
         ckpt_export(net_id="network_def", filepath=str(bundle / "models/model.ts"), ckpt_file=str(weights), **files)
     for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
         del sys.modules[name]
+    if stripped:
+        _strip(bundle / "models/model.ts")
+
+
+def _strip(script: Path) -> None:
+    """Take out of TorchScript where its operations were written, as a release does."""
+    with zipfile.ZipFile(script) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if not name.endswith(".debug_pkl")}
+    with zipfile.ZipFile(script, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 # What breaks a rule in a bundle of this repository, and what the message says.
@@ -176,6 +222,13 @@ BROKEN = [
     ("personal-paths", config("cpu", lambda c: c.update(output_dir="$'/root/runs/' + @stage")), "found /root/runs/"),
     ("personal-paths", config("demo", lambda c: c.update(weights="/workspace/jane/a.pt")), "found /workspace/jane"),
     ("personal-paths", write("docs/notes.md", r"from C:\Users\jane\PH2"), r"docs/notes.md: found C:\Users"),
+    *(
+        ("personal-paths", write("docs/notes.md", f"See `{path}`, or https://a.org/mnt/b."), f"found {path}; expected")
+        for path in (
+            *("file:///home/jane/PH2", "file://server/home/jane", "/mnt/jane/PH2", "/media/jane/disk", "/scratch/jane"),
+            *("/private/tmp/a.pt", "/var/folders/xy/T/a.pt", "D:\\scans\\PH2", "e:\\\\scans\\\\PH2", "D:/scans/PH2"),
+        )
+    ),
     ("inference-keys", config("inference", lambda c: c.pop("device")), "no key device"),
     ("train-keys", config("train", lambda c: c["train"]["trainer"].pop("max_epochs")), "train::trainer::max_epochs"),
     ("train-keys", config("train", lambda c: c.pop("dataset_dir")), "no key dataset_dir"),
@@ -190,6 +243,13 @@ BROKEN = [
         config("train", lambda c: c["train"]["handlers"][1].update(interval="@interval")),
         "found @interval; expected @val_interval",
     ),
+    (
+        "config-formats",
+        as_json("train", lambda c: c["train"]["trainer"].update(max_epochs=7)),
+        "configs/train.yaml: found train::trainer::max_epochs other than in configs/train.json; expected the same",
+    ),
+    ("config-formats", as_json("cpu", lambda c: c.pop("epochs")), "found epochs other than in configs/cpu.json"),
+    ("config-formats", write("configs/demo.yml", "{}"), "configs/demo.yml: found device other than in configs/demo.ya"),
     ("metadata-schema", metadata(lambda m: m.pop("authors")), "'authors' is a required property"),
     ("metadata-schema", metadata(lambda m: m.update(references="a paper")), r"$.references: 'a paper' is not of type"),
     ("metadata-schema", metadata(lambda m: m.update(schema="https://example.org/schema.json")), "found schema https"),
@@ -224,6 +284,10 @@ BROKEN = [
     ("tensor-formats", tensor("inputs", dtype="float33"), "dtype 'float33'"),
     ("tensor-formats", tensor("inputs", value_range=[1, 0]), "value_range [1, 0]"),
     ("tensor-formats", tensor("inputs", spatial_shape=["16*m", "16*m"]), "spatial_shape ['16*m', '16*m']"),
+    *(
+        ("tensor-formats", tensor("inputs", spatial_shape=[term, 16]), f"spatial_shape ['{term}', 16]")
+        for term in ("n n", "(n", "n(2)", "16n", "n//", "16", "n/(n-1)", "n-1", "")
+    ),
     ("tensor-formats", tensor("outputs", channel_def={"1": "lesion"}), "channel_def {'1': 'lesion'}"),
     ("network-format", tensor("outputs", num_channels=1, channel_def={"0": "lesion"}), "doesn't match: `1`"),
     ("network-format", tensor("outputs", dtype="int64"), "dtype of output data"),
@@ -234,7 +298,12 @@ BROKEN = [
 # The same of a release.
 BROKEN_RELEASE = [
     ("preferred-files", without("models/model.pt"), "models/model.pt: found no such file"),
+    ("readable-files", write("models/model.onnx", "no network"), "models/model.onnx: found something else than ONNX"),
     ("personal-paths", script_with_a_home, "models/model.ts:model/extra/inference.json: found /home/jane/scans"),
+    ("personal-paths", script_with_sources, ".debug_pkl: found /"),
+    ("personal-paths", script_with_sources, "/ph2_segmentation/scripts/network.py; expected a path below"),
+    ("personal-paths", onnx_of("/home/jane/network.py"), "models/model.onnx: found /home/jane/network.py"),
+    ("personal-paths", onnx_of("/opt/jane/network.py"), "models/model.onnx: found /opt/jane/network.py"),
     (
         "self-contained",
         config("inference", lambda c: c.update(network="$common.checkpoints.load_weights(@network_def, 'a')")),
@@ -293,6 +362,21 @@ class TestRules:
     def test_every_rule_has_a_bundle_that_breaks_it(self, script):
         assert {rule for rule, *_ in BROKEN + BROKEN_RELEASE} == set(script.RULES)
 
+    @pytest.mark.parametrize("stage", ["inference", "train", "evaluate"])
+    def test_what_a_stage_lacks_in_one_format_it_does_not_have_in_the_other(self, script, bundle, stage):
+        as_json(stage)(bundle)
+        assert listed(script, bundle) == ""
+        change_config(bundle, stage, lambda config: config.pop("device"))
+        assert f"{stage}-keys: configs/{stage}.yaml: found no key device" in listed(script, bundle)
+        as_json(stage, lambda config: config.pop("output_dir"))(bundle)
+        assert f"{stage}-keys: configs/{stage}.json: found no key output_dir" in listed(script, bundle)
+
+    def test_properties_are_named_alike_in_every_format(self, script, bundle):
+        as_json("inference")(bundle)
+        change_config(bundle, "inference", lambda config: config["evaluator"].update(postprocessing="@window"))
+        text = listed(script, bundle)
+        assert "property-names: configs/inference.yaml: found @window; expected @postprocessing" in text
+
     def test_all_faults_are_listed_at_once(self, script, bundle):
         for _, breaking, _ in (BROKEN[0], BROKEN[7], *(case for case in BROKEN if case[0] == "metadata-schema")):
             breaking(bundle)
@@ -309,6 +393,16 @@ class TestRules:
     def test_a_release_in_order_keeps_them_all(self, script, release):
         _export(release, release / "models/model.pt")
         assert listed(script, release) == ""
+
+    def test_an_onnx_that_names_no_place_is_in_order(self, script, release):
+        onnx_of("scripts/network.py")(release)
+        assert listed(script, release) == ""
+
+    @pytest.mark.parametrize("term", ["16*n", "2**p*n", "n", "(n + 1) * 16", "*", "32*n/2"])
+    def test_sizes_may_be_terms(self, script, bundle, monkeypatch, term):
+        monkeypatch.setattr(script, "RULES", {"tensor-formats": script.RULES["tensor-formats"]})
+        tensor("inputs", spatial_shape=[term, 16])(bundle)
+        assert listed(script, bundle) == ""
 
     def test_weights_may_be_somewhere_else(self, script, release):
         large("large_files: [{path: models/model.pt, url: https://example.org/model.pt}]")(release)

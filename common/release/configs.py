@@ -16,6 +16,7 @@ from common.pipeline import check_overrides
 
 STAGES = ("inference", "train", "evaluate")
 JSON_STAGES = ("inference", "train")  # monai.bundle.load reads configs/<workflow_type>.json and nothing else
+GPU_OVERLAYS = ("multi_gpu.yaml", "multi_gpu_train.yaml")  # the second one for MONAI Label
 PACKAGE = "scripts"  # where a bundle has its code
 
 _FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "device", "subject", "pretrained")
@@ -147,8 +148,9 @@ def released_configs(configs: Path, settings: Mapping[str, Any]) -> dict[str, st
         texts[f"{stage}.json"] = json.dumps(yaml.safe_load(texts[f"{stage}.yaml"]), indent=2, ensure_ascii=False) + "\n"
     if (configs / "cpu.yaml").is_file():
         texts["cpu.yaml"] = _cpu_text(configs, settings)
-    if (configs / "multi_gpu.yaml").is_file():
-        texts["multi_gpu.yaml"] = rename((configs / "multi_gpu.yaml").read_text(encoding="utf-8"))
+    for name in GPU_OVERLAYS:
+        if (configs / name).is_file():
+            texts[name] = rename((configs / name).read_text(encoding="utf-8"))
     return texts
 
 

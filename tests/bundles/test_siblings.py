@@ -17,7 +17,9 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from integration import BUNDLE as REFERENCE
 from integration import BUNDLES, METHOD_CONFIGS
 from monai.bundle import ConfigParser
@@ -26,7 +28,8 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 CONFIGS = sorted(path.name for path in (REFERENCE / "configs").glob("*.yaml"))
-OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml")
+OVERLAYS = ("cpu.yaml", "demo.yaml", "multi_gpu.yaml", "multi_gpu_train.yaml")
+TRAINED = ("finetune_teacher.yaml", "train_diffusion.yaml", "distill.yaml", "train.yaml")
 METHODS = sorted(METHOD_CONFIGS.glob("*.yaml"))
 
 # Keys at the top of a config that not every bundle has.
@@ -175,6 +178,10 @@ class TestDrift:
         assert head(bundle) == head(REFERENCE)
         assert "Run" in head(bundle)
 
+    @each_bundle
+    def test_monai_labels_overlay_is_the_one_for_several_gpus(self, bundle):
+        assert load(bundle, "multi_gpu_train.yaml") == load(bundle, "multi_gpu.yaml")
+
     @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
     def test_the_heads_of_methods_name_what_those_of_stages_do(self, path):
         head = path.read_text(encoding="utf-8").split("\n\n")[0]
@@ -242,11 +249,11 @@ def locator() -> ComponentLocator:
 def stacks() -> list[tuple[str | Path, ...]]:
     """Return every config, alone or with an overlay on it, as it can be run."""
     alone = [name for name in CONFIGS if name not in OVERLAYS]
-    trained = ("finetune_teacher.yaml", "train_diffusion.yaml", "distill.yaml", "train.yaml")
     return (
         [(name,) for name in alone]
         + [(name, overlay) for name in alone for overlay in ("cpu.yaml", "demo.yaml")]
-        + [(name, "multi_gpu.yaml") for name in trained]
+        + [(name, "multi_gpu.yaml") for name in TRAINED]
+        + [("train.yaml", "multi_gpu_train.yaml")]
         + [("distill.yaml", *overlay, method) for overlay in ((), ("cpu.yaml",)) for method in METHODS]
     )
 
@@ -323,3 +330,21 @@ class TestNames:
             assert config["in_channels"] == dataset.IN_CHANNELS
             if "num_classes" in config:
                 assert config.get_parsed_content("num_classes") == len(classes)
+
+
+@pytest.mark.parametrize("steps", range(1, 13))
+@pytest.mark.parametrize("name", TRAINED)
+@each_bundle
+def test_a_training_of_any_number_of_steps_has_its_learning_rates(bundle, name, steps):
+    """MONAI Label and federated rounds train for as few steps as a user likes."""
+    section = load(bundle, name)["lr_scheduler"]
+    section["optimizer"] = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1)
+    section |= {"max_lr": 1, "total_steps": steps}
+    scheduler = ConfigParser({"lr_scheduler": section}).get_parsed_content("lr_scheduler")
+    rates = []
+    for _ in range(steps):
+        rates += scheduler.get_last_lr()
+        section["optimizer"].step()
+        scheduler.step()
+    assert 0 < min(rates) <= max(rates) <= 1
+    assert np.argmax(rates) <= 0.1 * steps, "it warms up for a tenth, and goes down from there"

@@ -27,13 +27,12 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
     """Copy a bundle folder, let its student be tiny, and give it random weights with which it finds every class."""
     copy = parent / bundle.name
     shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
-    for name in ("inference", "train"):
-        path = copy / "configs" / f"{name}.yaml"
+    for path in (*copy.glob("configs/inference.*"), *copy.glob("configs/train.*")):  # the app takes JSON first
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         config["network_def"].update(_TINY)
         config.update({key: value for key, value in _SETTINGS.items() if key in config})
-        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        path.with_suffix(".json").unlink(missing_ok=True)  # a release has the same as JSON, which the app takes first
+        dump = json.dumps if path.suffix == ".json" else yaml.safe_dump
+        path.write_text(dump(config, sort_keys=False), encoding="utf-8")
     (copy / "models").mkdir()
     torch.save(_weights(copy), copy / "models" / "model.pt")
     return copy
@@ -111,6 +110,8 @@ def write_pictures(folder: Path) -> Path:
     Image.fromarray(picture(100, 120)).save(folder / "rgb.png")
     Image.fromarray(picture(75, 130, 1)).save(folder / "photo.tif")
     Image.fromarray(picture(90, 140, 2)[..., 1]).save(folder / "grey.png")
+    Image.fromarray(picture(85, 110, 3)).save(folder / "camera.jpg")
+    Image.fromarray(picture(95, 70, 4)[..., 1]).save(folder / "screen.jpg")
     write_volume(folder / "scan.nii.gz", "LAS")
     write_volume(folder / "sideways.nii.gz", "SRP", seed=9)
     (folder / "cut_off.png").write_bytes((folder / "rgb.png").read_bytes()[:500])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 
@@ -9,10 +11,13 @@ import itk
 import nibabel
 import numpy as np
 import pytest
+import torch
+from monailabel.datastore.local import LocalDatastore
+from monailabel.tasks.train.bundle import BundleTrainTask
 from PIL import Image
-from server import Server
+from server import ROOT, Server, environment
 
-from bundles import class_ids, read_label, run_inference, save_turned
+from bundles import class_ids, read_label, run_inference, save_turned, write_pictures
 
 # The format that the corrected label is sent in: as the server wrote it, or as 3D Slicer does.
 CASES = {
@@ -22,6 +27,7 @@ CASES = {
     "kidneyus": ("grey.png", ".nrrd"),
     "chaos": ("scan.nii.gz", ".nii.gz"),
 }
+BINARY = ("ph2", "autooral", "drive")
 
 
 def correct(image: Path, classes: int) -> np.ndarray:
@@ -89,7 +95,7 @@ def test_the_next_label_is_nearer_to_the_corrected_one(server, folders, alone, d
 @pytest.fixture
 def annotated(server, folders, tmp_path):
     """Two images with corrected labels, the model they are for, and its weights; the labels are taken away again."""
-    dataset = next(name for name in ("ph2", "autooral", "drive") if name in folders)
+    dataset = next(name for name in BINARY if name in folders)
     model = f"{dataset}_segmentation"
     for stem, image in {"rgb": "rgb.png", "photo": "photo.tif"}.items():
         label = correct(server.studies / image, 2)
@@ -119,6 +125,30 @@ def test_training_again_and_after_a_kill_starts_with_the_weights_in_use(server, 
         states.append(weights.read_bytes())
     assert len(set(states)) == 3
     assert [path.name for path in weights.parent.rglob("*.pt")] == ["model.pt"], "what must not be gone on with"
+
+
+def test_several_gpus_are_all_used(folders, alone, tmp_path, monkeypatch, caplog, capfd):
+    """Where MONAI Label finds two GPUs it takes both, unasked; two processes on the CPU stand in for them here."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    folder = next(folders[name] for name in BINARY if name in folders)
+    bundle = shutil.copytree(folder, tmp_path / folder.name)
+    for key, value in environment(alone).items():
+        monkeypatch.setenv(key, value)
+    # The server's own task lets a training import from the bundle.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(bundle), *([] if alone else [str(ROOT)])]))
+    image = write_pictures(tmp_path / "studies") / "rgb.png"
+    label = save(correct(image, 2), image, tmp_path / "label.png")
+    datastore = LocalDatastore(str(image.parent), extensions=("*.png",))
+    datastore.save_label("rgb", str(label), "final", {})
+    before = (bundle / "models" / "model.pt").read_bytes()
+    with caplog.at_level("INFO"):
+        BundleTrainTask(str(bundle), {})({"model": bundle.name, "max_epochs": 2, "val_split": 0}, datastore)
+    printed = capfd.readouterr()
+    assert "'--nproc_per_node=2'" in caplog.text
+    assert "Return code: 0" in caplog.text, printed.err
+    assert printed.out.count("train: epoch 2/2") == 1, "one of the two tells"
+    assert (bundle / "models" / "model.pt").read_bytes() != before
 
 
 class TestRefused:

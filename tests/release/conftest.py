@@ -13,6 +13,10 @@ import common.release
 from common.release import release_bundle
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--dist", type=Path, help="folder to leave the releases in that fresh_environment.py makes")
+
+
 @pytest.fixture(scope="session")
 def student_folder(tmp_path_factory) -> Path:
     """The folder of a student for DRIVE; not to be changed."""

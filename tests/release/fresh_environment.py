@@ -53,8 +53,9 @@ def run_bundle(release: Released, command: str, *flags: Any, **keys: Any) -> sub
 
 
 @pytest.fixture(scope="session")
-def released(tmp_path_factory, tiny_phantoms):
+def released(request, tmp_path_factory, tiny_phantoms):
     """Return what releases a student of a bundle, once for all tests."""
+    dist = request.config.getoption("dist") or tmp_path_factory.mktemp("dist")
     assert PYTHON.is_file(), "there is no .venv-release: bash ci/test_release.sh makes it"
 
     @cache
@@ -64,7 +65,7 @@ def released(tmp_path_factory, tiny_phantoms):
         settings = {"task": "capsule", "annotator": 1} if name == "kidneyus" else {}
         weights = write_student(name, folder / "run", network_def, **settings)
         overrides = {"network_def": network_def} if network_def else {}
-        bundle = release_bundle(str(bundle_of(name)), str(weights), str(folder / "dist"), **overrides)
+        bundle = release_bundle(str(bundle_of(name)), str(weights), str(dist), **overrides)
         return Released(name, bundle, weights, tiny_phantoms(name), network_def)
 
     return make

@@ -40,14 +40,17 @@ def network_of(weights: Path) -> torch.nn.Module:
 class TestContents:
     def test_everything_that_a_bundle_needs_is_there(self, released):
         assert {name for name in files_of(released) if not name.startswith("scripts/")} == {
-            *(
-                f"configs/{name}"
-                for name in ("inference.yaml", "train.yaml", "evaluate.yaml", "cpu.yaml", "multi_gpu.yaml")
-            ),
+            *(f"configs/{name}.yaml" for name in ("inference", "train", "evaluate", "cpu")),
+            *(f"configs/{name}.yaml" for name in ("multi_gpu", "multi_gpu_train")),
             *(f"configs/{name}" for name in ("inference.json", "train.json", "metadata.json", "logging.conf")),
             *("models/model.pt", "models/model.ts", "models/model.onnx"),
             *("docs/README.md", "docs/data_license.txt", "LICENSE"),
         }
+
+    def test_it_keeps_the_rules_of_the_model_zoo(self, released):
+        script = Path(__file__).parents[2] / "ci" / "verify_bundle.py"
+        done = subprocess.run([sys.executable, str(script), str(released)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def test_weights_are_those_that_were_given(self, released, student_folder):
         assert (released / "models" / "model.pt").read_bytes() == (student_folder / "model.pt").read_bytes()
