@@ -56,7 +56,7 @@ SEEN_SECTIONS = {
     *("training::preprocessing", "teacher_view"),
 }
 # Results that were measured on a dataset.
-RESULTS = {"comparison.md"}
+RESULTS = {"comparison.md", "comparison_phantoms.md"}
 # Sections, by path, that one bundle has to itself.
 OWN_SECTIONS = {
     "drive_segmentation": {
