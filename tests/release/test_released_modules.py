@@ -88,7 +88,7 @@ class TestBundles:
         assert {f"common.datasets.{name}", "common.networks.vit", "common.checkpoints", "common.handlers"} <= set(
             modules
         )
-        assert len(modules) <= 20
+        assert len(modules) <= 22
         others = [f"common.datasets.{other}" for other in NAMES if other != name]
         assert (
             set(modules) & {"common.lora", "common.networks.sam", "common.datasets", "common.shapes", *others} == set()
