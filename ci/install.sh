@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
-    echo "error: Python 3.10 or newer is needed, $("$python" --version) was found: set PYTHON" >&2
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "error: Python 3.11 or newer is needed, $("$python" --version) was found: set PYTHON" >&2
     exit 1
 }
 [ -x .venv/bin/python ] || "$python" -m venv .venv

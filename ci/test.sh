@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install, lint and test. What is given is passed on to pytest: bash ci/test.sh -m slow
+# Install, lint and test. What is given is passed on to pytest: bash ci/test.sh -m 'not slow'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "installing into .venv …"

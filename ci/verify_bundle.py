@@ -168,7 +168,7 @@ class Bundle:
     @cached_property
     def files(self) -> list[str]:
         """The files of the bundle. What stages wrote into one of this repository is none of them."""
-        outputs = () if self.is_release else ("models/", "eval/")
+        outputs = () if self.is_release else ("models/", "eval/", "runs/", "masks/")
         paths = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
         return sorted(path for path in paths if not path.startswith(outputs))
 

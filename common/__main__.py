@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import fire
 
 from common import logs
+from common.errors import InputError
 
 
 def pipeline(*arguments, **options) -> None:
     """Run the stages of a bundle: ``pipeline BUNDLE --dataset_dir DIR --output_dir DIR``; see run_pipeline."""
     from common.pipeline import run_pipeline
 
-    run_pipeline(*arguments, **options)
+    _call(run_pipeline, arguments, options)
 
 
 def study(*arguments, **options) -> None:
     """Compare methods on a grid of budgets: ``study BUNDLE --dataset_dir DIR --output_dir DIR``; see run_study."""
     from common.study.run import run_study
 
-    run_study(*arguments, **options)
+    _call(run_study, arguments, options)
 
 
 def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) -> None:
@@ -49,14 +53,23 @@ def release(*arguments, **options) -> None:
     """Write a student as a bundle of its own: ``release BUNDLE --weights FILE --output_dir DIR``."""
     from common.release import release_bundle
 
-    print(f"released: {release_bundle(*arguments, **options)}")
+    print(f"released: {_call(release_bundle, arguments, options)}")
 
 
 def pretrain_teacher(output_dir: str, **options) -> None:
     """Pre-train the embedded teacher on procedural scenes."""
     from common.pretraining import pretrain_teacher as run
 
-    run(output_dir, **options)
+    _call(run, (output_dir,), options)
+
+
+def _call(function: Callable, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Call a function with what the command line gave, which is an :class:`InputError` where it does not fit."""
+    try:
+        inspect.signature(function).bind(*arguments, **options)
+    except TypeError as error:
+        raise InputError(f"{error}; see the README and the docstring of {function.__module__}") from None
+    return function(*arguments, **options)
 
 
 def main() -> None:

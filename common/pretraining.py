@@ -1,7 +1,7 @@
 """Pre-train the embedded teacher: a SAM in miniature, taught on procedural scenes.
 
-``python -m common pretrain_teacher --output_dir common/embedded_teacher`` made the weights that ship with this
-package; the figures are in ``common/embedded_teacher/README.md``. Two objectives share the encoder and the decoder:
+``python -m common pretrain_teacher``, run twice, made the weights that ship with this package; the commands and the
+figures are in ``common/embedded_teacher/README.md``. Two objectives share the encoder and the decoder:
 
 - Segment Anything's own (Kirillov et al., 2023, arXiv 2304.02643, appendix A): segment the object that a point, a few
   points or a box asks for, with the best of three masks for one point, the single mask otherwise, and a squared error

@@ -1,4 +1,4 @@
-"""The student: a plain vision transformer with a convolutional path at full resolution for thin structures."""
+"""The student: a plain vision transformer with a convolutional path that keeps every pixel, for thin structures."""
 
 from __future__ import annotations
 

@@ -86,8 +86,11 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture
-def start_cluster(monkeypatch) -> Iterator[Callable[[dict[str, str]], Cluster]]:
-    """Return what starts a head, which runs nothing itself, and two nodes with room for one task each."""
+def start_cluster(monkeypatch) -> Iterator[Callable[..., Cluster]]:
+    """Return what starts a head, which runs nothing itself, and two nodes with room for one task each.
+
+    Ray takes their GPUs on trust, and lets a task see those it is given by ``CUDA_VISIBLE_DEVICES``.
+    """
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # addresses stay those of this machine to itself
     monkeypatch.setenv("RAY_worker_niceness", "0")  # by default 15: on a busy machine, tests would take forever
@@ -95,14 +98,14 @@ def start_cluster(monkeypatch) -> Iterator[Callable[[dict[str, str]], Cluster]]:
     here = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
     clusters = []
 
-    def start(environment: dict[str, str]) -> Cluster:
+    def start(environment: dict[str, str], num_gpus: int = 0) -> Cluster:
         for name in ("PYTHONPATH", "OMP_NUM_THREADS", "STUB_STAGES"):
             if name in environment:
                 monkeypatch.setenv(name, environment[name])
         cluster = cluster_utils.Cluster()
         clusters.append(cluster)
         cluster.add_node(num_cpus=0, include_dashboard=False, **here)
-        nodes = [cluster.add_node(num_cpus=1, **here) for _ in range(2)]
+        nodes = [cluster.add_node(num_cpus=1, num_gpus=num_gpus, **here) for _ in range(2)]
         connected = {**os.environ, "RAY_ADDRESS": cluster.address}
         return Cluster(connected, lambda: cluster.remove_node(nodes.pop(), allow_graceful=False))
 
@@ -113,7 +116,7 @@ def start_cluster(monkeypatch) -> Iterator[Callable[[dict[str, str]], Cluster]]:
 
 def test_a_study_on_a_cluster_goes_on_when_a_node_is_stopped(start_cluster, stub, command, tmp_path):
     stub.plan(steps=NUM_STEPS, hold=HELD)
-    cluster = start_cluster(stub.environment())
+    cluster = start_cluster(stub.environment(), num_gpus=1)
     run = command(methods="mae,scratch", labels=2, transfer_sizes="3,4", launcher="ray")
     log = tmp_path / "study.log"
     with started(run, cluster.environment, log) as study:
@@ -128,6 +131,7 @@ def test_a_study_on_a_cluster_goes_on_when_a_node_is_stopped(start_cluster, stub
     again = [pids for pids in stages.values() if len(pids) > 1]
     assert len(again) == 1, "the stage that the node was at went on elsewhere"
     assert again[0][0] in at_work
+    assert {step["gpus"] for step in stub.journal} == {"0"}, "where there are GPUs, every stage has one"
     printed = log.read_text()
     assert "[4/4] " in printed
     assert printed.count("left: ") == 1 + 4

@@ -28,10 +28,10 @@ def run_stage(arguments, distributed=False):
     saved.parent.mkdir(parents=True, exist_ok=True)
     done = int(saved.read_text()) if saved.exists() else 0
     for step in range(done, plan.get("steps", 1)):
+        made = {"part": part, "stage": stage, "step": step, "pid": os.getpid(), "arguments": values}
+        made["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
         with Path(plan["journal"]).open("a") as journal:
-            journal.write(
-                json.dumps({"part": part, "stage": stage, "step": step, "pid": os.getpid(), "arguments": values}) + "\n"
-            )
+            journal.write(json.dumps(made) + "\n")
         while step == plan.get("hold") and not Path(plan["gate"]).exists():
             time.sleep(0.02)
         saved.write_text(str(step + 1))
