@@ -41,6 +41,8 @@ def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary folder beside ``path`` to fill, and put it in the place of ``path`` when all went well."""
     path = Path(path)
     fresh, outdated = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.outdated")
+    if outdated.exists() and not path.exists():
+        outdated.rename(path)  # the process was killed in between
     for leftover in (fresh, outdated):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -51,7 +53,12 @@ def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
                 file.chmod(0o644)  # safetensors writes for the owner only
         if path.exists():
             path.rename(outdated)
-        fresh.rename(path)
+        try:
+            fresh.rename(path)
+        except BaseException:
+            if outdated.exists():
+                outdated.rename(path)
+            raise
     finally:
         for leftover in (fresh, outdated):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -104,6 +111,10 @@ def first_of(*paths: str | os.PathLike) -> Path:
     return next((Path(path) for path in paths if Path(path).is_file()), Path(paths[0]))
 
 
+def _shape_of(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+
+
 def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: str | None = None) -> nn.Module:
     """Load a state dict into a network, note where it comes from, and return the network.
 
@@ -125,9 +136,9 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
     faults = [f"{name} is missing" for name in own.keys() - state.keys()]
     faults += [f"{name} is unknown" for name in state.keys() - own.keys()]
     faults += [
-        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
+        f"{name} is {_shape_of(state[name])} and should be {_shape_of(own[name])}"
         for name in own.keys() & state.keys()
-        if state[name].shape != own[name].shape
+        if _shape_of(state[name]) != _shape_of(own[name])
     ]
     if faults:
         shown = "; ".join(sorted(faults)[:5])

@@ -259,7 +259,11 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> 
         raise InputError(
             f"{folder} is no diffusion pipeline, {index_path.name} is missing or broken: {remedy}"
         ) from error
-    expected = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DPMSolverMultistepScheduler"]}
+    expected = {
+        "_class_name": "DDPMPipeline",  # another one, diffusers before 0.42 would import from the folder
+        "unet": ["diffusers", "UNet2DModel"],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+    }
     found = {name: index.get(name) for name in expected} if isinstance(index, dict) else index
     if found != expected:
         raise InputError(f"{index_path} must name an unconditional pipeline with {expected}, got {found}: {remedy}")

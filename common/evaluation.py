@@ -138,7 +138,10 @@ class EvaluationReport:
         if not is_writer():
             return
         details = {name: np.asarray(values.cpu(), float) for name, values in engine.state.metric_details.items()}
-        with replace_file(self.output_dir / "metrics.csv") as path, path.open("w", newline="") as file:
+        with (
+            replace_file(self.output_dir / "metrics.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.writer(file)
             table.writerow(["case", "class", *details])
             for row, case in enumerate(self.cases):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import nn
 
 from common.checkpoints import is_writer, read_checkpoint, replace_file
 from common.errors import InputError
+from common.fingerprints import data_digest, network_fingerprint, plain_settings, state_digest
 from common.networks.features import unwrap
 from common.origins import note_data, note_origin, origin_of
 
@@ -175,6 +176,9 @@ class ResumableCheckpoint:
     List it last among a trainer's handlers: it saves what the others did in an epoch.
     When training is complete the network has the weights that did best in validation, if there was any.
 
+    What it goes on with must be the same training: besides the ``settings``, the weights it began with, its images and
+    labels, its teacher, and the settings of its loss.
+
     Args:
         path: the file, written anew after each epoch: the trainable weights, the optimizer and the rest of ``objects``.
         network: what is trained; frozen parameters are not saved.
@@ -201,6 +205,7 @@ class ResumableCheckpoint:
         self.settings = dict(settings or {})
         self.resumes = resume
         self.best: dict | None = None
+        self._made_of: dict[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:
         """
@@ -209,6 +214,7 @@ class ResumableCheckpoint:
         """
         engine.add_event_handler(Events.STARTED, self._note_data)
         if self.resumes:
+            engine.add_event_handler(Events.STARTED, self._note_training)
             engine.add_event_handler(Events.STARTED, self.resume)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save if self.resumes else self._keep_best)
         engine.add_event_handler(Events.COMPLETED, self.restore_best)
@@ -216,6 +222,9 @@ class ResumableCheckpoint:
     def _note_data(self, engine: Engine) -> None:
         dataset = getattr(engine.state.dataloader, "dataset", None)
         note_data(self.network, getattr(dataset, "data", None))
+
+    def _note_training(self, engine: Engine) -> None:
+        self._made_of = _describe_training(engine, self.network)
 
     def resume(self, engine: Engine) -> None:
         """Load the saved state, if there is one.
@@ -228,11 +237,12 @@ class ResumableCheckpoint:
         state = read_checkpoint(self.path)
         try:
             _check_settings(state["settings"], self._all_settings(engine))
-            _check_origin(state.get("origin", {}), origin_of(self.network))
+            _check_known(state.get("origin", {}), origin_of(self.network), ("teacher", "fine_tuned", "phantoms"))
+            _check_known(state.get("made_of", {}), self._made_of, self._made_of)
             load_trainable_state(self.network, state["network"])
             for name, item in self.objects.items():
                 item.load_state_dict(state[name])
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(
                 f"{self.path} was left by a run with other settings ({error}): delete it to start afresh, or choose "
                 "another output_dir"
@@ -254,6 +264,7 @@ class ResumableCheckpoint:
             state |= {"network": trainable_state(self.network), "best": self.best}
             state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
             state |= {"settings": self._all_settings(engine), "origin": origin_of(self.network)}
+            state |= {"made_of": self._made_of}
             with replace_file(self.path) as fresh:
                 torch.save(state, fresh)
 
@@ -279,17 +290,43 @@ class ResumableCheckpoint:
             logger.info(f"best in validation: epoch {self.best['epoch']}, {self.best['metric']:.4f}")
 
 
-def _check_settings(saved: dict[str, Any], current: dict[str, Any]) -> None:
+_HASHED = {
+    "first weights": "it began with other weights",
+    "data": "its images or labels were others",
+    "teacher weights": "its teacher was another",
+}
+
+
+def _describe_training(engine: Engine, network: nn.Module) -> dict[str, Any]:
+    """Return what a training is made of before it begins: hashes by the keys of ``_HASHED``, and the loss' settings."""
+    made_of: dict[str, Any] = {"first weights": state_digest(unwrap(network).state_dict())}
+    data = getattr(getattr(engine.state.dataloader, "dataset", None), "data", None)
+    if data is not None:
+        made_of["data"] = getattr(data, "fingerprint", None) or data_digest(data)
+    teacher = getattr(engine, "teacher", None)
+    if isinstance(teacher, nn.Module):
+        made_of["teacher weights"] = network_fingerprint(teacher)
+    loss = getattr(engine, "loss_function", None)
+    if isinstance(loss, nn.Module):
+        for path, module in loss.named_modules():
+            name = ".".join(["loss", *filter(None, [path])])
+            made_of |= {f"{name}.{key}": value for key, value in plain_settings(module).items()}
+    return made_of
+
+
+def _check_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     differing = [
-        f"{name} was {saved.get(name)}, now {value}" for name, value in current.items() if saved.get(name) != value
+        _HASHED.get(name) or f"{name} was {saved.get(name)}, now {value}"
+        for name, value in current.items()
+        if saved.get(name) != value
     ]
     if differing:
         raise ValueError("; ".join(differing))
 
 
-def _check_origin(saved: dict[str, Any], current: dict[str, Any]) -> None:
-    known = [key for key in ("teacher", "fine_tuned", "phantoms") if key in saved and key in current]
-    _check_settings(saved, {key: current[key] for key in known})
+def _check_known(saved: Mapping[str, Any], current: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Check what both have: older checkpoints have less."""
+    _check_settings(saved, {key: current[key] for key in keys if key in saved and key in current})
 
 
 def trainable_state(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -17,7 +17,12 @@ def start(output_dir: str | os.PathLike, stage: str) -> None:
     """Log this stage to ``<output_dir>/logs/<stage>.log`` as well, and show mistakes of the user without a traceback.
 
     Other ranks than the first log warnings only, and to no file.
+
+    Raises:
+        InputError: if the folder is another one than was given, since MONAI reads ``#`` in any value as ``::``.
     """
+    if "::" in os.fspath(output_dir):
+        raise InputError(f"output_dir: {output_dir} has ::, which is what MONAI makes of #; choose another path")
     root = logging.getLogger()
     if int(os.environ.get("RANK", "0")) > 0:
         root.setLevel(logging.WARNING)

@@ -123,7 +123,9 @@ class DistillationLoss(nn.Module):
         self.features = features
         self.logits = logits
         self.supervised = supervised
-        self.weights = weights
+        self.feature_weight = feature_weight
+        self.logit_weight = logit_weight
+        self.supervised_weight = supervised_weight
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -160,7 +162,7 @@ class DistillationLoss(nn.Module):
         }
         if labelled.any():
             terms["supervised"] = self.supervised(student_logits[labelled], label[labelled])
-        total = sum(self.weights[name] * term for name, term in terms.items())
+        total = sum(getattr(self, f"{name}_weight") * term for name, term in terms.items())
         return {"loss": total, **{f"{name}_loss": term for name, term in terms.items()}}
 
 

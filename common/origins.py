@@ -12,7 +12,6 @@ each of them left out where it is not known. A teacher has the one fact ``base``
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -21,7 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from common.datasets.checks import are_phantoms
-from common.fingerprints import tensor_digest
+from common.fingerprints import state_digest
 from common.networks.features import unwrap
 
 # Of modules; what starts with an underscore is no part of a network's fingerprint.
@@ -78,14 +77,6 @@ def handed_on(state: Any) -> dict[str, Any]:
     """Return the origin of weights that are trained from a state dict, as far as it is the same."""
     origin = carried_origin(state)
     return {key: origin[key] for key in ("teacher", "fine_tuned") if key in origin} | {"initial": state_digest(state)}
-
-
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """Return a hash of a state dict's names and tensors."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode() + tensor_digest(state[name]))
-    return digest.hexdigest()
 
 
 def base_name(pretrained: str | os.PathLike) -> str:

@@ -71,6 +71,7 @@ def run_pipeline(
         InputError: if a folder, stage, overlay, method or key does not exist, ``output_dir`` has the student of another
             method, or a stage failed.
     """
+    check_paths(bundle=bundle, output_dir=output_dir, dataset_dir=dataset_dir)
     configs = find_configs(bundle)
     chosen = _choose_stages(stages, method)
     overlays = _as_list(overlay) + (["demo"] if demo else [])
@@ -113,6 +114,17 @@ def run_pipeline(
     report = results_table(output_path)
     if report:
         print(report, flush=True)
+
+
+def check_paths(**paths: str | os.PathLike | None) -> None:
+    """Refuse paths that MONAI would change: it reads ``#`` in any value of a config as ``::``.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    for key, path in paths.items():
+        if path is not None and "#" in os.path.abspath(path):
+            raise InputError(f"--{key}: {os.path.abspath(path)} has a #, which MONAI takes for ::; choose another path")
 
 
 def find_configs(bundle: str | os.PathLike) -> Path:

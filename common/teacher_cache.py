@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from common.checkpoints import is_writer, replace_folder
 from common.errors import InputError
-from common.fingerprints import network_fingerprint, tensor_digest
+from common.fingerprints import data_digest, network_fingerprint, tensor_digest
 from common.networks.features import FeatureTaps, feature_shapes, resample
 from common.transforms import track_moves
 
@@ -197,6 +197,7 @@ class TeacherCache(Dataset):
             "orientations": orientations,
             "grids": grids,
         }
+        self._record = record
         fault = self._find_fault(record) if is_writer() else None
         if idist.broadcast(int(fault is not None)):
             autocast = torch.autocast(torch.device(device).type, enabled=amp, **amp_kwargs)
@@ -215,6 +216,11 @@ class TeacherCache(Dataset):
         else:
             logger.info(f"teacher cache {self.folder}: has the answers to all {len(images)} views")
         self._arrays = {key: np.load(self._path(key), mmap_mode="r") for key in self._keys}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the views, their labels among them, and of how the teacher was asked about them."""
+        return hashlib.sha256(f"{data_digest(self.views)} {self._record}".encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.views)

@@ -109,7 +109,7 @@ class ScaleSlicesd(MapTransform):
         for key in self.key_iterator(scaled):
             volume = scaled[key].ndim == 4
             slices = scaled[key].transpose(0, -1) if volume else scaled[key]  # (D, W, H, 1): slices as channels
-            result = self.scale(slices)
+            result = self.scale(slices).clamp(0, 1)  # MONAI leaves values as they are where the percentiles are equal
             scaled[key] = result.transpose(0, -1) if volume else result
         return scaled
 

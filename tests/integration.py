@@ -231,19 +231,21 @@ def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.Compl
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def write_teacher(output_dir: Path) -> None:
-    """Write the embedded teacher as if finetune_teacher had been run for no time at all."""
+def write_teacher(output_dir: Path, seed: int = 0) -> None:
+    """Write the embedded teacher as if finetune_teacher had been run for no time at all; a seed above 0 changes it."""
     from common.lora import add_lora, save_teacher
     from common.networks.sam import SamSegmenter
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     teacher = SamSegmenter("embedded", num_classes=2, input_scale=1)
+    if seed:
+        torch.nn.init.normal_(next(teacher.decoder.parameters()))
     save_teacher(add_lora(teacher, rank=2), output_dir / "teacher", "embedded")
 
 
-def write_transfer(output_dir: Path, count: int = 4, size: int = 32, channels: int = 3) -> None:
+def write_transfer(output_dir: Path, count: int = 4, size: int = 32, channels: int = 3, seed: int = 0) -> None:
     """Write a transfer set of noise."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     folder = output_dir / "transfer"
     (folder / "images").mkdir(parents=True)
     names = [f"images/{index:06d}.png" for index in range(count)]

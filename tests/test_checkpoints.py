@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import ignite.distributed as idist
 import pytest
@@ -106,6 +107,33 @@ def test_failure_while_filling_leaves_the_old_folder_and_no_other(tmp_path):
         fill_half()
     assert names_in(tmp_path) == ["model"]
     assert (path / "part" / "inner.txt").read_text() == "old"
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.mkdir()
+    fill(path, "old")
+    rename = Path.rename
+
+    def fail_for_the_new_one(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise PermissionError("in use")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    with pytest.raises(PermissionError, match="in use"), replace_folder(path) as fresh:
+        fill(fresh, "new")
+    assert names_in(tmp_path) == ["model"]
+    assert (path / "part" / "inner.txt").read_text() == "old"
+
+
+def test_the_old_folder_comes_back_where_a_run_was_killed_in_between(tmp_path):
+    (tmp_path / ".model.outdated").mkdir()
+    fill(tmp_path / ".model.outdated", "old")
+    with pytest.raises(RuntimeError, match="disk full"), replace_folder(tmp_path / "model"):
+        raise RuntimeError("disk full")
+    assert names_in(tmp_path) == ["model"]
+    assert (tmp_path / "model/part/inner.txt").read_text() == "old"
 
 
 def test_leftovers_of_a_run_that_was_killed_are_not_taken_over(tmp_path):

@@ -270,6 +270,12 @@ def name_foreign_class(folder):
     (folder / "model_index.json").write_text(json.dumps({**index, "unet": ["my_module", "UNet2DModel"]}))
 
 
+def name_foreign_pipeline(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": ["evil", "Evil"]}))
+    (folder / "evil.py").write_text("raise SystemExit('code of the folder was run')")
+
+
 def truncate_weights(folder):
     path = folder / "unet/diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
@@ -283,7 +289,7 @@ def pickle_weights(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [shutil.rmtree, break_index, name_foreign_class, truncate_weights, pickle_weights],
+    [shutil.rmtree, break_index, name_foreign_class, name_foreign_pipeline, truncate_weights, pickle_weights],
     ids=lambda f: f.__name__,
 )
 def test_folder_that_is_no_pipeline_is_refused_with_advice(model_dir, damage):

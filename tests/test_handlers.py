@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from integration import (
 )
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import RandScaleIntensityd
+from PIL import Image
 from torch import nn
 
 from common import handlers
@@ -155,8 +157,9 @@ class TestStages:
             {"patches_per_epoch": 8},
             {"learning_rate": 0.004},
             {"split_seed": 1},
+            {"loss::lambda_ce": 0.5},
         ],
-        ids=["network", "epochs", "length of an epoch", "learning rate", "split"],
+        ids=["network", "epochs", "length of an epoch", "learning rate", "split", "loss"],
     )
     def test_a_checkpoint_of_other_settings_is_refused(self, change, dataset_dir, tmp_path):
         values = {"dataset_dir": dataset_dir, "output_dir": tmp_path, "initial_weights": None}
@@ -167,6 +170,40 @@ class TestStages:
             run_stage("train", **values, **change)
         assert checkpoint.read_bytes() == before
         assert not (tmp_path / "model.pt").exists()
+
+    def test_a_finished_training_does_not_stand_in_for_one_from_other_weights_or_labels(self, dataset_dir, tmp_path):
+        copy = tmp_path / "moved"
+        shutil.copytree(dataset_dir, copy)
+        values = {"output_dir": tmp_path, "initial_weights": None}
+        run_stage("train", dataset_dir=dataset_dir, **values)
+        (tmp_path / "model.pt").rename(tmp_path / "other.pt")
+        with refused("it began with other weights"):
+            run_stage("train", dataset_dir=dataset_dir, **values | {"initial_weights": tmp_path / "other.pt"})
+        run_stage("train", dataset_dir=copy, **values)
+        for mask in copy.glob("training/1st_manual/*.gif"):
+            Image.fromarray(np.asarray(Image.open(mask))[::-1]).save(mask)
+        with refused("its images or labels were others"):
+            run_stage("train", dataset_dir=copy, **values)
+
+    def test_a_finished_distillation_does_not_stand_in_for_one_from_another_teacher(self, dataset_dir, tmp_path):
+        write_teacher(tmp_path)
+        write_transfer(tmp_path, count=2)
+        values = {"dataset_dir": dataset_dir, "output_dir": tmp_path, "epochs": 1}
+        run_stage("distill", **values)
+        with refused("loss.supervised_weight was 1, now 0"):
+            run_stage("distill", **values, **{"loss::supervised_weight": 0})
+        shutil.rmtree(tmp_path / "transfer")
+        write_transfer(tmp_path, count=2, seed=1)
+        with refused("its images or labels were others"):
+            run_stage("distill", **values)
+        shutil.rmtree(tmp_path / "checkpoints")
+        run_stage("distill", **values, teacher_cache=None)
+        for name in ("teacher", "transfer"):
+            shutil.rmtree(tmp_path / name)
+        write_teacher(tmp_path, seed=1)
+        write_transfer(tmp_path, count=2, seed=2)
+        with refused("its images or labels were others; its teacher was another"):
+            run_stage("distill", **values, teacher_cache=None)
 
     def test_the_teacher_checkpoint_holds_none_of_the_frozen_encoder(self, dataset_dir, tmp_path):
         run_stage("finetune_teacher", dataset_dir=dataset_dir, output_dir=tmp_path, epochs=1)

@@ -254,6 +254,8 @@ class TestRefused:
         ("change", "message"),
         [
             ({"dataset_dir": "nowhere"}, "--dataset_dir: nowhere does not exist"),
+            ({"dataset_dir": "data #2"}, "--dataset_dir: .*data #2 has a #, which MONAI takes for ::"),
+            ({"output_dir": "run#2"}, "--output_dir: .*run#2 has a #"),
             ({"dataset_dir": None}, "--dataset_dir is missing: .* or --demo"),
             ({"demo": True}, "--demo writes its own dataset: leave out --dataset_dir"),
             ({"stages": "distil"}, "there is no stage distil; the stages are finetune_teacher, .*, evaluate"),

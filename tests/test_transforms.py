@@ -134,6 +134,16 @@ def test_ct_is_scaled_by_the_window_and_mr_by_the_percentiles_of_a_slice():
     np.testing.assert_allclose(mr, ((image - low) / (high - low)).clamp(0, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("modality", ["ct", "t2"])
+def test_a_slice_of_one_value_with_a_few_others_stays_in_range(modality):
+    image = torch.zeros(1, 64, 64)
+    image[0, :5, :5] = 900
+    scaled = ScaleSlicesd("image", modality, window=[-160, 240], percentiles=[1, 99])({"image": image})["image"]
+    assert scaled[0, :5, :5].min() == 1
+    assert scaled[0, 5:].unique().numel() == 1
+    assert 0 <= scaled.min() < scaled.max() <= 1
+
+
 # Maps that follow their image
 
 

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from monai.config import KeysCollection
 from monai.data import ImageReader
-from monai.transforms import ScaleIntensityRange, ScaleIntensityRangePercentiles
+from monai.transforms import LoadImage, ScaleIntensityRange, ScaleIntensityRangePercentiles
 from monai.utils import MetaKeys, ensure_tuple
 
 from common.datasets.checks import SECTIONS, Faults, check_section, read_image, split_groups
@@ -42,6 +42,7 @@ from common.datasets.dicom import (
     volume_meta,
 )
 from common.datasets.labels import LoadLabeld as LoadFileOfIdsd
+from common.datasets.nifti import turn_to_lps
 from common.errors import InputError
 
 IN_CHANNELS = 1
@@ -559,12 +560,14 @@ class LoadLabeld(LoadFileOfIdsd):
         self._ground = GroundReader(modality)
 
     def read_own(self, label: str | os.PathLike) -> np.ndarray:
-        """Return the class ids ``(W, H[, D])``.
+        """Return the class ids ``(W, H[, D])``, of a volume in LPS.
 
         Raises:
             InputError: as :meth:`GroundReader.get_data` does.
         """
-        return self._ground.get_data(Path(label))[0]
+        if not Path(label).is_dir():
+            return self._ground.get_data(Path(label))[0]
+        return turn_to_lps(LoadImage(reader=self._ground, image_only=True)(label))
 
 
 def write_phantoms(

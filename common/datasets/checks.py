@@ -158,6 +158,9 @@ def read_workbook(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     raise InputError(f"{path}: no row names the columns {', '.join(columns)}; take the workbook as it was published")
 
 
+DARKEST_WHITE = 128  # that means "inside" in a mask of black and white; what is darker is a class id
+
+
 def mask_fault(mask: Image.Image, colour: bool = False, fill: bool = False) -> str | None:
     """Return what keeps an image from being a mask of background 0 and one other value, if anything does.
 
@@ -179,14 +182,20 @@ def mask_fault(mask: Image.Image, colour: bool = False, fill: bool = False) -> s
         return f"expected two grey values, 0 and one above, got {len(values)} from {values[0]} to {values[-1]}"
     if len(values) == 1:
         if fill and values[0] > 0:
-            return None
+            return _shade_fault(values[0])
         return f"expected background 0 and a foreground above, but every pixel is {values[0]}"
     if values[0] != 0:
         return f"expected background 0, but the values are {values[0]} and {values[1]}"
     grey = np.asarray(mask.convert("L"))
     if grey[indices > 0].mean() < grey[indices == 0].mean():
         return "its palette is inverted: value 0 is shown brighter than the foreground; save it as plain grey"
-    return None
+    return _shade_fault(values[1])
+
+
+def _shade_fault(foreground: int) -> str | None:
+    if foreground == 1 or foreground >= DARKEST_WHITE:
+        return None
+    return f"expected 1 or white (at least {DARKEST_WHITE}) for the foreground, got {foreground}, a class of its own"
 
 
 class Faults:

@@ -13,7 +13,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.data import PILReader
 from monai.transforms import LoadImaged
-from PIL import Image
+from PIL import ExifTags, Image
 
 from common.datasets.checks import Faults, read_image, repeat
 from common.datasets.nifti import is_volume_file
@@ -29,16 +29,17 @@ class ImageFiles:
 
     Args:
         path: a folder, whose images are found at its top level, or a file.
+        key: what the user knows the path by.
 
     Raises:
         InputError: if the path does not exist, holds no readable image, or holds two images of the same stem, whose
             results would overwrite each other.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, key: str = "dataset_dir") -> None:
         self.path = Path(path)
         if not self.path.exists():
-            raise InputError(f"dataset_dir: {self.path} does not exist; expected a folder of images or one image")
+            raise InputError(f"{key}: {self.path} does not exist; expected a folder of images or one image")
         found = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
         if self.path.is_dir():
             found = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
@@ -46,18 +47,18 @@ class ImageFiles:
         self.unreadable: dict[Path, str] = {}
         for file in found:
             try:
-                read_image(file)
+                read_picture(file)
             except InputError as error:
                 self.unreadable[file] = str(error)
             else:
                 self.readable.append(file)
         if not self.readable:
             self.report()
-            raise InputError(f"dataset_dir: {self.path} holds no readable image ({', '.join(SUFFIXES)})")
+            raise InputError(f"{key}: {self.path} holds no readable image ({', '.join(SUFFIXES)})")
         stems = [file.stem for file in self.readable]
         twice = sorted({stem for stem in stems if stems.count(stem) > 1})
         if twice:
-            raise InputError(f"dataset_dir: {self.path} holds several images named {', '.join(twice[:5])}; rename them")
+            raise InputError(f"{key}: {self.path} holds several images named {', '.join(twice[:5])}; rename them")
 
     @property
     def entries(self) -> list[dict[str, str]]:
@@ -65,10 +66,50 @@ class ImageFiles:
         return [{"image": str(file)} for file in self.readable]
 
     def report(self) -> None:
-        """Name the files that could not be read, and say why."""
+        """Name the files that could not be read, and those whose masks will not lie as viewers show them."""
         if self.unreadable:
             reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
             logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
+        turned = [file.name for file in self.readable if _is_shown_turned(file)]
+        if turned:
+            logger.warning(
+                f"{len(turned)} images say that they are to be shown turned (EXIF), first {turned[0]}: what is made of "
+                "them lies as their pixels are stored; turn the pixels and remove the tag where that matters"
+            )
+
+
+def read_picture(path: str | os.PathLike) -> Image.Image:
+    """Return the image at ``path``.
+
+    Raises:
+        InputError: as :func:`~common.datasets.checks.read_image`, or if it has more than 8 bits a channel, of which
+            Pillow would make white.
+    """
+    picture = read_image(path)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        raise InputError(f"{path}: has more than 8 bits a channel (Pillow mode {picture.mode}); save it with 8")
+    return picture
+
+
+def unlabelled_images(folder: str | os.PathLike | None) -> list[dict[str, str]]:
+    """Return the images of a folder as a MONAI datalist, an empty one for None.
+
+    Raises:
+        InputError: as :class:`ImageFiles`, or if one of the images cannot be read; all at once.
+    """
+    if folder is None:
+        return []
+    files = ImageFiles(folder, key="unlabelled_dir")
+    faults = Faults("unlabelled images", folder)
+    for reason in files.unreadable.values():
+        faults.add(reason)
+    faults.raise_if_any()
+    return files.entries
+
+
+def _is_shown_turned(file: Path) -> bool:
+    with Image.open(file) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 class LoadPictured(LoadImaged):
@@ -89,12 +130,12 @@ class LoadPictured(LoadImaged):
         """Return the data with the image read.
 
         Raises:
-            InputError: if the file is missing, damaged, or no image.
+            InputError: if the file is missing, damaged, no image, or has more than 8 bits a channel.
         """
         for key in self.key_iterator(data):
             if is_volume_file(data[key]):
                 raise InputError(f"{data[key]}: is a volume; expected an image ({', '.join(SUFFIXES)})")
-            read_image(data[key])
+            read_picture(data[key])
         return super().__call__(data, reader)
 
 
@@ -131,7 +172,8 @@ def transfer_set(
     if num_transfer is not None and not 1 <= num_transfer <= len(files):
         raise InputError(
             f"num_transfer must be between 1 and the {len(files)} images of the transfer set in {folder}, got "
-            f"{num_transfer}; synthesize draws more with a larger num_images"
+            f"{num_transfer}; synthesize draws more with a larger num_images, but where its report.json counts many "
+            "copies of training images, take more labelled images or a shorter train_diffusion"
         )
     _check_alike(folder, files, in_channels)
     entries = [{"image": str(file)} for file in files[:num_transfer]]

@@ -11,11 +11,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from common.datasets.checks import read_image, to_grey
+from common.datasets.checks import DARKEST_WHITE, read_image, to_grey
 from common.datasets.nifti import is_volume_file, read_volume
 from common.errors import InputError
-
-_WHITE = 128  # the darkest shade that means "inside" in a mask of black and white
 
 
 class LoadLabeld(MapTransform):
@@ -76,7 +74,7 @@ class LoadLabeld(MapTransform):
         unknown = [value for value in found if self.num_classes is not None and value not in range(self.num_classes)]
         if not unknown:
             return values
-        if self.num_classes == 2 and unknown[0] >= _WHITE and found in ([0, *unknown[:1]], unknown[:1]):
+        if self.num_classes == 2 and unknown[0] >= DARKEST_WHITE and found in ([0, *unknown[:1]], unknown[:1]):
             return values > 0
         raise InputError(
             f"{label}: has pixels of class {', '.join(f'{value:g}' for value in unknown[:5])}, which the model does "

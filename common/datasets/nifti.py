@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 from monai.utils import optional_import
 
@@ -34,7 +35,7 @@ def read_volume(path: str | os.PathLike, turn: bool = True) -> np.ndarray:
         turn: whether to turn it to LPS, as DICOM stores axial slices and as the student sees volumes.
 
     Raises:
-        InputError: if the file cannot be read, or there is nothing to read NRRD with.
+        InputError: if the file cannot be read or has values that are no numbers, or there is nothing to read NRRD with.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,4 +55,23 @@ def _read_cached(path: Path, modified: int, turn: bool) -> np.ndarray:
         raise InputError(f"{path}: cannot be read as {kind}, copy it again ({error})") from error
     while volume.ndim > 3 and volume.shape[-1] == 1:
         volume = volume[..., 0]
-    return (Orientation("LPS", labels=None)(volume[None])[0] if turn and volume.ndim == 3 else volume).numpy()
+    check_finite(path, volume.numpy())
+    return turn_to_lps(volume) if turn and volume.ndim == 3 else volume.numpy()
+
+
+def turn_to_lps(volume: MetaTensor) -> np.ndarray:
+    """Return the values of a volume ``(W, H, D)`` with its axes turned to LPS."""
+    return Orientation("LPS", labels=None)(volume[None])[0].numpy()
+
+
+def check_finite(path: str | os.PathLike, values: np.ndarray) -> None:
+    """Refuse values of which a network would make no numbers either.
+
+    Raises:
+        InputError: saying how many there are.
+    """
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{path}: has values of type {values.dtype}; expected one number a voxel")
+    count = values.size - np.count_nonzero(np.isfinite(values))
+    if count:
+        raise InputError(f"{path}: {count} voxels are NaN or infinite; expected numbers, such as 0 outside of the body")

@@ -17,7 +17,7 @@ from monai.transforms import LoadImage, LoadImaged, MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
 from common.datasets.dicom import SeriesReader, list_slices, natural_key, read_pixels, read_series
-from common.datasets.nifti import SUFFIXES, is_nifti, is_volume_file, read_volume
+from common.datasets.nifti import SUFFIXES, check_finite, is_nifti, is_volume_file, read_volume
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ def _check_volume(volume: Path) -> None:
     """Read a volume to its last voxel.
 
     Raises:
-        InputError: if that fails, or it has not three axes.
+        InputError: if that fails, it has not three axes, or not numbers alone.
     """
     if volume.is_dir():
         for each in read_series(volume):
@@ -251,8 +251,9 @@ def _check_volume(volume: Path) -> None:
     if not is_nifti(volume):
         raise InputError(f"{volume}: expected a volume, a NIfTI file or a folder of DICOM slices")
     try:
-        shape = np.asarray(nibabel.load(volume).dataobj).shape
+        values = np.asarray(nibabel.load(volume).dataobj)
     except Exception as error:  # on damaged bytes nibabel raises far more than its ImageFileError
         raise InputError(f"{volume}: cannot be read as a NIfTI file, copy it again ({error})") from error
-    if len(shape) != 3:
-        raise InputError(f"{volume}: expected a volume of three axes, got shape {shape}")
+    if values.ndim != 3:
+        raise InputError(f"{volume}: expected a volume of three axes, got shape {values.shape}")
+    check_finite(volume, values)

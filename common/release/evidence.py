@@ -89,7 +89,8 @@ def check_summary(path: Path, summary: dict[str, Any], network: nn.Module, class
             )
         for label, entry in measured.items():
             value = entry.get("mean")
-            if value is None and name == "hd95":  # the distance to an empty mask is undefined
+            # Undefined: the distance to an empty mask, and all of one class among several that no image has.
+            if value is None and (name == "hd95" or (label != "mean" and len(classes) > 2)):
                 continue
             limit = math.inf if name == "hd95" else 1
             if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= limit:

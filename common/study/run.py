@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from common.dataset_report import split_keys
 from common.datasets import find_dataset, phantom_writer
 from common.errors import InputError, StageError
-from common.pipeline import STAGES, check_overrides, stage_config, takes
+from common.pipeline import STAGES, check_overrides, check_paths, stage_config, takes
 from common.study import record as records
 from common.study.launchers import Job, run_locally, run_on_ray
 from common.study.plan import METHODS, Grid, Part, make_plan, parts_left
@@ -87,6 +87,7 @@ def run_study(
             failed, after all others have been run.
         StageError: if the study is interrupted.
     """
+    check_paths(bundle=bundle, output_dir=output_dir, dataset_dir=dataset_dir)
     given = {"methods": methods, "labels": labels, "transfer_sizes": transfer_sizes, "lora_ranks": lora_ranks}
     given |= {"seeds": seeds, "overlay": overlay}
     values = {**_read_preset(preset, bundle), **{key: value for key, value in given.items() if value is not None}}

@@ -29,6 +29,7 @@ from pydicom.uid import JPEGLosslessSV1
 from common.datasets import chaos, phantom_writer
 from common.datasets.chaos import GroundReader
 from common.datasets.dicom import SeriesReader
+from common.datasets.volumes import LoadVolumed
 from common.errors import InputError
 
 SIZE = (40, 48)
@@ -380,6 +381,31 @@ def test_label_of_a_nifti_file_has_its_geometry_and_the_network_sees_it_upright(
     assert np.array_equal(mask.dataobj, np.asarray(turned.dataobj) > 400)
     upright = LoadImaged(keys="image", reader=SeriesReader, ensure_channel_first=True)({"image": folder})["image"]
     assert np.array_equal(seen, upright), "DICOM slices are what the network was trained on"
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["as usual", "feet first and prone"])
+def test_label_that_training_validates_by_is_turned_with_its_image(pristine, tmp_path, turned):
+    shutil.copytree(pristine, tmp_path / "CHAOS")
+    [entry] = chaos.volumes(tmp_path / "CHAOS", "validation", "ct")[:1]
+    for path in Path(entry["image"]).iterdir():
+        dataset = pydicom.dcmread(path)
+        if turned:
+            dataset.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+        dataset.save_as(path)
+    data = Compose(
+        [
+            LoadVolumed("image"),
+            Orientationd("image", axcodes="LPS", labels=None),
+            chaos.LoadLabeld("label", "ct"),
+        ]
+    )(entry)
+    stored, _ = GroundReader("ct").get_data(Path(entry["label"]))
+    image, _ = SeriesReader().get_data(Path(entry["image"]))
+    places = {"image": image, "label": stored}
+    for key, values in places.items():
+        expected = values[::-1, ::-1] if turned else values
+        assert np.array_equal(data[key][0], expected), key
+    assert not np.array_equal(stored, stored[::-1, ::-1])
 
 
 # Intensities

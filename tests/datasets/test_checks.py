@@ -25,6 +25,7 @@ from common.datasets.checks import (
     to_grey,
     written_whole,
 )
+from common.datasets.labels import LoadLabeld
 from common.errors import InputError
 
 PATIENTS = [f"patient{number}" for number in range(20)]
@@ -263,7 +264,7 @@ def test_file_that_is_no_workbook_is_named(tmp_path, content, reason):
         read_workbook(path, ["Patient ID"])
 
 
-GREY = np.array([[0, 0], [0, 9]], np.uint8)
+GREY = np.array([[0, 0], [0, 200]], np.uint8)
 
 
 def test_mask_in_colour_is_accepted_only_where_it_is_asked_for():
@@ -281,9 +282,27 @@ def test_mask_that_fills_the_image_is_accepted_only_where_it_is_asked_for():
     assert mask_fault(empty, fill=True) == "expected background 0 and a foreground above, but every pixel is 0"
 
 
+@pytest.mark.parametrize(("foreground", "accepted"), [(1, True), (2, False), (127, False), (128, True), (255, True)])
+def test_what_is_a_mask_to_the_checks_is_one_to_the_training(foreground, accepted, tmp_path):
+    mask = Image.fromarray(np.eye(4, dtype=np.uint8) * foreground)
+    full = Image.new("L", (4, 4), foreground)
+    mask.save(tmp_path / "mask.png")
+    if accepted:
+        assert mask_fault(mask) is None
+        assert mask_fault(full, fill=True) is None
+        label = LoadLabeld(num_classes=2)({"label": str(tmp_path / "mask.png")})["label"]
+        assert np.array_equal(label[0], np.eye(4))
+    else:
+        expected = f"expected 1 or white (at least 128) for the foreground, got {foreground}, a class of its own"
+        assert mask_fault(mask) == expected
+        assert mask_fault(full, fill=True) == expected
+        with pytest.raises(InputError, match=f"has pixels of class {foreground}, which the model does not have"):
+            LoadLabeld(num_classes=2)({"label": str(tmp_path / "mask.png")})
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
 def test_grey_is_one_channel_with_the_same_foreground(mode):
-    grey = to_grey(Image.fromarray(GREY * 28).convert(mode))
+    grey = to_grey(Image.fromarray(GREY).convert(mode))
     assert grey.mode == "L"
     assert np.array_equal(np.asarray(grey) > 0, GREY > 0)
 

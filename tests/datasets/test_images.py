@@ -11,7 +11,8 @@ import pytest
 from integration import refused, write_transfer
 from PIL import Image
 
-from common.datasets.images import transfer_set
+from common.datasets.checks import to_rgb
+from common.datasets.images import ImageFiles, LoadPictured, transfer_set, unlabelled_images
 
 
 @pytest.fixture
@@ -93,3 +94,38 @@ def test_a_damaged_listing_is_refused(listing, folder):
     (folder / "datalist.json").write_text(listing)
     with refused(r"datalist\.json is damaged .*run synthesize again"):
         transfer_set(folder, in_channels=3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_more_than_8_bits_a_channel_are_refused_as_pillow_would_make_white_of_them(dtype, tmp_path):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.full((8, 8), 1000, dtype)).save(path)
+    with refused(r"deep\.tif: has more than 8 bits a channel"):
+        LoadPictured("image", to_rgb)({"image": str(path)})
+    save(tmp_path / "plain.png")
+    assert list(ImageFiles(tmp_path).unreadable) == [path]
+
+
+def test_images_that_viewers_turn_are_named(tmp_path, caplog):
+    exif = Image.Exif()
+    for name, orientation in {"upright": 1, "turned": 6}.items():
+        exif[0x0112] = orientation
+        Image.new("RGB", (40, 20)).save(tmp_path / f"{name}.jpg", exif=exif)
+    save(tmp_path / "plain.png")
+    files = ImageFiles(tmp_path)
+    files.report()
+    [record] = caplog.records
+    assert record.getMessage().startswith("1 images say that they are to be shown turned (EXIF), first turned.jpg")
+    assert len(files.readable) == 3
+
+
+def test_images_without_labels_are_all_readable_or_named(tmp_path):
+    assert unlabelled_images(None) == []
+    save(tmp_path / "plain.png")
+    assert unlabelled_images(tmp_path) == [{"image": str(tmp_path / "plain.png")}]
+    (tmp_path / "half.png").write_bytes((tmp_path / "plain.png").read_bytes()[:40])
+    (tmp_path / "empty.png").touch()
+    with refused("unlabelled images in .*: 2 faults\n  - .*empty.png: the file is empty.*\n  - .*half.png: cannot be"):
+        unlabelled_images(tmp_path)
+    with refused("unlabelled_dir: .*missing does not exist"):
+        unlabelled_images(tmp_path / "missing")

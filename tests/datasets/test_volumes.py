@@ -10,6 +10,7 @@ from monai.transforms import LoadImage, SaveImage
 
 from common.datasets import chaos
 from common.datasets.dicom import SeriesReader
+from common.datasets.nifti import read_volume
 from common.datasets.volumes import VolumeFiles, VolumeReader, find_slices, name_result
 from common.errors import InputError
 
@@ -52,11 +53,20 @@ def test_damaged_volumes_are_left_out_and_named_with_the_reason(folder, caplog):
     (folder / "a.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:60])
     nibabel.save(nibabel.Nifti1Image(np.ones((4, 5)), np.eye(4)), folder / "flat.nii")
     (folder / "zero.nii").write_bytes(b"")
+    holed = np.ones((4, 5, 6), np.float32)
+    holed[0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(holed, np.eye(4)), folder / "holed.nii")
+    colours = np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), folder / "colours.nii")
     volumes = VolumeFiles(folder)
     assert names(volumes, folder) == ["b.nii", "patient10/DICOM_anon"]
     with caplog.at_level(logging.ERROR):
         volumes.report()
-    assert "4 of the volumes could not be read" in caplog.text
+    assert "6 of the volumes could not be read" in caplog.text
+    assert "holed.nii: 6 voxels are NaN or infinite" in caplog.text
+    assert "colours.nii: has values of type" in caplog.text
+    with pytest.raises(InputError, match="6 voxels are NaN or infinite"):
+        read_volume(folder / "holed.nii")
     for part in ("the file is empty", "a.nii.gz: cannot be read as a NIfTI file", "got shape (4, 5)", "zero.nii"):
         assert part in caplog.text
 

@@ -281,6 +281,15 @@ class TestBadInput:
             release("drive", weights)
         assert not (tmp_path / "dist").exists()
 
+    def test_but_not_for_a_class_that_no_test_image_has(self, release, tmp_path):
+        weights = write_student("kidneyus", tmp_path / "kidney")
+        summary = weights.parent / "evaluation/student/summary.json"
+        change_json(summary, metrics__dice__medulla__mean=None, metrics__iou__medulla__mean=None)
+        assert "| medulla |" in (release("kidneyus", weights) / "docs/README.md").read_text(encoding="utf-8")
+        change_json(summary, metrics__dice__mean__mean=None)
+        with refused("dice of mean is None"):
+            release("kidneyus", weights)
+
     def test_a_summary_that_is_cut_off(self, weights, release, tmp_path):
         path = tmp_path / "run" / "evaluation" / "student" / "summary.json"
         path.write_text(path.read_text()[:100])
