@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Release a student of every bundle, and use it in .venv-release, which has nothing but what the release says it needs.
+# Release a student of every bundle, and use it in .venv-release, which has nothing but what releases say that they need;
+# pydicom, which CHAOS alone does, is hidden from the others.
 # What is given is passed on to pytest: bash ci/test_release.sh -k drive
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -227,6 +227,7 @@ network = monai.bundle.load("{name}", bundle_dir="<the folder that this one is i
 In MONAI Label, copy this folder into `model/` of its `monaibundle` app:
 
 ```
+mkdir -p apps/monaibundle/model
 cp -r {name} apps/monaibundle/model/
 monailabel start_server --app apps/monaibundle --studies images --conf models {name} \\
     --conf zoo_source github --conf sam2 false
