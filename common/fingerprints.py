@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -51,14 +52,13 @@ def data_digest(entries: Iterable[Mapping[str, Any]]) -> str:
 
     @cache
     def file_digest(path: str) -> bytes:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return hashlib.sha256(Path(path).read_bytes()).digest()
 
     def value_digest(value: Any) -> bytes:
         if isinstance(value, Tensor):
             return tensor_digest(value.as_subclass(Tensor))
-        if isinstance(value, (str, Path)) and Path(value).is_file():
-            return file_digest(str(value))
+        if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
+            return file_digest(os.fspath(value))
         return repr(value).encode()
 
     digest = hashlib.sha256()

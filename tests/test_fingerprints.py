@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from common.fingerprints import network_fingerprint, tensor_digest
+from common.fingerprints import data_digest, network_fingerprint, tensor_digest
 
 
 def make_network() -> nn.Sequential:
@@ -52,3 +54,28 @@ def test_a_tensor_is_told_by_type_shape_and_content():
     assert tensor_digest(value.clone()) == tensor_digest(value)
     assert tensor_digest(value.T.contiguous().T) == tensor_digest(value)
     assert tensor_digest(value) not in [tensor_digest(other) for other in others]
+
+
+def write_data(folder: Path, content: str = "image") -> list[dict]:
+    folder.mkdir()
+    (folder / "a.png").write_text(content)
+    return [{"image": str(folder / "a.png"), "labelled": True, "polygons": "x" * 5000, "slice": 3}]
+
+
+def test_data_is_the_same_wherever_its_files_lie(tmp_path):
+    assert data_digest(write_data(tmp_path / "one")) == data_digest(write_data(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"slice": 4}, {"labelled": False}, {"image": "missing.png"}, {"more": torch.ones(2)}]
+)
+def test_data_of_other_values_is_other_data(change, tmp_path):
+    data = write_data(tmp_path / "one")
+    assert data_digest([{**data[0], **change}]) != data_digest(data)
+
+
+def test_data_of_other_content_order_or_length_is_other_data(tmp_path):
+    data = write_data(tmp_path / "one") + [{"image": torch.zeros(2)}]
+    digests = {data_digest(entries) for entries in (data, data[::-1], data * 2, data[:1])}
+    (tmp_path / "one/a.png").write_text("another image")
+    assert len(digests | {data_digest(data)}) == 5

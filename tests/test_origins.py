@@ -89,10 +89,13 @@ class TestStages:
         assert told(keys["output_dir"]) == (NO_TEACHER, None)
 
     def test_one_that_was_cut_off_is_still_what_it_was(self, keys, tmp_path):
-        """Its weights come from the checkpoint, wherever the second run would have started."""
+        """Its weights come from the checkpoint, and the second run must have started where the first one did."""
         run_stage("train", **keys, initial_weights=None)
+        (keys["output_dir"] / "model.pt").unlink()
         save_weights(tiny_student(), tmp_path / "unknown.pt")
-        run_stage("train", **keys, initial_weights=tmp_path / "unknown.pt")
+        with refused("it began with other weights"):
+            run_stage("train", **keys, initial_weights=tmp_path / "unknown.pt")
+        run_stage("train", **keys, initial_weights=None)
         assert told(keys["output_dir"]) == (NO_TEACHER, None)
 
 
