@@ -75,7 +75,7 @@ def test_data_of_other_values_is_other_data(change, tmp_path):
 
 
 def test_data_of_other_content_order_or_length_is_other_data(tmp_path):
-    data = write_data(tmp_path / "one") + [{"image": torch.zeros(2)}]
+    data = [*write_data(tmp_path / "one"), {"image": torch.zeros(2)}]
     digests = {data_digest(entries) for entries in (data, data[::-1], data * 2, data[:1])}
     (tmp_path / "one/a.png").write_text("another image")
     assert len(digests | {data_digest(data)}) == 5
