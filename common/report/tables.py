@@ -189,9 +189,11 @@ def summary_lines(study: Study) -> list[str]:
             continue
         line = f"With {reference.labels_in_print} labelled images task-specific KD has Dice {own:.3f}"
         if others:
-            best = max(others, key=lambda row: row.estimate.mean)
+            best = max(others, key=lambda row: _lead(row, own))
             comparison = best.comparison
             line += f"; the best of the others is {best.setting.title} with {best.estimate.mean:.3f}"
+            if best.seeds != tested[reference].seeds:
+                line += f", of {_describe_seeds(study, best)} seeds"
             if comparison.difference is not None:
                 p = describe_p(comparison)
                 p = p if comparison.p_holm is None else f"p {p if p[0] == '<' else f'= {p}'}"
@@ -201,6 +203,12 @@ def summary_lines(study: Study) -> list[str]:
             line += f"; its teacher has {teacher[0]:.3f}"
         lines.append(line + ".")
     return lines
+
+
+def _lead(row: Row, own: float) -> float:
+    """Return by how much a row is ahead of the reference: on what both have measured: means may be of other seeds."""
+    difference = row.comparison.difference
+    return row.estimate.mean - own if difference is None else difference
 
 
 def size_table(study: Study) -> Table:

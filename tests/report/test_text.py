@@ -33,6 +33,14 @@ def measured(folder, name):
     return np.array([float(line.split(",")[2]) for line in path.read_text().splitlines()[1:]])
 
 
+def set_dice(folder, name, dice):
+    """Give all cases of a cell the same Dice."""
+    path = folder / "cells" / name / "evaluation/student/metrics.csv"
+    head, *lines = path.read_text().splitlines()
+    rows = [[*line.split(",")[:2], str(dice), *line.split(",")[3:]] for line in lines]
+    path.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
+
+
 def test_row_tells_mean_spread_interval_difference_and_test(whole_study, tmp_path):
     rows = rows_of(text_of(whole_study, tmp_path), "Dice: lesion")
     row = next(row for row in rows if (row["labels"], row["transfer images"], row["method"]) == ("5", "100", "MAE"))
@@ -71,6 +79,21 @@ def test_summary_names_the_best_of_the_others(whole_study, tmp_path):
     )
     lines = re.findall(sentence, text)
     assert lines == [("5", "U-Net"), ("10", "U-Net")]
+
+
+def test_summary_does_not_hold_means_of_other_seeds_against_each_other(tmp_path, write_study):
+    folder = write_study(tmp_path / "study", ("mae", "scratch", "task_specific_kd"), (5,), (100,), seeds=(0, 1))
+    easy, hard = 0.9, 0.3
+    for seed, best in enumerate((easy, hard)):
+        set_dice(folder, f"task_specific_kd_5_100_16_{seed}", best)
+        set_dice(folder, f"scratch_5_None_None_{seed}", best - 0.2)
+    set_dice(folder, "mae_5_100_None_0", easy - 0.3)
+    shutil.rmtree(folder / "cells/mae_5_100_None_1")
+    text = text_of(folder, tmp_path)
+    assert "has Dice 0.600; the best of the others is from scratch with 0.400 (paired difference +0.200" in text
+    shutil.rmtree(folder / "cells/scratch_5_None_None_1")
+    text = text_of(folder, tmp_path)
+    assert "the best of the others is from scratch with 0.700, of 1 of 2 seeds (paired difference +0.200" in text
 
 
 def test_one_seed_shows_no_spread(tmp_path, write_study):
