@@ -14,4 +14,5 @@ bash ci/test_release.sh --dist "$dist"
 .venv/bin/python ci/verify_bundle.py "$dist"/*_segmentation
 bash ci/test_monailabel.sh
 # One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.
-bash ci/test_monailabel.sh --bundles "$dist" -k "(ph2 and (test_inference or next_label)) or several_gpus"
+bash ci/test_monailabel.sh --bundles "$dist" \
+    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus"

@@ -229,9 +229,11 @@ In MONAI Label, copy this folder into `model/` of its `monaibundle` app:
 ```
 mkdir -p apps/monaibundle/model
 cp -r {name} apps/monaibundle/model/
-monailabel start_server --app apps/monaibundle --studies images --conf models {name} \\
-    --conf zoo_source github --conf sam2 false
+MONAI_LABEL_RELOAD_APP_LIB=false monailabel start_server --app apps/monaibundle --studies images \\
+    --conf models {name} --conf zoo_source github --conf sam2 false
 ```
+
+The variable in front lets it serve several requests at once; a server of several releases has to go without it.
 
 `configs/train.json` and `configs/inference.json` say the same as the YAML files, for tools that read JSON alone or
 first, as `monai.bundle.load` and MONAI Label do. Whoever changes the YAML should delete them, or change them alike.

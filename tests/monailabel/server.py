@@ -143,7 +143,8 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
         app: what :func:`make_app` made.
         studies: folder of images.
         models: names of bundles.
-        alone: see :func:`environment`.
+        alone: see :func:`environment`. A server of one release is started as the README says, so that what it is asked
+            at the same time does not get in each other's way.
         conf: further ``--conf``.
     """
     with socket.socket() as free:
@@ -154,11 +155,14 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
     command += ["--host", "127.0.0.1", "--port", str(port)]
     for key, value in settings.items():
         command += ["--conf", key, str(value)]
+    variables = environment(alone)
+    if alone and len(models) == 1:
+        variables["MONAI_LABEL_RELOAD_APP_LIB"] = "false"
     log = app / "printed.log"
     server = Server(f"http://127.0.0.1:{port}", app, studies, log)
     with log.open("wb") as printed:
         process = subprocess.Popen(
-            command, stdout=printed, stderr=subprocess.STDOUT, env=environment(alone), cwd=app, start_new_session=True
+            command, stdout=printed, stderr=subprocess.STDOUT, env=variables, cwd=app, start_new_session=True
         )
     try:
         deadline = time.monotonic() + _STARTED_WITHIN

@@ -1,8 +1,9 @@
-"""The server asks the student what it doubts, and serves first what it doubts most."""
+"""The server asks the student what it doubts, and serves first what it doubts most; several clients ask at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,16 @@ def test_active_learning_serves_what_is_doubted_most_first(scored):
     scores = scores_of(server)
     served = [server.post("/activelearning/epistemic")["id"] for _ in _IMAGES]
     assert served == sorted(scores, key=scores.get, reverse=True)
+
+
+@pytest.mark.parametrize("scored", ["kidneyus"], indirect=True)
+def test_clients_that_ask_at_once_get_what_each_would_get_alone(scored, tmp_path):
+    server, model, _ = scored
+
+    def ask(number: int) -> bytes:
+        (tmp_path / str(number)).mkdir()
+        return server.infer(model, list(_IMAGES)[number % len(_IMAGES)], tmp_path / str(number))[0].read_bytes()
+
+    alone = [ask(number) for number in range(len(_IMAGES))]
+    with ThreadPoolExecutor(8) as clients:
+        assert list(clients.map(ask, range(len(_IMAGES), 10 * len(_IMAGES)))) == alone * 9
