@@ -155,6 +155,12 @@ def test_others_may_read_what_is_in_the_folder(tmp_path):
 # Weights
 
 
+def test_a_number_in_the_place_of_weights_is_named(tmp_path):
+    torch.save({**network().state_dict(), "0.bias": 3}, tmp_path / "model.pt")
+    message = refused(load_weights, network(), tmp_path / "model.pt")
+    assert "1 entries differ (0.bias is a int and should be (3,))" in message
+
+
 def test_weights_come_back_as_they_were(tmp_path):
     saved = network(seed=0)
     save_weights(saved, tmp_path / "models" / "model.pt")

@@ -23,7 +23,7 @@ from integration import (
 )
 from PIL import Image
 
-from common import pipeline
+from common import logs, pipeline
 from common.datasets.checks import are_phantoms
 from common.datasets.drive import write_phantoms
 from common.errors import InputError
@@ -279,6 +279,11 @@ class TestRefused:
             run_pipeline(**values)
         assert stages.ran == {}
         assert not (tmp_path / "run").exists()
+
+    def test_a_path_that_monai_has_changed_already(self, tmp_path):
+        with pytest.raises(InputError, match=r"output_dir: .*run::2 has ::, which is what MONAI makes of #"):
+            logs.start(tmp_path / "run::2", "train")
+        assert not any(tmp_path.iterdir())
 
     @pytest.mark.parametrize("stage", TRAINING)
     def test_by_every_training_stage_every_fault_of_the_dataset_at_once(self, stage, broken_dir, tmp_path):

@@ -340,6 +340,16 @@ def names(cases: list) -> list[str]:
 
 
 class TestRules:
+    def test_what_stages_wrote_is_no_part_of_a_bundle_but_of_a_release(self, script, release, monkeypatch):
+        monkeypatch.setattr(script, "RULES", {"file-names": script.RULES["file-names"]})
+        write("runs/one/events.out.tfevents.1", "")(release)
+        assert "runs/one/events.out.tfevents.1: found a file that is left over" in listed(script, release)
+        source = release.parent / "source" / release.name
+        shutil.copytree(BUNDLES / release.name, source, ignore=shutil.ignore_patterns("models", "eval"))
+        for name in ("runs/one/events.out.tfevents.1", "masks/a b.png"):
+            write(name, "")(source)
+        assert listed(script, source) == ""
+
     @pytest.mark.parametrize(("rule", "breaking", "message"), BROKEN, ids=names(BROKEN))
     def test_a_broken_bundle_fails_with_the_rule(self, script, bundle, monkeypatch, rule, breaking, message):
         if rule not in RUN:
