@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -109,7 +110,10 @@ def unlabelled_images(folder: str | os.PathLike | None) -> list[dict[str, str]]:
 
 def _is_shown_turned(file: Path) -> bool:
     with Image.open(file) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        try:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        except (SyntaxError, ValueError, OSError, struct.error):  # Pillow's for a damaged tag, which viewers pass over
+            return False
 
 
 class LoadPictured(LoadImaged):

@@ -111,7 +111,7 @@ def test_images_that_viewers_turn_are_named(tmp_path, caplog):
     for name, orientation in {"upright": 1, "turned": 6}.items():
         exif[0x0112] = orientation
         Image.new("RGB", (40, 20)).save(tmp_path / f"{name}.jpg", exif=exif)
-    save(tmp_path / "plain.png")
+    Image.new("RGB", (40, 20)).save(tmp_path / "damaged.png", exif=b"Exif\0\0no tags")
     files = ImageFiles(tmp_path)
     files.report()
     [record] = caplog.records
