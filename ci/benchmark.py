@@ -32,10 +32,10 @@ from torch import nn
 from transformers import SamConfig
 
 from common.datasets import ph2
-from common.diffusion import sample
-from common.lora import add_lora
-from common.networks.sam import SamSegmenter
-from common.networks.vit import ViTSegmenter
+from common.students.vit import ViTSegmenter
+from common.synthesis.sampling import sample
+from common.teachers.lora import add_lora
+from common.teachers.sam import SamSegmenter
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles/ph2_segmentation/configs"
 SEED = 0
@@ -45,7 +45,7 @@ TRANSFER_IMAGES = 12
 OVERHEAD_IMAGES = 128
 IMAGE_SIZES = (256, 512)
 TEACHER = {  # of ViT-B size, at the input_scale of a bundle without an overlay
-    "_target_": "common.networks.sam.SamSegmenter",
+    "_target_": "common.teachers.sam.SamSegmenter",
     "pretrained": {"_target_": "transformers.SamConfig"},
     "num_classes": 2,
     "input_scale": 4,

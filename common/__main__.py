@@ -10,13 +10,13 @@ from typing import Any
 
 import fire
 
-from common import logs
 from common.errors import InputError
+from common.training import logs
 
 
 def pipeline(*arguments, **options) -> None:
     """Run the stages of a bundle: ``pipeline BUNDLE --dataset_dir DIR --output_dir DIR``; see run_pipeline."""
-    from common.pipeline import run_pipeline
+    from common.pipeline.run import run_pipeline
 
     _call(run_pipeline, arguments, options)
 
@@ -30,7 +30,7 @@ def study(*arguments, **options) -> None:
 
 def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) -> None:
     """Look a dataset over before any training: ``check BUNDLE --dataset_dir DIR``; see check_bundle."""
-    from common.dataset_report import check_bundle
+    from common.pipeline.check import check_bundle
 
     check_bundle(str(bundle), str(dataset_dir), output_dir, **keys)
 
@@ -58,7 +58,7 @@ def release(*arguments, **options) -> None:
 
 def pretrain_teacher(output_dir: str, **options) -> None:
     """Pre-train the embedded teacher on procedural scenes."""
-    from common.pretraining import pretrain_teacher as run
+    from common.teachers.stand_in.pretraining import pretrain_teacher as run
 
     _call(run, (output_dir,), options)
 

@@ -28,12 +28,12 @@ from PIL import Image
 
 import common
 from common.errors import InputError
-from common.networks.vit import ViTSegmenter
+from common.students.vit import ViTSegmenter
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 BUNDLE = BUNDLES / "drive_segmentation"  # where it does not matter which
 CONFIGS = BUNDLE / "configs"
-METHOD_CONFIGS = Path(common.__file__).parent / "configs"
+METHOD_CONFIGS = Path(common.__file__).parent / "distillation" / "methods"
 IMAGE_SIZE = (96, 80)  # height and width of the phantoms
 
 TINY: dict[str, Any] = {
@@ -49,7 +49,7 @@ TINY: dict[str, Any] = {
     "num_inference_steps": 2,
 }
 TINY_STUDENT = {
-    "_target_": "common.networks.vit.ViTSegmenter",
+    "_target_": "common.students.vit.ViTSegmenter",
     "in_channels": "@in_channels",
     "num_classes": "@num_classes",
     "hidden_size": 24,
@@ -210,7 +210,7 @@ def environment() -> dict[str, str]:
 
 
 def run_in_process(arguments: Sequence[str], distributed: bool = False) -> int:
-    """Take the place of ``common.stage_process.run_stage``, without a process."""
+    """Take the place of ``common.pipeline.stage_process.run_stage``, without a process."""
     with contained(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fire.Fire(monai.bundle.run, command=[*arguments, "--logging_file", "False"])
@@ -233,8 +233,9 @@ def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.Compl
 
 def write_teacher(output_dir: Path, seed: int = 0) -> None:
     """Write the embedded teacher as if finetune_teacher had been run for no time at all; a seed above 0 changes it."""
-    from common.lora import add_lora, save_teacher
-    from common.networks.sam import SamSegmenter
+    from common.teachers.folder import save_teacher
+    from common.teachers.lora import add_lora
+    from common.teachers.sam import SamSegmenter
 
     torch.manual_seed(seed)
     teacher = SamSegmenter("embedded", num_classes=2, input_scale=1)

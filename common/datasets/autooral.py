@@ -18,23 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets import checks
-from common.datasets.checks import (
-    SECTIONS,
-    Faults,
-    check_files,
-    cut_sections,
-    list_images,
-    mask_fault,
-    written_whole,
-)
+from common.datasets import masks, roots, splits, workbooks
+from common.datasets.issues import Faults
+from common.datasets.masks import check_files, mask_fault
+from common.datasets.phantoms.folder import written_whole
+from common.datasets.roots import list_images
+from common.datasets.splits import SECTIONS, cut_sections
 
 logger = logging.getLogger(__name__)
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "ulcer"}
 GROUP = "patient"
-load = checks.load_binary
+load = masks.load_binary
 
 _PARTS = ("Train", "Val", "Test")
 _WORKBOOK = "Training Set disease classification.xlsx"
@@ -55,7 +51,7 @@ def find_root(dataset_dir: str | Path) -> Path:
     )
     inside = ["Train/data_train", "Train/mask_train"]
     inside += [f"{part}/{kind}_{part.lower()}" for part in _PARTS[1:] for kind in ("data", "mask")]
-    return checks.find_root(dataset_dir, "Autooral", inside, expected)
+    return roots.find_root(dataset_dir, "Autooral", inside, expected)
 
 
 def datalist(
@@ -86,7 +82,7 @@ def datalist(
             faults at once.
         ValueError: if ``section`` is none of the three.
     """
-    checks.check_section(section)
+    splits.check_section(section)
     root = find_root(dataset_dir)
     faults = Faults("Autooral", root)
     files = _find_files(root, faults)
@@ -164,7 +160,7 @@ def _split(
     groups: dict[str, list[str]] = {}
     for name in names["Train"]:
         groups.setdefault(patients.get(name, name), []).append(name)
-    ordered = [groups[patient] for patient in checks.seeded_order(list(groups), seed)]
+    ordered = [groups[patient] for patient in splits.seeded_order(list(groups), seed)]
     num_test = 0 if names["Test"] else max(1, round(_TEST_FRACTION * len(names["Train"])))
     unit = "patients" if patients else "images"
     drawn = [part for part in ("Val", "Test") if not names[part]]
@@ -175,7 +171,7 @@ def _split(
     if names["Val"]:
         if num_validation > len(names["Val"]):
             faults.add(f"num_validation must be at most the {len(names['Val'])} images of Val, got {num_validation}")
-        sections["validation"] = sorted(checks.seeded_order(names["Val"], seed)[:num_validation])
+        sections["validation"] = sorted(splits.seeded_order(names["Val"], seed)[:num_validation])
     if names["Test"]:
         sections["test"] = sorted(names["Test"])
     return sections
@@ -206,7 +202,7 @@ def _read_patients(files: dict[str, dict[str, Path]], root: Path, faults: Faults
     rows: list[dict[str, str]] = []
     readable = False
     with faults.collect():
-        rows = checks.read_workbook(root / _WORKBOOK, _COLUMNS)
+        rows = workbooks.read_workbook(root / _WORKBOOK, _COLUMNS)
         readable = True
     by_number: dict[str, str] = {}
     for name in reversed(list(files)):  # Train comes last and wins where numbers repeat
@@ -286,7 +282,7 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
-    from common.datasets.mouth import draw_mouth  # here because a release goes without phantoms
+    from common.datasets.phantoms.mouth import draw_mouth  # here because a release goes without phantoms
 
     with written_whole(folder) as partial_folder:
         for index, (part, count) in enumerate(zip(_PARTS, (num_training, num_validation, num_test), strict=True)):

@@ -31,8 +31,8 @@ from monai.data import ImageReader
 from monai.transforms import LoadImage, ScaleIntensityRange, ScaleIntensityRangePercentiles
 from monai.utils import MetaKeys, ensure_tuple
 
-from common.datasets.checks import SECTIONS, Faults, check_section, read_image, split_groups
-from common.datasets.dicom import (
+from common.datasets.issues import Faults
+from common.datasets.readers.dicom import (
     Slice,
     find_faults,
     list_slices,
@@ -41,8 +41,10 @@ from common.datasets.dicom import (
     read_slice,
     volume_meta,
 )
-from common.datasets.labels import LoadLabeld as LoadFileOfIdsd
-from common.datasets.nifti import turn_to_lps
+from common.datasets.readers.images import read_image
+from common.datasets.readers.labels import LoadLabeld as LoadFileOfIdsd
+from common.datasets.readers.nifti import turn_to_lps
+from common.datasets.splits import SECTIONS, check_section, split_groups
 from common.errors import InputError
 
 IN_CHANNELS = 1
@@ -577,7 +579,7 @@ def write_phantoms(
     num_slices: int = 12,
     seed: int = 0,
 ) -> Path:
-    """Write procedural abdomens: see :func:`common.datasets.chaos_phantoms.write_phantoms`."""
-    from common.datasets.chaos_phantoms import write_phantoms as write  # here because a release goes without phantoms
+    """Write procedural abdomens: see :func:`common.datasets.phantoms.chaos.write_phantoms`."""
+    from common.datasets.phantoms.chaos import write_phantoms as write  # here because a release goes without phantoms
 
     return write(folder, num_patients, image_size, num_slices, seed)

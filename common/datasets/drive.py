@@ -18,22 +18,18 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets import checks
-from common.datasets.checks import (
-    SECTIONS,
-    Faults,
-    check_files,
-    list_images,
-    mask_fault,
-    split_groups,
-    written_whole,
-)
+from common.datasets import masks, roots, splits
+from common.datasets.issues import Faults
+from common.datasets.masks import check_files, mask_fault
+from common.datasets.phantoms.folder import written_whole
+from common.datasets.roots import list_images
+from common.datasets.splits import SECTIONS, split_groups
 
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "vessel"}
 GROUP = "image"
-load = checks.load_binary
-group_of = checks.name_of_image  # no two images are known to be of one patient
+load = masks.load_binary
+group_of = roots.name_of_image  # no two images are known to be of one patient
 
 _SUFFIXES = (".gif", ".png", ".tif", ".tiff")
 _TEST_FRACTION = 0.25  # held out of the training images where the test labels are not published
@@ -49,7 +45,7 @@ def find_root(dataset_dir: str | Path) -> Path:
         "DRIVE as it is unpacked, with training/images/21_training.tif, training/1st_manual/21_manual1.gif and "
         "training/mask/21_training_mask.gif"
     )
-    return checks.find_root(dataset_dir, "DRIVE", ["training/images"], expected)
+    return roots.find_root(dataset_dir, "DRIVE", ["training/images"], expected)
 
 
 def datalist(
@@ -79,7 +75,7 @@ def datalist(
         InputError: if files are missing or too few, or ``num_labels`` is out of range; all faults at once.
         ValueError: if ``section`` is none of the three.
     """
-    checks.check_section(section)
+    splits.check_section(section)
     root = find_root(dataset_dir)
     faults = Faults("DRIVE", root)
     sections = _split(_find_files(root, faults), seed, num_validation, num_labels, faults)
@@ -217,7 +213,7 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
-    from common.datasets.fundus import draw_fundus  # here because a release goes without phantoms
+    from common.datasets.phantoms.fundus import draw_fundus  # here because a release goes without phantoms
 
     with written_whole(folder) as partial:
         for part, first, count in (("training", 21, num_training), ("test", 1, num_test)):

@@ -26,9 +26,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from common.datasets import checks
-from common.datasets.checks import SECTIONS, Faults, check_files, cut_sections, list_images, read_image, written_whole
-from common.datasets.labels import LoadLabeld as LoadFileOfIdsd
+from common.datasets import roots, splits
+from common.datasets.issues import Faults
+from common.datasets.masks import check_files
+from common.datasets.phantoms.folder import written_whole
+from common.datasets.readers import images
+from common.datasets.readers.images import read_image
+from common.datasets.readers.labels import LoadLabeld as LoadFileOfIdsd
+from common.datasets.roots import list_images
+from common.datasets.splits import SECTIONS, cut_sections
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -65,7 +71,7 @@ def find_root(dataset_dir: str | Path) -> Path:
         "labels, as in labels/reviewed_masks_1/regions/100_IM-0246-0030_anon.png or labels/reviewed_labels_1.csv"
     )
     inside = ["kidneyUS_images*", "labels/reviewed_masks_1", "labels/reviewed_masks_2"]
-    return checks.find_root(dataset_dir, "KidneyUS", inside, expected)
+    return roots.find_root(dataset_dir, "KidneyUS", inside, expected)
 
 
 def class_names(task: str) -> list[str]:
@@ -111,7 +117,7 @@ def datalist(
             If ``task`` or ``annotator`` is unknown.
         ValueError: if ``section`` is none of the three.
     """
-    checks.check_section(section)
+    splits.check_section(section)
     _check_choice("task", task, TASKS)
     _check_choice("annotator", annotator, ANNOTATORS)
     root = find_root(dataset_dir)
@@ -242,7 +248,7 @@ def load(entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: if a file cannot be read, or the polygons of the image are faulty.
     """
-    image = checks.to_grey(read_image(entry["image"]))
+    image = images.to_grey(read_image(entry["image"]))
     return np.asarray(image)[..., None], read_label(entry["label"]).astype(np.uint8)
 
 
@@ -502,7 +508,7 @@ def _split(
     exams: dict[str, list[str]] = {}
     for name in entries:
         exams.setdefault(_exam_of(name), []).append(name)
-    ordered = [exams[exam] for exam in checks.seeded_order(list(exams), seed)]
+    ordered = [exams[exam] for exam in splits.seeded_order(list(exams), seed)]
     num_test = max(1, round(_TEST_FRACTION * len(entries)))
     return cut_sections(ordered, num_test, num_validation, num_labels, faults, "exams")
 
@@ -527,7 +533,7 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
-    from common.datasets.ultrasound import draw_kidney  # here because a release goes without phantoms
+    from common.datasets.phantoms.ultrasound import draw_kidney  # here because a release goes without phantoms
 
     with written_whole(folder) as partial_folder:
         images = partial_folder / "kidneyUS_images_14_june_2022"

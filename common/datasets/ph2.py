@@ -19,15 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets import checks
-from common.datasets.checks import (
-    SECTIONS,
-    Faults,
-    check_files,
-    cut_sections,
-    mask_fault,
-    written_whole,
-)
+from common.datasets import masks, roots, splits, workbooks
+from common.datasets.issues import Faults
+from common.datasets.masks import check_files, mask_fault
+from common.datasets.phantoms.folder import written_whole
+from common.datasets.splits import SECTIONS, cut_sections
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -35,8 +31,8 @@ logger = logging.getLogger(__name__)
 IN_CHANNELS = 3
 CLASSES = {0: "background", 1: "lesion"}
 GROUP = "image"
-load = checks.load_binary
-group_of = checks.name_of_image  # no two images are known to be of one patient
+load = masks.load_binary
+group_of = roots.name_of_image  # no two images are known to be of one patient
 DIAGNOSES = ("Common Nevus", "Atypical Nevus", "Melanoma")  # in the order of the codes in PH2_dataset.txt
 
 _IMAGES = "PH2 Dataset images"
@@ -52,7 +48,7 @@ def find_root(dataset_dir: str | Path) -> Path:
         InputError: if there is no such folder, or more than one.
     """
     expected = f"PH2 as it is unpacked, with '{_IMAGES}/IMD002/{_IMAGE.format('IMD002')}' and PH2_dataset.xlsx"
-    return checks.find_root(dataset_dir, "PH2", [_IMAGES], expected)
+    return roots.find_root(dataset_dir, "PH2", [_IMAGES], expected)
 
 
 def datalist(
@@ -82,7 +78,7 @@ def datalist(
         InputError: if files are missing or too few, or ``num_labels`` is out of range; all faults at once.
         ValueError: if ``section`` is none of the three.
     """
-    checks.check_section(section)
+    splits.check_section(section)
     root = find_root(dataset_dir)
     faults = Faults("PH2", root)
     files = _find_files(root, faults)
@@ -169,7 +165,7 @@ def _split(
         )
     if len(unknown) < len(names):
         logger.info(f"PH2 in {root}: the split is stratified by diagnosis")
-    order = checks.stratified_order({name: diagnoses.get(name, "unknown") for name in names}, seed)
+    order = splits.stratified_order({name: diagnoses.get(name, "unknown") for name in names}, seed)
     num_test = max(1, round(_TEST_FRACTION * len(names)))
     return cut_sections([[name] for name in order], num_test, num_validation, num_labels, faults)
 
@@ -190,7 +186,7 @@ def _read_diagnoses(root: Path) -> dict[str, str]:
 def _read_workbook(path: Path) -> dict[str, str]:
     """Return the diagnosis of each row that has exactly one."""
     diagnoses = {}
-    for row in checks.read_workbook(path, ["Image Name", *DIAGNOSES]):
+    for row in workbooks.read_workbook(path, ["Image Name", *DIAGNOSES]):
         marked = [diagnosis for diagnosis in DIAGNOSES if row[diagnosis]]
         if len(marked) == 1:
             diagnoses[row["Image Name"]] = marked[0]
@@ -237,7 +233,7 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty.
     """
-    from common.datasets.dermoscopy import draw_dermoscopy  # here because a release goes without phantoms
+    from common.datasets.phantoms.dermoscopy import draw_dermoscopy  # here because a release goes without phantoms
 
     diagnoses = {f"IMD{2 + index:03d}": DIAGNOSES[(0, 1, 2, 0, 1)[index % 5]] for index in range(num_images)}
     with written_whole(folder) as partial_folder:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.checkpoints import load_weights, replace_file, replace_folder
 from common.errors import InputError
-from common.networks.sizes import check_patch_size
+from common.files.atomic import replace_file, replace_folder
+from common.files.weights import load_weights
 from common.release.archive import check_replaceable, write_archive, write_large_files
 from common.release.card import missing_sections, model_card
 from common.release.configs import STAGES, read_settings, released_configs, source_config
@@ -21,6 +21,7 @@ from common.release.evidence import check_summary, gather, read_summary
 from common.release.exports import check_packages, export_release
 from common.release.metadata import release_metadata
 from common.release.sources import find_modules, required_packages, write_modules
+from common.training.sizes import check_patch_size
 
 logger = logging.getLogger(__name__)
 

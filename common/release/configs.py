@@ -12,7 +12,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from common.errors import InputError
-from common.pipeline import check_overrides
+from common.pipeline.configs import check_overrides
 
 STAGES = ("inference", "train", "evaluate")
 JSON_STAGES = ("inference", "train")  # monai.bundle.load reads configs/<workflow_type>.json and nothing else

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from common.checkpoints import read_checkpoint
 from common.errors import InputError
-from common.fingerprints import network_fingerprint
-from common.origins import base_name, carried_origin, state_digest
+from common.files.fingerprints import network_fingerprint
+from common.files.provenance import base_name, carried_origin, state_digest
+from common.files.weights import read_checkpoint
 
 NO_TEACHER = "none"
 UNKNOWN = "unknown"

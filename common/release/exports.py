@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common import logs
 from common.errors import InputError, StageError
+from common.training import logs
 
 _TOLERANCE = 1e-4
 _ONE_SIZE = "one_size"

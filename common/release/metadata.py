@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from common.errors import InputError
-from common.networks.vit import ViTSegmenter
 from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, Evidence
+from common.students.vit import ViTSegmenter
 
 # What MONAI needs for a bundle with a ViT and YAML configs. What only evaluate.yaml needs, or what a stage does
 # without, is in the card: MONAI takes a list of optional packages for an older name of this one, and lets it replace

@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from common.checkpoints import replace_file
+from common.files.atomic import replace_file
 from common.report.cells import read_study, write_results
 from common.report.page import write_page
 from common.report.text import count_missing, write_text

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from common.datasets.checks import read_image
-from common.evaluation import mean_over_classes
+from common.datasets.readers.images import read_image
+from common.evaluation.summary import mean_over_classes
 from common.report.cells import REFERENCE, Cell, Study
 from common.report.statistics import main_settings
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from common.evaluation import mean_over_classes, summarise
+from common.evaluation.summary import mean_over_classes, summarise
 from common.report.cells import REFERENCE, TEACHER, WITHOUT_TRANSFER_SET, Cell, Setting, Study
 
 # The exact two-sided test on n differences cannot give less than 2 / 2**n, which for five is 0.0625.

@@ -14,9 +14,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.checkpoints import replace_file
 from common.errors import InputError
-from common.pipeline import run_pipeline
+from common.files.atomic import replace_file
+from common.pipeline.run import run_pipeline
 from common.study.plan import Part
 from common.study.progress import Outcome, Progress
 from common.study.record import RECORD

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import pipeline
-from common.pipeline import STAGES
+from common.pipeline import stages
+from common.pipeline.stages import STAGES
 
 # What a student of each method learns from before it is fine-tuned on the labelled images.
 _MADE_BY = {"transfer": "synthesize", "teacher": "finetune_teacher"}
 METHODS: dict[str, tuple[str, ...]] = {
     method: tuple(name for name, stage in _MADE_BY.items() if stage not in needless)
-    for method, needless in pipeline.METHODS.items()
+    for method, needless in stages.METHODS.items()
 } | {"unet": ()}
 
 # The reference line, of 1.6 million parameters: an ordinary network, trained like the students' fine-tuning.

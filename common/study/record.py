@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from common.checkpoints import replace_file
 from common.errors import InputError
+from common.files.atomic import replace_file
 from common.study.plan import Grid
 
 RECORD = "study.json"

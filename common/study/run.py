@@ -10,10 +10,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from common.dataset_report import split_keys
 from common.datasets import find_dataset, phantom_writer
+from common.datasets.report import split_keys
 from common.errors import InputError, StageError
-from common.pipeline import STAGES, check_overrides, check_paths, stage_config, takes
+from common.pipeline.configs import check_overrides, check_paths, stage_config, takes
+from common.pipeline.stages import STAGES
 from common.study import record as records
 from common.study.launchers import Job, run_locally, run_on_ray
 from common.study.plan import METHODS, Grid, Part, make_plan, parts_left

@@ -26,7 +26,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import nn
 
-from common.pipeline import STAGES
+from common.pipeline.stages import STAGES
 from common.release import release_bundle
 
 TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")

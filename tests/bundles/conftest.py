@@ -10,8 +10,8 @@ import pytest
 from integration import PICTURE_SIZES, TINY, environment, lopsided_image, run_in_process
 from PIL import Image
 
-from common import pipeline
 from common.datasets import phantom_writer
+from common.pipeline import run
 
 pytest.register_assert_rewrite("bundle_tests")
 
@@ -36,7 +36,7 @@ def call_pipeline() -> Callable[..., str]:
                 patch.setenv(name, value)
             patch.setattr("builtins.print", lines)
             tiny = {**TINY, "sample_interval": 2, **settings}
-            pipeline.run_pipeline(str(bundle), str(output_dir), str(dataset_dir), overlay="demo", **tiny)
+            run.run_pipeline(str(bundle), str(output_dir), str(dataset_dir), overlay="demo", **tiny)
         return "\n".join(lines)
 
     return call
@@ -55,7 +55,7 @@ def run_bundle(tmp_path_factory: pytest.TempPathFactory, call_pipeline: Callable
         dataset_dir = phantom_writer(bundle.name)(folder / "data", **phantoms)
         with pytest.MonkeyPatch.context() as patch:
             if not processes:
-                patch.setattr(pipeline, "run_stage", run_in_process)
+                patch.setattr(run, "run_stage", run_in_process)
             printed = call_pipeline(bundle, dataset_dir, folder / "run", **settings)
         return PipelineRun(bundle, dataset_dir, folder / "run", printed)
 

@@ -22,11 +22,12 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from common import pipeline
 from common.datasets import chaos
-from common.networks.vit import ViTSegmenter
-from common.pipeline import STAGES, run_pipeline
-from common.teacher_cache import answer_keys
+from common.distillation.teacher_outputs import answer_keys
+from common.pipeline import run
+from common.pipeline.run import run_pipeline
+from common.pipeline.stages import STAGES
+from common.students.vit import ViTSegmenter
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "chaos_segmentation"
 ORGANS = {"ct": ["liver"], "t2": ["liver", "right kidney", "left kidney", "spleen"]}
@@ -37,7 +38,7 @@ STUDENT = {"in_channels": 1, "hidden_size": 24, "depth": 1, "num_heads": 2, "con
 
 
 def student(num_classes: int) -> dict[str, Any]:
-    return {"_target_": "common.networks.vit.ViTSegmenter", "num_classes": num_classes, **STUDENT}
+    return {"_target_": "common.students.vit.ViTSegmenter", "num_classes": num_classes, **STUDENT}
 
 
 def load_stage(stage: str, **overrides: Any) -> ConfigWorkflow:
@@ -88,7 +89,7 @@ def chaos_run(phantoms, tmp_path_factory) -> PipelineRun:
     output_dir = tmp_path_factory.mktemp("pipeline") / "run"
     printed = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "run_stage", run_in_process)
+        patch.setattr(run, "run_stage", run_in_process)
         for _ in range(2):
             lines: list[str] = []
             patch.setattr(

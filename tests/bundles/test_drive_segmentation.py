@@ -23,8 +23,8 @@ from integration import (
 from monai.inferers import sliding_window_inference
 from PIL import Image
 
-from common.networks.vit import ViTSegmenter
-from common.pipeline import STAGES
+from common.pipeline.stages import STAGES
+from common.students.vit import ViTSegmenter
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ class TestPipeline(PipelineTests):
         run_stage(
             "inference",
             (),
-            network_def={"_target_": "common.networks.vit.ViTSegmenter"},
+            network_def={"_target_": "common.students.vit.ViTSegmenter"},
             dataset_dir=photographs,
             ckpt_path=pipeline_run.output_dir / "model.pt",
             output_dir=tmp_path / "masks",

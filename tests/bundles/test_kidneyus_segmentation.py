@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from common.datasets import kidneyus
-from common.pipeline import STAGES
+from common.pipeline.stages import STAGES
 
 BUNDLE = BUNDLES / "kidneyus_segmentation"
 TASKS = {

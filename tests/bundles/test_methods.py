@@ -25,8 +25,8 @@ from integration import (
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from common.datasets import find_dataset
-from common.pipeline import METHODS
-from common.teacher_cache import answer_keys
+from common.distillation.teacher_outputs import answer_keys
+from common.pipeline.stages import METHODS
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 TRAINED = ("mae", "mocov3", "task_agnostic_kd")

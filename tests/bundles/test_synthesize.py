@@ -10,9 +10,9 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from integration import BUNDLE, BUNDLES, load_stage, refused, run_stage, write_teacher
 
-from common import synthesis
 from common.datasets import find_dataset
-from common.diffusion import save_pipeline
+from common.synthesis import drawing
+from common.synthesis.folder import save_pipeline
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 SIZE = 32
@@ -45,7 +45,7 @@ def test_what_the_diffusion_model_was_shown_is_known_again(bundle, keys, tiny_ph
     training = load_stage("train_diffusion", patches_per_epoch=len(files), **folders).parser
     items = [item[0] if isinstance(item, list) else item for item in training.get_parsed_content("train::dataset")]
     shown = torch.stack([torch.as_tensor(item["image"]) for item in items])
-    monkeypatch.setattr(synthesis, "sample", lambda *args, **kwargs: shown)
+    monkeypatch.setattr(drawing, "sample", lambda *args, **kwargs: shown)
     save_model(tmp_path / "diffusion", channels)
     write_teacher(tmp_path)
     run_stage("synthesize", num_images=len(files), batch_size=len(files), copy_threshold=0, **folders)

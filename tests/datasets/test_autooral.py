@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from common.datasets import autooral
-from common.datasets.checks import to_grey
+from common.datasets.readers.images import to_grey
 from common.errors import InputError
 
 SIZE = (60, 80)

@@ -28,8 +28,8 @@ from pydicom.uid import JPEGLosslessSV1
 
 from common.datasets import chaos, phantom_writer
 from common.datasets.chaos import GroundReader
-from common.datasets.dicom import SeriesReader
-from common.datasets.volumes import LoadVolumed
+from common.datasets.readers.dicom import SeriesReader
+from common.datasets.readers.volumes import LoadVolumed
 from common.errors import InputError
 
 SIZE = (40, 48)

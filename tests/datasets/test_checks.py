@@ -8,25 +8,16 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from common.datasets.checks import (
-    Faults,
-    are_phantoms,
-    check_files,
-    cut_sections,
-    find_root,
-    list_images,
-    mask_fault,
-    read_image,
-    read_workbook,
-    repeat,
-    seeded_order,
-    split_groups,
-    stratified_order,
-    to_grey,
-    written_whole,
-)
-from common.datasets.labels import LoadLabeld
+from common.datasets.issues import Faults
+from common.datasets.masks import check_files, mask_fault
+from common.datasets.phantoms.folder import written_whole
+from common.datasets.readers.images import read_image, to_grey
+from common.datasets.readers.labels import LoadLabeld
+from common.datasets.roots import find_root, list_images
+from common.datasets.splits import cut_sections, repeat, seeded_order, split_groups, stratified_order
+from common.datasets.workbooks import read_workbook
 from common.errors import InputError
+from common.files.provenance import are_phantoms
 
 PATIENTS = [f"patient{number}" for number in range(20)]
 

@@ -12,9 +12,11 @@ from PIL import Image
 
 from common.datasets import NAMES, autooral, find_dataset, kidneyus
 from common.datasets.chaos import GroundReader
-from common.datasets.checks import SECTIONS, are_phantoms, to_grey
 from common.datasets.kidneyus import LoadLabeld
+from common.datasets.readers.images import to_grey
+from common.datasets.splits import SECTIONS
 from common.errors import InputError
+from common.files.provenance import are_phantoms
 
 OWN_KEYS = [
     ("drive", {}),

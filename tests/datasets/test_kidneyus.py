@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
 from common.datasets import kidneyus
-from common.datasets.checks import Faults, to_grey
+from common.datasets.issues import Faults
+from common.datasets.readers.images import to_grey
 from common.errors import InputError
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "kidneyUS" / "labels"

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from common.datasets import ph2
-from common.datasets.checks import to_grey
+from common.datasets.readers.images import to_grey
 from common.errors import InputError
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "PH2" / "PH2Dataset"

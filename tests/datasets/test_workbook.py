@@ -10,7 +10,7 @@ import pytest
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 
-from common.datasets.workbook import read_sheets
+from common.datasets.workbooks import read_sheets
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "PH2" / "PH2Dataset" / "PH2_dataset.xlsx"
 

@@ -19,7 +19,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 from students import NAMES, PATCH_SIZE, PLAIN_STUDENT, bundle_of, write_student
 
-from common.datasets.volumes import NibabelReader
+from common.datasets.readers.volumes import NibabelReader
 from common.release import release_bundle
 
 PYTHON = Path(__file__).parents[2] / ".venv-release" / "bin" / "python"

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from integration import BUNDLES, TINY_STUDENT
 
-from common.checkpoints import save_weights
-from common.evaluation import summarise
-from common.fingerprints import network_fingerprint
+from common.evaluation.summary import summarise
+from common.files.fingerprints import network_fingerprint
+from common.files.weights import save_weights
 from common.release.configs import source_config
 
 NAMES = ("drive", "ph2", "autooral", "kidneyus", "chaos")

@@ -13,11 +13,11 @@ from integration import refused
 from students import PLAIN_STUDENT, bundle_of, change_json, write_student
 from torch import nn
 
-from common.checkpoints import save_weights
-from common.handlers import ResumableCheckpoint
-from common.origins import state_digest
+from common.files.provenance import state_digest
+from common.files.weights import save_weights
 from common.release import release_bundle
 from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, gather
+from common.training.resuming import ResumableCheckpoint
 
 SAM = "facebook/sam-vit-base"
 

@@ -24,7 +24,7 @@ stage: train
 size: 256                   # pixels
 task: regions               # or capsule
 net:                        # the student
-  _target_: common.networks.vit.ViTSegmenter
+  _target_: common.students.vit.ViTSegmenter
   depth: 12
 
 train:
@@ -49,7 +49,7 @@ class TestConfigText:
                 {"_target_": "UNet", "channels": [1, 2]},
                 "net:\n  _target_: UNet\n  channels:\n  - 1\n  - 2\n\ntrain:",
             ),
-            ("net::depth", 3, "net:\n  _target_: common.networks.vit.ViTSegmenter\n  depth: 3\n\ntrain:"),
+            ("net::depth", 3, "net:\n  _target_: common.students.vit.ViTSegmenter\n  depth: 3\n\ntrain:"),
             ("net#depth", 3, "  depth: 3\n"),
         ],
     )

@@ -12,7 +12,7 @@ from students import NAMES, bundle_of
 from common.release.configs import STAGES
 from common.release.sources import find_modules, rename_imports, required_packages, write_modules
 
-SOURCE = '''"""See :class:`common.evaluation.EvaluationReport`; what they have in common. Then more."""
+SOURCE = '''"""See :class:`common.evaluation.report.EvaluationReport`; what they have in common. Then more."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from common.checkpoints import (
 )
 
 COMMON = "common.datasets.drive"  # see common.datasets
-ö = common.logs.start, errors.InputError
+ö = common.training.logs.start, errors.InputError
 
 
 def teacher(common_part, thing):

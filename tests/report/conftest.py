@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.evaluation import summarise
-from common.overlays import draw_overlay
+from common.evaluation.overlays import draw_overlay
+from common.evaluation.summary import summarise
 
 METHODS = ("scratch", "mae", "mocov3", "task_agnostic_kd", "task_specific_kd", "unet")
 _SKILL = {"task_specific_kd": 0.9, "teacher": 0.93, "unet": 0.88}

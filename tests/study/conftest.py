@@ -12,7 +12,7 @@ import pytest
 from monai.bundle import ConfigParser
 from stub_stages import StubStages
 
-from common import pipeline
+from common.pipeline import run
 
 
 @pytest.fixture
@@ -42,6 +42,6 @@ def stub(tmp_path: Path) -> StubStages:
 @pytest.fixture
 def stages(stub: StubStages, _configs_are_read_once: None, monkeypatch: pytest.MonkeyPatch) -> StubStages:
     """Stub stages for pipelines in this process."""
-    monkeypatch.setattr(pipeline, "run_stage", stub.run)
+    monkeypatch.setattr(run, "run_stage", stub.run)
     monkeypatch.setenv("STUB_STAGES", "")
     return stub

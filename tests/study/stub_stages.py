@@ -13,7 +13,7 @@ from typing import Any
 
 from integration import environment
 
-from common.pipeline import STAGES
+from common.pipeline.stages import STAGES
 
 STUB = Path(__file__).parent / "stages"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.pipeline import STAGES
+from common.pipeline.stages import STAGES
 from common.study.plan import METHODS, UNET, Grid, Part, make_plan, parts_left
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from integration import BUNDLE, TINY, TINY_STUDENT, run_in_process
 
-from common import pipeline
+from common.pipeline import run
 from common.study.plan import METHODS
 from common.study.run import run_study
 
 
 def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "run_stage", run_in_process)
+    monkeypatch.setattr(run, "run_stage", run_in_process)
     tiny = {key: value for key, value in TINY.items() if key not in ("num_images", "lora_rank")}
     run_study(
         str(BUNDLE),

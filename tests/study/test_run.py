@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from integration import BUNDLE, BUNDLES
 
-from common.checkpoints import replace_file
 from common.datasets.drive import write_phantoms
 from common.errors import InputError, StageError
+from common.files.atomic import replace_file
 from common.study.plan import METHODS, UNET
 from common.study.run import run_study
 
@@ -271,7 +271,7 @@ class TestFailures:
         with pytest.raises(InputError):
             study()
         stages.plan(failing=[])
-        monkeypatch.setattr("common.pipeline.results_table", lambda folder: {}["no such key"])
+        monkeypatch.setattr("common.pipeline.results.results_table", lambda folder: {}["no such key"])
         with pytest.raises(InputError, match=f"{cell}: failed: KeyError: 'no such key'; see"):
             study()
 

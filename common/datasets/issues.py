@@ -1,0 +1,48 @@
+"""Issues of a dataset, listed all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import InputError
+
+_MAX_LISTED = 20  # faults shown in full: more would scroll the first ones off the screen
+
+
+class Faults:
+    """Collects what is wrong with a dataset, so that the user hears of everything at once.
+
+    Args:
+        dataset: name of the dataset as the user knows it.
+        folder: where it was looked for.
+    """
+
+    def __init__(self, dataset: str, folder: str | Path) -> None:
+        self.dataset = dataset
+        self.folder = folder
+        self.messages: list[str] = []
+
+    def add(self, message: str) -> None:
+        """Note one fault; the message starts with the file, folder or key it is about."""
+        self.messages.append(message)
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Note an ``InputError`` raised in the block instead of letting it out."""
+        try:
+            yield
+        except InputError as error:
+            self.add(str(error))
+
+    def raise_if_any(self) -> None:
+        """Raise one ``InputError`` that lists the faults, if there are any."""
+        if not self.messages:
+            return
+        count = len(self.messages)
+        lines = [f"{self.dataset} in {self.folder}: {count} {'fault' if count == 1 else 'faults'}"]
+        lines += [f"  - {message}" for message in self.messages[:_MAX_LISTED]]
+        if count > _MAX_LISTED:
+            lines.append(f"  ... and {count - _MAX_LISTED} more")
+        raise InputError("\n".join(lines))

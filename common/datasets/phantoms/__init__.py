@@ -1,0 +1,1 @@
+"""Procedural images in the layout of each dataset."""

@@ -1,0 +1,1 @@
+"""Read images, labels, DICOM, NIfTI and volumes."""

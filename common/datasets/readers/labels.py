@@ -1,0 +1,83 @@
+"""Labels as class ids, whether a dataset's owners drew them or an annotator at a server did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from common.datasets.masks import DARKEST_WHITE
+from common.datasets.readers.images import read_image, to_grey
+from common.datasets.readers.nifti import is_volume_file, read_volume
+from common.errors import InputError
+
+
+class LoadLabeld(MapTransform):
+    """Reads a label: ``(1, W, H)`` class ids, or ``(1, W, H, D)`` of a volume, x first as in MONAI's own readers.
+
+    A label is an image of class ids, or of black and one brighter shade where there are two classes; or a file of class
+    ids such as 3D Slicer sends to a server, NIfTI or NRRD. Those of volumes are turned to LPS, as their images are; an
+    entry with a ``"slice"`` takes that slice. Those of pictures, whose files know no patient, stay as they are.
+
+    Args:
+        keys: where the file's path is, and where the label goes.
+        num_classes: ids are below it; None takes any.
+        image_key: an image ``(C, W, H[, D])`` that was read before must be of the label's size.
+        allow_missing_keys: whether to leave alone what has no label.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "label",
+        num_classes: int | None = None,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.num_classes = num_classes
+        self.image_key = image_key
+
+    def read_own(self, label: Any) -> np.ndarray:
+        """Return the pixels ``(W, H)`` of a label that is no NIfTI or NRRD file; datasets with other formats differ."""
+        picture = read_image(label)
+        return np.asarray(picture if picture.mode in ("1", "L", "P", "I", "I;16") else to_grey(picture)).T
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the data with the label read.
+
+        Raises:
+            InputError: if the file cannot be read, has an id that the model does not have, or not its image's size.
+        """
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            label, image = loaded[key], loaded.get(self.image_key)
+            seen = image.shape[1:] if isinstance(image, torch.Tensor) else None
+            if is_volume_file(label):
+                values = read_volume(label, turn="slice" in loaded or (seen is not None and len(seen) == 3))
+                values = values[..., loaded["slice"]] if "slice" in loaded else values
+                values = values[..., 0] if seen is not None and len(seen) == values.ndim - 1 else values
+            else:
+                values = self.read_own(label)
+            if seen is not None and values.shape != tuple(seen):
+                sizes = (" x ".join(map(str, shape)) for shape in (values.shape, seen))
+                raise InputError("{}: is {} pixels, but its image is {}".format(label, *sizes))
+            ids = np.ascontiguousarray(self._as_ids(values, label), np.float32)
+            loaded[key] = MetaTensor(torch.from_numpy(ids[None]))
+        return loaded
+
+    def _as_ids(self, values: np.ndarray, label: Any) -> np.ndarray:
+        found = np.unique(values).tolist()
+        unknown = [value for value in found if self.num_classes is not None and value not in range(self.num_classes)]
+        if not unknown:
+            return values
+        if self.num_classes == 2 and unknown[0] >= DARKEST_WHITE and found in ([0, *unknown[:1]], unknown[:1]):
+            return values > 0
+        raise InputError(
+            f"{label}: has pixels of class {', '.join(f'{value:g}' for value in unknown[:5])}, which the model does "
+            f"not have; expected class ids from 0 to {self.num_classes - 1}"
+        )

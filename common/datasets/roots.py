@@ -1,0 +1,59 @@
+"""Find a dataset and its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.errors import InputError
+
+
+def name_of_image(entry: Mapping[str, str]) -> str:
+    """Return the name of an entry's image, which is its group where nothing is known of patients."""
+    return Path(entry["image"]).stem
+
+
+def list_images(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the visible files of a folder with one of the suffixes, sorted; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
+
+
+def find_root(dataset_dir: str | Path, dataset: str, inside: Sequence[str], expected: str) -> Path:
+    """Return the root folder of a dataset, given it, its parent, or a folder that is known to lie inside.
+
+    Args:
+        dataset_dir: what the user gave.
+        dataset: name of the dataset as the user knows it.
+        inside: folders of the dataset, relative to its root; the first one is what the root is known by.
+            Each may be a pattern, such as ``images_*``.
+        expected: the layout, for the message.
+
+    Raises:
+        InputError: if there is no such folder, or more than one.
+    """
+    folder = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    if not folder.is_dir():
+        raise InputError(f"dataset_dir {folder}: no such folder; expected {dataset}, the folder with {inside[0]} in it")
+
+    def is_root(candidate: Path) -> bool:
+        return any(path.is_dir() for path in candidate.glob(inside[0]))
+
+    if is_root(folder):
+        return folder
+    for pattern in inside:
+        levels = pattern.split("/")
+        for depth in range(1, len(levels) + 1):
+            if folder.match("/".join(levels[:depth])) and is_root(folder.parents[depth - 1]):
+                return folder.parents[depth - 1]
+    children = sorted(child for child in folder.iterdir() if child.is_dir() and is_root(child))
+    if len(children) == 1:
+        return children[0]
+    if children:
+        names = ", ".join(child.name for child in children)
+        raise InputError(f"dataset_dir {folder}: holds several copies of {dataset} ({names}); name one of them")
+    raise InputError(f"dataset_dir {folder}: no {inside[0]} here or one level down; expected {expected}")

@@ -1,0 +1,1 @@
+"""Losses, feature hooks and the teacher's outputs."""

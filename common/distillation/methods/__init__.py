@@ -1,0 +1,1 @@
+"""What prepares a student before it is fine-tuned."""

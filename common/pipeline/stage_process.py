@@ -1,0 +1,98 @@
+"""A stage of a bundle in a process of its own, which starts at once.
+
+Most of a short stage is the import of PyTorch, MONAI and transformers. So the stages are forked from a server that has
+imported them once (Python's ``forkserver``), and has never done anything else that a fork would inherit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, reduction
+from typing import Any
+
+import fire
+import monai.bundle
+import torch
+
+_IMPORTS = ["monai.bundle", "common.teachers.folder", "common.synthesis.trainer", "common.evaluation.report", __name__]
+
+
+# glibc gives large blocks back to the system after every step and pays for it in page faults: a fifth of a step.
+_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)}
+
+
+def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
+    """Do what ``python -m monai.bundle run`` does, in another process that ends with this one at the latest.
+
+    Args:
+        arguments: what follows ``run`` on the command line.
+        distributed: one process per GPU, by ``torchrun``.
+
+    Returns:
+        The exit code, negative where a signal ended the process.
+    """
+    if distributed:
+        processes = max(torch.cuda.device_count(), 1)
+        launcher = ["torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc_per_node={processes}"]
+        command = [sys.executable, "-W", "ignore", "-m", *launcher, "-m", "monai.bundle", "run", *arguments]
+        return subprocess.run(command, env={**_MEMORY, **os.environ}, check=False).returncode
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTS)
+    with _memory_settings():
+        forkserver.ensure_running()
+    process = context.Process(target=_run, args=(list(arguments), dict(os.environ), _Output()))
+    process.start()
+    try:
+        process.join()
+    except BaseException:  # such as KeyboardInterrupt: Python would wait for the stage before it ends
+        process.kill()
+        process.join()
+        raise
+    return process.exitcode
+
+
+@contextmanager
+def _memory_settings() -> Iterator[None]:
+    """Set what glibc reads when a process begins, for processes begun in here."""
+    before = dict(os.environ)
+    os.environ.update({**_MEMORY, **before})
+    try:
+        yield
+    finally:
+        for name in _MEMORY.keys() - before.keys():
+            del os.environ[name]
+
+
+class _Output:
+    """Standard output and error of this process, for one that the server forks: the server's own may be others."""
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return _take_output, (reduction.DupFd(1), reduction.DupFd(2))
+
+
+def _take_output(*streams: Any) -> None:
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream.detach(), number)
+
+
+def _run(arguments: list[str], environment: dict[str, str], output: None) -> None:
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    warnings.simplefilter("ignore")
+    try:
+        fire.Fire(monai.bundle.run, command=arguments, name="monai.bundle run")
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # multiprocessing would show its own traceback
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""The diffusion model, and the transfer set that is drawn from it."""

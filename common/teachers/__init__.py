@@ -1,0 +1,1 @@
+"""Vision foundation models as prompt-free segmentation networks."""

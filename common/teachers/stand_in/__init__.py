@@ -1,0 +1,1 @@
+"""The stand-in teacher: its weights and how they were made."""

@@ -1,0 +1,1 @@
+"""What every training shares: progress, seeds, resuming, logs, several processes."""

@@ -1,0 +1,105 @@
+"""Progress bars, logs and TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ignite.handlers
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.handlers import StatsHandler, TensorBoardStatsHandler
+
+from common.files.atomic import is_writer
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def _has(package: str, what: str) -> bool:
+    """Say whether a package that is pleasant to have is installed; where it is not, the log says once what is off."""
+    found = find_spec(package) is not None
+    if not found:
+        logger.info(f"{what} off: {package} is not installed")
+    return found
+
+
+class ProgressBar:
+    """Ignite's progress bar where tqdm is installed, and nothing elsewhere: a released student does without.
+
+    Args:
+        desc: what is in progress.
+    """
+
+    def __init__(self, desc: str) -> None:
+        self.desc = desc
+
+    def attach(self, engine: Engine, output_transform: Callable | None = None) -> None:
+        """
+        Args:
+            engine: any engine.
+            output_transform: what to show of its output, numbers by name.
+        """
+        if _has("tqdm", "progress bars are"):
+            bar = ignite.handlers.ProgressBar(desc=self.desc, mininterval=1)
+            bar.attach(engine, output_transform=output_transform)
+
+
+class ProgressReport:
+    """A progress bar, TensorBoard scalars, and a line in the log at the end of each epoch; on the first rank only.
+
+    Where tqdm or TensorBoard is not installed it goes without.
+
+    Args:
+        output_dir: TensorBoard's files go to ``<output_dir>/tensorboard/<stage>``.
+        stage: name of the stage.
+        terms: what to show of a trainer's output; an evaluator, which has none, shows its metrics.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, stage: str, terms: Sequence[str] = ("loss",)) -> None:
+        self.folder = Path(output_dir) / "tensorboard" / stage
+        self.stage = stage
+        self.terms = list(terms)
+
+    def _scalars(self, output: Any) -> dict[str, float]:
+        first = output[0] if isinstance(output, list) else output
+        return {term: float(torch.as_tensor(first[term]).detach()) for term in self.terms}
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a trainer or an evaluator.
+        """
+        if not is_writer():
+            return
+        if isinstance(engine, Evaluator):
+            ProgressBar(f"{self.stage}, validation").attach(engine)
+            StatsHandler(iteration_log=False, output_transform=lambda output: None).attach(engine)
+            self._attach_tensorboard(engine, iteration_log=False)
+            return
+        ProgressBar(self.stage).attach(engine, output_transform=self._scalars)
+        self._attach_tensorboard(engine, tag_name="training", epoch_log=False, output_transform=self._scalars)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_where_training_diverged)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)
+
+    def _attach_tensorboard(self, engine: Engine, **settings: Any) -> None:
+        if _has("tensorboard", "TensorBoard's files are"):
+            TensorBoardStatsHandler(log_dir=str(self.folder), **settings).attach(engine)
+
+    def _stop_where_training_diverged(self, engine: Engine) -> None:
+        if not all(math.isfinite(value) for value in self._scalars(engine.state.output).values()):
+            raise RuntimeError(
+                f"{self.stage}: the loss is no longer a number at iteration {engine.state.iteration} "
+                f"({self._scalars(engine.state.output)}): lower learning_rate, or turn amp off"
+            )
+
+    def _log_epoch(self, engine: Engine) -> None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in self._scalars(engine.state.output).items())
+        logger.info(f"{self.stage}: epoch {engine.state.epoch}/{engine.state.max_epochs}, {shown}")

@@ -1,0 +1,1 @@
+"""Transforms that MONAI does not have."""

@@ -1,0 +1,48 @@
+"""Two crops of each image, for contrastive learning."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import (
+    Randomizable,
+    Transform,
+)
+
+from common.files.fingerprints import tensor_digest
+
+CROP_KEYS = ("image", "second_crop")
+
+
+IMAGE_ID_KEY = "image_id"
+
+
+class TwoCropsd(Randomizable, Transform):
+    """Makes two crops of an image, each by itself: the random transform is applied twice.
+
+    Beside them, under ``IMAGE_ID_KEY``, goes a whole number that is the same for the same image only: an image that
+    comes several times in an epoch is no other image to be told apart from itself.
+
+    Args:
+        transform: from the data of an image to a crop, and whatever else changes its look.
+        keys: where the image is, and where its two crops go.
+    """
+
+    def __init__(self, transform: Transform, keys: tuple[str, str] = CROP_KEYS) -> None:
+        self.transform = transform
+        self.keys = keys
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> TwoCropsd:
+        """Seed the transform."""
+        self.transform.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the two crops and the image's number, and nothing else."""
+        image_key = self.keys[0]
+        digest = tensor_digest(torch.as_tensor(data[image_key]))
+        crops = {key: self.transform(dict(data))[image_key] for key in self.keys}
+        return {**crops, IMAGE_ID_KEY: int.from_bytes(digest[:8], "little", signed=True)}

@@ -1,0 +1,45 @@
+"""Scale intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import (
+    MapTransform,
+    ScaleIntensityRange,
+    ScaleIntensityRangePercentiles,
+)
+
+
+class ScaleSlicesd(MapTransform):
+    """Scales slices ``(1, W, H)``, or every slice of volumes ``(1, W, H, D)`` by itself, to [0, 1].
+
+    A slice gets the same values alone and in its volume, so that a network trained on slices can be used on volumes.
+
+    Args:
+        keys: what to scale.
+        modality: "ct" takes the window, any other the percentiles.
+        window: Hounsfield units that become 0 and 1.
+        percentiles: of a slice, that become 0 and 1.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, modality: str, window: Sequence[float], percentiles: Sequence[float]
+    ) -> None:
+        super().__init__(keys)
+        if modality == "ct":
+            self.scale = ScaleIntensityRange(*window, 0, 1, clip=True)
+        else:
+            self.scale = ScaleIntensityRangePercentiles(*percentiles, 0, 1, clip=True, channel_wise=True)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with scaled images."""
+        scaled = dict(data)
+        for key in self.key_iterator(scaled):
+            volume = scaled[key].ndim == 4
+            slices = scaled[key].transpose(0, -1) if volume else scaled[key]  # (D, W, H, 1): slices as channels
+            result = self.scale(slices).clamp(0, 1)  # MONAI leaves values as they are where the percentiles are equal
+            scaled[key] = result.transpose(0, -1) if volume else result
+        return scaled

@@ -1,0 +1,87 @@
+"""The process of a stage: what it prints, how it ends, and that nothing outlives anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from integration import alive
+
+from common.pipeline.stage_process import run_stage
+
+
+def config(folder: Path, *expressions: str) -> list[str]:
+    """Return the arguments that run these expressions as a stage."""
+    path = folder / "stage.yaml"
+    lines = [f"- {json.dumps('$' + expression)}" for expression in expressions]
+    path.write_text("\n".join(["imports: [$import os, $import time]", "value: 1", "folder: .", "run:", *lines]))
+    return ["--config_file", str(path), "--folder", str(folder)]
+
+
+def starter(arguments: list[str]) -> list[str]:
+    """Return the command of a process that runs a stage and ends with its exit code."""
+    lines = [
+        "import signal, sys",
+        "from common.stage_process import run_stage",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",  # ignored if tests run in the background
+        f"sys.exit(run_stage({arguments!r}))",
+    ]
+    return [sys.executable, "-c", "\n".join(lines)]
+
+
+def wait_for(condition, seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+class TestRun:
+    def test_a_stage_sees_its_overrides_and_the_environment_of_now(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("NEW_ON_THE_DAY", "yes")
+        write = "open(@folder + '/seen', 'w').write(str([@value, os.environ['NEW_ON_THE_DAY']]))"
+        assert run_stage([*config(tmp_path, write), "--value", "7"]) == 0
+        assert (tmp_path / "seen").read_text() == "[7, 'yes']"
+
+    def test_it_is_another_process_each_time(self, tmp_path):
+        arguments = config(tmp_path, "open(@folder + '/pids', 'a').write(str(os.getpid()) + ' ')")
+        assert [run_stage(arguments), run_stage(arguments)] == [0, 0]
+        assert len({*(tmp_path / "pids").read_text().split(), str(os.getpid())}) == 3
+
+    def test_settings_for_glibc_reach_the_stage_and_stay_out_of_this_process(self, tmp_path):
+        note = "open(@folder + '/server', 'w').write(str(os.getppid()))"
+        assert run_stage(config(tmp_path, note)) == 0
+        server = psutil.Process(int((tmp_path / "server").read_text()))
+        assert server.environ()["MALLOC_MMAP_MAX_"] == "0"
+        assert "MALLOC_MMAP_MAX_" not in os.environ
+
+
+class TestEnd:
+    def test_an_error_is_shown_and_told_by_the_exit_code(self, tmp_path, capfd):
+        assert run_stage(config(tmp_path, "1 / 0")) == 1
+        assert "ZeroDivisionError" in capfd.readouterr().err
+
+    def test_a_signal_is_told_by_the_exit_code(self, tmp_path):
+        kill = "os.kill(os.getpid(), 9)"
+        assert run_stage(config(tmp_path, kill)) == -signal.SIGKILL
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+    def test_a_stage_does_not_outlive_who_started_it(self, number, tmp_path):
+        note = "open(@folder + '/pid', 'w').write(str(os.getpid()))"
+        arguments = config(tmp_path, note, "time.sleep(600)")
+        with subprocess.Popen(starter(arguments), stderr=subprocess.DEVNULL) as process:
+            assert wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+            pid = int((tmp_path / "pid").read_text())
+            assert alive(pid)
+            process.send_signal(number)
+            process.wait(timeout=60)
+        assert wait_for(lambda: not alive(pid), seconds=20)
