@@ -1,0 +1,51 @@
+"""What pipeline, study, report and release know of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+_OVERLAYS = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to prepare the student before it is fine-tuned on the labelled images.
+
+    Attributes:
+        name: as in ``--method``, in configs and in the folders of a study.
+        title: in print.
+        config: the overlay on ``distill.yaml``; None where there is no such stage, and training starts at random.
+        teacher: whom the student learns from: the teacher that was fine-tuned on the labelled images, the VFM as it was
+            published, or nobody.
+        transfer_set: whether the student learns from the transfer set.
+        prepares: what of the student is trained, or None where nothing is.
+        student_def: the student in place of that of the configs, as a MONAI config; such a method is a reference line.
+
+    Raises:
+        ValueError: if it needs a teacher or a transfer set but has no config.
+    """
+
+    name: str
+    title: str
+    config: Path | None
+    teacher: Literal["fine_tuned", "published"] | None = None
+    transfer_set: bool = False
+    prepares: Literal["student", "encoder"] | None = None
+    student_def: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.config is None and (self.teacher or self.transfer_set or self.prepares):
+            raise ValueError(f"method {self.name} has no config, so it cannot use a teacher or a transfer set")
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is another student, which a report shows as a reference line."""
+        return self.student_def is not None
+
+
+def overlay(name: str) -> Path:
+    """Return the overlay ``<name>.yaml`` beside this module."""
+    return _OVERLAYS / f"{name}.yaml"
