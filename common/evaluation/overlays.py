@@ -8,10 +8,10 @@ from torch import Tensor
 
 OVERLAY_STYLES = ("area", "border")
 
-
-_AGREEMENT = {"both": (90, 200, 90), "prediction only": (235, 70, 60), "label only": (70, 120, 245)}
-
-
+# A colour for each kind of agreement. MONAI's blend_images takes its colours from matplotlib, which is not installed
+# where a student alone is evaluated.
+_COLOURS = {"both": (90, 200, 90), "prediction only": (235, 70, 60), "label only": (70, 120, 245)}
+_OPACITY = 0.75
 _BORDER_WIDTH = 1 / 200  # of the shorter side of the image
 
 
@@ -29,6 +29,9 @@ def take_fullest_slice(image: Tensor, prediction: Tensor, label: Tensor) -> tupl
 
 def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor, style: str = "area") -> Image.Image:
     """Draw an image beside itself with prediction and label marked on it.
+
+    A pixel is green where prediction and label agree on a structure, red where only the prediction has it or it is of
+    another structure, blue where only the label has it.
 
     Args:
         image: ``(C, W, H)`` in [0, 1], C one or three, in the axis order of MONAI's PIL reader.
@@ -52,7 +55,7 @@ def draw_overlay(image: Tensor, prediction: Tensor, label: Tensor, style: str = 
         "label only": (expected > 0) & (predicted == 0),
     }
     for name, pixels in where.items():
-        marked[pixels] = 0.25 * marked[pixels] + 0.75 * np.array(_AGREEMENT[name])
+        marked[pixels] = (1 - _OPACITY) * marked[pixels] + _OPACITY * np.array(_COLOURS[name])
     return Image.fromarray(np.concatenate([picture, marked], axis=1).round().astype(np.uint8))
 
 

@@ -1,27 +1,23 @@
-"""TODO"""
+"""The report of an evaluation, as a handler of MONAI's evaluators."""
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
-from monai.engines.utils import IterationEvents
 from torch import nn
 
 from common.errors import InputError
 from common.evaluation.overlays import check_style, draw_overlay, take_fullest_slice
-from common.evaluation.summary import summarise
-from common.files.atomic import is_writer, replace_file
+from common.evaluation.tables import write_measurements, write_summary
+from common.evaluation.timing import InferenceTimer
+from common.files.atomic import is_writer
 from common.files.fingerprints import network_fingerprint
 from common.files.provenance import are_phantoms
 
@@ -33,12 +29,11 @@ class EvaluationReport:
 
     A case is an image ``(C, W, H)`` or a volume ``(C, W, H, D)``, whose overlay shows the slice with most label. The
     evaluator's metrics must keep their details (``save_details``, MONAI's default) for one-hot classes without
-    background. In the overlays a pixel is green where prediction and label agree on a structure, red where only the
-    prediction has it, blue where only the label does.
+    background.
 
     Args:
         output_dir: folder to write to.
-        classes: names of the classes by id, background first.
+        classes: names of the classes in the order of their ids, or by id; background first.
         network: whose parameters to count.
         subject: what is evaluated, for the summary.
         settings: what else the results depend on, numbers and strings by name, for the summary.
@@ -48,7 +43,7 @@ class EvaluationReport:
             be expected to agree with one of them any better.
         case_key: key of the entries that names a case, such as ``patient``; by default the stem of its image's file.
         distance_unit: what the evaluator's distances are in, for the summary: ``px``, or ``mm`` where they come from
-            :class:`SpacedHausdorffDistance`.
+            :class:`common.evaluation.distances.SpacedHausdorffDistance`.
 
     Raises:
         InputError: if SciPy is not installed, which MONAI measures distances with.
@@ -58,7 +53,7 @@ class EvaluationReport:
     def __init__(
         self,
         output_dir: str | os.PathLike,
-        classes: Sequence[str],
+        classes: Sequence[str] | Mapping[int, str],
         network: nn.Module,
         subject: str,
         settings: Mapping[str, Any] | None = None,
@@ -71,8 +66,9 @@ class EvaluationReport:
         check_style(overlay_style)
         if find_spec("scipy") is None:
             raise InputError("an evaluation measures distances with SciPy, which is not installed: pip install scipy")
+        names = [classes[index] for index in sorted(classes)] if isinstance(classes, Mapping) else list(classes)
         self.output_dir = Path(output_dir)
-        self.classes = list(classes)[1:]
+        self.classes = names[1:]
         self.network = network
         self.subject = subject
         self.settings = dict(settings or {})
@@ -81,87 +77,63 @@ class EvaluationReport:
         self.annotator_dice = annotator_dice
         self.case_key = case_key
         self.distance_unit = distance_unit
+        self.timer = InferenceTimer()
         self.cases: list[str] = []
-        self.seconds: list[float] = []
-        self._kind = "images"
+        self._volumes = False
         self._phantoms = False
-        self._started = 0.0
 
     def attach(self, engine: Engine) -> None:
         """
         Args:
             engine: an evaluator whose outputs are decollated.
         """
-        engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_STARTED, self.start_clock)
-        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.stop_clock)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.draw_overlays)
-        engine.add_event_handler(Events.COMPLETED, self.write)
+        self.timer.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw_batch)
+        engine.add_event_handler(Events.COMPLETED, self._write)
 
-    def start(self, engine: Engine) -> None:
+    def _start(self, engine: Engine) -> None:
         """Forget the cases of an earlier run."""
-        self.cases, self.seconds = [], []
-        self._phantoms = False
+        self.cases, self._volumes, self._phantoms = [], False, False
 
-    def start_clock(self, engine: Engine) -> None:
-        """Note when inference on a batch begins."""
-        self._started = time.perf_counter()
-
-    def stop_clock(self, engine: Engine) -> None:
-        """Note how long it took for each case."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        elapsed = time.perf_counter() - self._started
-        self.seconds.append(elapsed / len(engine.state.batch["image"]))
-
-    def draw_overlays(self, engine: Engine) -> None:
-        """Draw the cases of a batch."""
+    def _draw_batch(self, engine: Engine) -> None:
+        folder = self.output_dir / "overlays"
+        folder.mkdir(parents=True, exist_ok=True)
         for inputs, outputs in zip(engine.state.batch, engine.state.output, strict=True):
             item = {**inputs, **outputs}
             image, prediction, label = item[self.image_key], item["pred"].argmax(0), item["label"].argmax(0)
             path = Path(image.meta["filename_or_obj"])
             self._phantoms |= are_phantoms(path)
-            name = str(item[self.case_key]) if self.case_key else path.stem
-            self.cases.append(name)
+            self.cases.append(str(item[self.case_key]) if self.case_key else path.stem)
             if label.ndim == 3:
-                self._kind = "volumes"
+                self._volumes = True
                 image, prediction, label = take_fullest_slice(image, prediction, label)
-            picture = draw_overlay(image, prediction, label, self.overlay_style)
-            folder = self.output_dir / "overlays"
-            folder.mkdir(parents=True, exist_ok=True)
-            picture.save(folder / f"{name}.png")
+            draw_overlay(image, prediction, label, self.overlay_style).save(folder / f"{self.cases[-1]}.png")
 
-    def write(self, engine: Engine) -> None:
-        """Write the tables."""
+    def _write(self, engine: Engine) -> None:
         if not is_writer():
             return
-        details = {name: np.asarray(values.cpu(), float) for name, values in engine.state.metric_details.items()}
-        with (
-            replace_file(self.output_dir / "metrics.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as file,
-        ):
-            table = csv.writer(file)
-            table.writerow(["case", "class", *details])
-            for row, case in enumerate(self.cases):
-                for column, label in enumerate(self.classes):
-                    table.writerow([case, label, *(f"{values[row, column]:.6g}" for values in details.values())])
-        summary = {
+        measured = {name: np.asarray(values.cpu(), float) for name, values in engine.state.metric_details.items()}
+        write_measurements(self.output_dir / "metrics.csv", self.cases, self.classes, measured)
+        metrics = write_summary(self.output_dir / "summary.json", self._describe(), self.classes, measured)
+        means = {name: entry["mean"]["mean"] for name, entry in metrics.items()}
+        shown = ", ".join(f"{name} {'undefined' if mean is None else f'{mean:.4f}'}" for name, mean in means.items())
+        kind = "volumes" if self._volumes else "images"
+        logger.info(f"{self.subject} on {len(self.cases)} {kind}: {shown}; see {self.output_dir}")
+
+    def _describe(self) -> dict[str, Any]:
+        about = {
             "subject": self.subject,
             "cases": len(self.cases),
             "phantoms": self._phantoms,
             "network": network_fingerprint(self.network),
             "settings": self.settings,
             "parameters": sum(p.numel() for p in self.network.parameters()),
-            "milliseconds_per_image": round(1000 * float(np.median(self.seconds)), 1),
+            "milliseconds_per_image": round(self.timer.milliseconds_per_case, 1),
             "distance_unit": self.distance_unit,
-            "metrics": {name: summarise(values, self.classes) for name, values in details.items()},
         }
         if self.annotator_dice is not None:
-            summary["annotator_dice"] = {
+            about["annotator_dice"] = {
                 name: value if np.isfinite(value) else None for name, value in self.annotator_dice.items()
             }
-        with replace_file(self.output_dir / "summary.json") as path:
-            path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        means = {name: entry["mean"]["mean"] for name, entry in summary["metrics"].items()}
-        shown = ", ".join(f"{name} {'undefined' if mean is None else f'{mean:.4f}'}" for name, mean in means.items())
-        logger.info(f"{self.subject} on {len(self.cases)} {self._kind}: {shown}; see {self.output_dir}")
+        return about

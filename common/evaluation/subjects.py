@@ -36,9 +36,7 @@ def load_subject(
     if teacher_dir is None:
         raise InputError("subject: there is no teacher here; take the student")
     try:
-        from common.teachers.folder import (
-            load_teacher,  # here because a student is evaluated without transformers and peft
-        )
+        from common.teachers.folder import load_teacher  # a student is evaluated without transformers and PEFT
     except ModuleNotFoundError as error:
         raise InputError(f"subject: a teacher cannot be evaluated here ({error}); take the student") from error
     return load_teacher(teacher_dir, pretrained)

@@ -1,103 +1,29 @@
-"""Reports: tables, intervals and pictures that say what the predictions are worth."""
+"""Reports: tables, summaries and pictures that say what the predictions are worth."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import logging
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from measures import dice, hd95
 from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.handlers import HausdorffDistance, MeanDice, from_engine
 from monai.transforms import AsDiscreted
 from PIL import Image
-from scipy import stats
-from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import nn
 
+from common import evaluation
 from common.errors import InputError
 from common.evaluation.distances import SpacedHausdorffDistance
 from common.evaluation.report import EvaluationReport
-from common.evaluation.subjects import load_subject
-from common.evaluation.summary import summarise
 from common.files.fingerprints import network_fingerprint
-from common.files.weights import save_weights
-
-# Summaries
-
-
-@pytest.fixture
-def values() -> np.ndarray:
-    return np.random.default_rng(0).uniform(0.5, 1, (30, 2))
-
-
-def test_mean_and_standard_deviation_are_numpys(values):
-    summary = summarise(values, ["liver", "spleen"])
-    assert list(summary) == ["liver", "spleen", "mean"]
-    for name, column in zip(summary, [values[:, 0], values[:, 1], values.mean(axis=1)], strict=True):
-        assert summary[name]["mean"] == pytest.approx(column.mean())
-        assert summary[name]["sd"] == pytest.approx(column.std(ddof=1))
-        assert summary[name]["undefined"] == 0
-
-
-def test_interval_is_the_bootstraps(values):
-    column = values[:, 0]
-    low, high = summarise(values, ["liver", "spleen"])["liver"]["ci95"]
-    expected = stats.bootstrap(
-        (column,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    tolerance = 0.1 * (expected.high - expected.low)
-    assert low == pytest.approx(expected.low, abs=tolerance)
-    assert high == pytest.approx(expected.high, abs=tolerance)
-    assert low < column.mean() < high
-
-
-def test_interval_is_the_same_every_time(values):
-    assert summarise(values, ["a", "b"]) == summarise(values, ["a", "b"])
-    assert summarise(values, ["a", "b"], seed=1) != summarise(values, ["a", "b"])
-
-
-def test_rows_of_a_group_are_drawn_together(values):
-    repeated, groups = np.repeat(values, 4, axis=0), np.repeat(np.arange(len(values)), 4)
-    once, alone = summarise(values, ["a", "b"]), summarise(repeated, ["a", "b"])
-    together = summarise(repeated, ["a", "b"], groups=[f"case {number}" for number in groups])
-    widths = [entry["a"]["ci95"][1] - entry["a"]["ci95"][0] for entry in (once, alone, together)]
-    assert widths[2] == pytest.approx(widths[0], rel=0.1)
-    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.1), "four times as many rows, if they were independent"
-    assert together["a"]["mean"] == pytest.approx(values[:, 0].mean())
-
-
-def test_groups_of_several_sizes_weigh_what_they_hold():
-    values, groups = np.array([[0.0], [0.0], [0.0], [1.0]]), ["a", "a", "a", "b"]
-    entry = summarise(values, ["c"], groups=groups)["c"]
-    assert entry["mean"] == 0.25
-    assert entry["ci95"] == [0, 1], "the four draws of two groups are aa, ab, ba and bb"
-
-
-def test_undefined_values_are_counted_and_left_out():
-    values = np.array([[1.0, np.inf], [3.0, 5.0], [np.nan, np.nan]])
-    summary = summarise(values, ["a", "b"])
-    assert [summary[name]["undefined"] for name in ("a", "b", "mean")] == [1, 2, 1]
-    assert [summary[name]["mean"] for name in ("a", "b")] == [2, 5]
-    assert summary["mean"]["mean"] == (1 + 4) / 2  # the first case has only one class
-
-
-def test_metric_that_is_nowhere_defined_is_null_and_not_nan():
-    summary = summarise(np.full((3, 1), np.nan), ["a"])
-    assert summary["a"] == {"mean": None, "sd": None, "ci95": None, "undefined": 3}
-    json.dumps(summary, allow_nan=False)
-
-
-def test_single_case_has_no_spread():
-    entry = summarise(np.array([[0.8]]), ["a"])["a"]
-    assert entry == {"mean": 0.8, "sd": 0.0, "ci95": [0.8, 0.8], "undefined": 0}
-
-
-# Reports
 
 
 class Threshold(nn.Module):
@@ -119,17 +45,6 @@ def square(left: int, top: int, side: int = 8) -> torch.Tensor:
 
 PREDICTED = [square(4, 4), square(7, 4), square(2, 2)]
 EXPECTED = [square(4, 4), square(4, 4, 6), torch.zeros(1, 24, 20)]
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * (a & b).sum() / (a.sum() + b.sum())
-
-
-def hd95(a: np.ndarray, b: np.ndarray, spacing: tuple[float, ...] | None = None) -> float:
-    edges = [mask & ~binary_erosion(mask) for mask in (a, b)]
-    there = distance_transform_edt(~edges[1], sampling=spacing)[edges[0]]
-    back = distance_transform_edt(~edges[0], sampling=spacing)[edges[1]]
-    return max(np.percentile(there, 95), np.percentile(back, 95))
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +120,11 @@ def test_agreement_of_annotators_is_in_the_summary_with_null_where_it_is_unknown
     assert json.loads((tmp_path / "summary.json").read_text())["annotator_dice"] == {"vessel": 0.9, "cortex": None}
 
 
+def test_classes_may_be_given_by_id(tmp_path):
+    report = EvaluationReport(tmp_path, {2: "vein", 0: "background", 1: "artery"}, Threshold(), "student")
+    assert report.classes == ["artery", "vein"]
+
+
 def test_unknown_overlay_style_is_refused(tmp_path):
     with pytest.raises(ValueError, match="overlay_style must be one of area, border, got 'outline'"):
         EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
@@ -218,19 +138,6 @@ def test_where_distances_cannot_be_measured_it_is_said_before_anything_is(tmp_pa
 
 def test_every_case_has_its_picture(report):
     assert sorted(path.name for path in (report / "overlays").iterdir()) == ["a.test.png", "b.test.png", "c.test.png"]
-
-
-def test_time_is_reported_per_image(tmp_path):
-    """A batch of two that takes twice as long is as fast."""
-    report = EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student")
-    clock = iter([0.0, 0.2, 1.0, 1.2])
-    engine = type("Engine", (), {"state": type("State", (), {"batch": {"image": torch.zeros(2, 1, 4, 4)}})})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("time.perf_counter", lambda: next(clock))
-        for _ in range(2):
-            report.start_clock(engine)
-            report.stop_clock(engine)
-    assert np.median(report.seconds) == pytest.approx(0.1)
 
 
 # Reports on volumes
@@ -323,38 +230,15 @@ def test_every_volume_has_its_picture(volume_report):
         assert (shown == predicted[0, ..., 4].bool().numpy().T).all(), "a slice through both boxes"
 
 
-# What is evaluated
+# Where it runs
 
 
-def test_student_is_loaded_from_its_checkpoint(tmp_path):
-    trained = Threshold()
-    trained.unused.data += 3
-    save_weights(trained, tmp_path / "model.pt")
-    loaded = load_subject("student", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
-    assert torch.equal(loaded.unused, trained.unused)
-
-
-def test_missing_student_is_named_with_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(InputError, match=r"model\.pt does not exist: run train first"):
-        load_subject("student", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
-
-
-def test_missing_teacher_is_named_with_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(InputError, match="run finetune_teacher first"):
-        load_subject("teacher", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
-
-
-def test_unknown_subject_is_named(tmp_path):
-    with pytest.raises(InputError, match="subject: expected student or teacher, got 'pupil'"):
-        load_subject("pupil", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
-
-
-def test_a_teacher_where_there_is_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match="subject: there is no teacher here; take the student"):
-        load_subject("teacher", Threshold(), tmp_path / "model.pt")
-
-
-def test_a_teacher_where_its_packages_are_missing_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "common.lora", None)
-    with pytest.raises(InputError, match=r"subject: a teacher cannot be evaluated here \(.*common\.lora"):
-        load_subject("teacher", Threshold(), tmp_path / "model.pt", tmp_path / "teacher", "embedded")
+@pytest.mark.parametrize("path", sorted(Path(evaluation.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_it_is_imported_where_a_student_alone_is_installed(path):
+    imported = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.partition(".")[0])
+    assert not imported & {"scipy", "matplotlib", "transformers", "peft", "diffusers"}
