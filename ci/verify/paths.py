@@ -1,0 +1,68 @@
+"""No path tells who made a bundle: not in its configs, pages and modules, nor in the exports of its network."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+
+from verify.bundle import Bundle, Issue
+
+GRAPH = "models/model.onnx"
+# Homes of users, where disks are mounted and temporary files go, drives of Windows, and where a container is mounted;
+# the Zoo's own example is /workspace/data.
+_PERSONAL = re.compile(
+    r"(?<![\w./])(?:file://[\w.-]*)?"
+    r"(/home/|/Users/|/root\b|/mnt/|/media/|/scratch/|/tmp/|/private/|/var/(folders|tmp)/|/workspace\b(?!/data\b)|~/"
+    r"|[A-Za-z]:(\\+|/(?!/))(?=\w))[\w./\\-]*"
+)
+_SOURCE_PATH = re.compile(r"(?<![\w./])/[\w./+-]+\.py")  # where a network was written, as exports of it may say
+_TEXTS = (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf")
+
+
+def personal_paths(bundle: Bundle) -> Iterator[Issue]:
+    for name in bundle.files:
+        if name.startswith(("configs/", "docs/", "scripts/", "models/")) and name.endswith(_TEXTS):
+            yield from _search(name, (bundle.root / name).read_text(encoding="utf-8"), _PERSONAL)
+    for name, text in _exported_texts(bundle):
+        yield from _search(name, text, _PERSONAL, _SOURCE_PATH)
+
+
+def _search(name: str, text: str, *patterns: re.Pattern[str]) -> Iterator[Issue]:
+    for path in sorted({match[0] for pattern in patterns for match in pattern.finditer(text)}):
+        yield Issue(name, path, "a path below @bundle_root, or one that names nobody, such as /data")
+
+
+def _exported_texts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Yield what can be read in the exports of a network, with a name of the place; not its weights."""
+    script = bundle.root / "models/model.ts"
+    if script.is_file() and zipfile.is_zipfile(script):
+        with zipfile.ZipFile(script) as archive:
+            for member in archive.namelist():
+                if not re.search(r"/(data|constants)/\d+$", member):
+                    yield f"models/model.ts:{member}", archive.read(member).decode("utf-8", errors="replace")
+    graph = read_graph(bundle)
+    if graph is not None:
+        yield from ((GRAPH, text) for text in _message_texts(graph))
+
+
+def read_graph(bundle: Bundle) -> onnx.ModelProto | None:
+    """Return the network in ONNX, or None where there is none that can be read."""
+    try:
+        return onnx.load(bundle.root / GRAPH, load_external_data=False)
+    except (FileNotFoundError, DecodeError):
+        return None
+
+
+def _message_texts(message: Message) -> Iterator[str]:
+    for kind, value in message.ListFields():
+        for item in [value] if isinstance(value, (str, bytes, int, float, Message)) else value:
+            if isinstance(item, Message):
+                yield from _message_texts(item)
+            elif isinstance(item, str):
+                yield item
+            elif isinstance(item, bytes) and kind.name != "raw_data":
+                yield item.decode("utf-8", errors="replace")
