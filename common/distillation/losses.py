@@ -1,13 +1,18 @@
-"""TODO"""
+"""The terms of the distillation loss: each compares student and teacher, or student and label, at one level.
+
+A padded pixel has no error, and means go over all pixels, so that a pixel weighs the same in every image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.distillation.features import feature_widths, resample
+from common.distillation.features import FeatureHooks, resample
+from common.distillation.outputs import DistillationOutputs
 
 
 class FeatureAlignmentLoss(nn.Module):
@@ -25,7 +30,7 @@ class FeatureAlignmentLoss(nn.Module):
         ValueError: if ``pairs`` is empty or the widths are not one for each pair.
     """
 
-    def __init__(self, pairs: dict[str, str], teacher_widths: Sequence[int], student_widths: Sequence[int]) -> None:
+    def __init__(self, pairs: Mapping[str, str], teacher_widths: Sequence[int], student_widths: Sequence[int]) -> None:
         super().__init__()
         if not pairs:
             raise ValueError("pairs must name at least one teacher layer and its student layer, got none")
@@ -42,24 +47,22 @@ class FeatureAlignmentLoss(nn.Module):
 
     @classmethod
     def between(
-        cls, teacher: nn.Module, student: nn.Module, pairs: dict[str, str], image_shape: tuple[int, int, int]
+        cls, teacher: FeatureHooks, student: FeatureHooks, pairs: Mapping[str, str], image_shape: tuple[int, int, int]
     ) -> FeatureAlignmentLoss:
         """Build the loss for two networks, whose widths are seen on a blank image of ``image_shape`` ``(C, H, W)``."""
-        return cls(
-            pairs,
-            feature_widths(teacher, pairs.keys(), image_shape),
-            feature_widths(student, pairs.values(), image_shape),
-        )
+        theirs, ours = teacher.shapes(image_shape), student.shapes(image_shape)
+        return cls(pairs, [theirs[layer][0] for layer in pairs], [ours[layer][0] for layer in pairs.values()])
 
-    def forward(self, student_features: dict[str, Tensor], teacher_features: dict[str, Tensor]) -> Tensor:
-        """Return the error, averaged over pairs, of features ``(B, C, h, w)`` by layer name."""
-        total = 0.0
+    def forward(self, outputs: DistillationOutputs) -> Tensor:
+        """Return the error, averaged over pairs."""
+        errors = []
         for (theirs, ours), project in zip(self.pairs.items(), self.projections, strict=True):
-            projected = project(student_features[ours])
-            target = resample(teacher_features[theirs].detach(), projected.shape[2:])
+            projected = project(outputs.student_features[ours])
+            target = resample(outputs.teacher_features[theirs].detach(), projected.shape[2:])
             target = F.layer_norm(target.movedim(1, -1), target.shape[1:2]).movedim(-1, 1)
-            total = total + F.mse_loss(projected, target)
-        return total / len(self.pairs)
+            share_inside = F.interpolate(outputs.inside, size=projected.shape[2:], mode="area")
+            errors.append(((projected - target).square() * share_inside).mean())
+        return torch.stack(errors).mean()
 
 
 class LogitDistillationLoss(nn.Module):
@@ -78,9 +81,37 @@ class LogitDistillationLoss(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """Return the mean divergence over pixels of logits shaped ``(B, C, H, W)``."""
-        student = F.log_softmax(student_logits / self.temperature, dim=1)
-        teacher = F.log_softmax(teacher_logits.detach() / self.temperature, dim=1)
-        divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
-        return divergence.mean() * self.temperature**2
+    def forward(self, outputs: DistillationOutputs) -> Tensor:
+        """Return the mean divergence over pixels."""
+        student = F.log_softmax(outputs.student_logits / self.temperature, dim=1)
+        teacher = F.log_softmax(outputs.teacher_logits.detach() / self.temperature, dim=1)
+        divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1, keepdim=True)
+        return (divergence * outputs.inside).mean() * self.temperature**2
+
+
+class SupervisedLoss(nn.Module):
+    """A loss of logits and labels over the images of a batch, those without a label with a loss of 0.
+
+    So each labelled image weighs the same, in whatever batch and on whatever rank it comes.
+
+    Args:
+        loss: compares logits ``(N, C, H, W)`` with class ids ``(N, 1, H, W)``, such as ``monai.losses.DiceCELoss``.
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: DistillationOutputs) -> Tensor:
+        """Return the loss of the labelled images times their share of the batch."""
+        chosen = outputs.labelled.nonzero().flatten()
+        if not len(chosen):
+            return outputs.student_logits.sum() * 0  # stays part of the graph, as every rank must have one
+        logits, label = outputs.student_logits[chosen], outputs.label[chosen]
+        logits = torch.where(outputs.inside[chosen] > 0, logits, certain_logits(label, logits.shape[1]))
+        return self.loss(logits, label) * (len(chosen) / len(outputs.student_logits))
+
+
+def certain_logits(label: Tensor, num_classes: int) -> Tensor:
+    """Return logits ``(N, num_classes, H, W)`` of a network that is certain of class ids ``(N, 1, H, W)``."""
+    return 1e3 * F.one_hot(label[:, 0].long(), num_classes).movedim(-1, 1).float()

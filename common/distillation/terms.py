@@ -1,83 +1,71 @@
-"""The terms of the distillation loss."""
+"""The distillation loss: a weighted sum of terms that a config names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from common.distillation.losses import FeatureAlignmentLoss
+from common.distillation.features import FeatureHooks
+from common.distillation.outputs import DistillationOutputs
 
 
 class DistillationLoss(nn.Module):
-    """The weighted sum of feature alignment, logit distillation and, where a label exists, the supervised loss.
+    """The weighted sum of any terms, as ``loss_function`` of MONAI's ``SupervisedTrainer``.
+
+    Its targets come from a :class:`~common.distillation.prepare_batch.PrepareBatchDistillation`; the student's features
+    come by hooks. It computes in single precision, under autocast too. ``last_terms`` has the terms of the latest batch
+    before weighting, detached, by name.
 
     Args:
-        features: compares hidden features.
-        logits: compares logits.
-        supervised: compares logits ``(B, C, H, W)`` with labels ``(B, 1, H, W)``, such as ``monai.losses.DiceCELoss``.
-        feature_weight: weight of the first.
-        logit_weight: weight of the second.
-        supervised_weight: weight of the third.
+        terms: by name, each with its ``weight`` and its ``loss``, which makes a scalar of
+            :class:`~common.distillation.outputs.DistillationOutputs`. A term of weight 0 is not computed; None is no
+            term.
+        student_hooks: on the layers of the student that terms compare.
+        device: where the batches are.
 
     Raises:
-        ValueError: if a weight is negative, or all are zero.
+        ValueError: if a weight is negative, or none is positive.
     """
 
     def __init__(
         self,
-        features: FeatureAlignmentLoss,
-        logits: Callable[[Tensor, Tensor], Tensor],
-        supervised: Callable[[Tensor, Tensor], Tensor],
-        feature_weight: float = 1.0,
-        logit_weight: float = 1.0,
-        supervised_weight: float = 1.0,
+        terms: Mapping[str, Mapping[str, Any] | None],
+        student_hooks: FeatureHooks,
+        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        weights = {"feature": feature_weight, "logit": logit_weight, "supervised": supervised_weight}
-        if min(weights.values()) < 0 or not any(weights.values()):
-            raise ValueError(f"weights must not be negative and not all zero, got {weights}")
-        self.features = features
-        self.logits = logits
-        self.supervised = supervised
-        self.feature_weight = feature_weight
-        self.logit_weight = logit_weight
-        self.supervised_weight = supervised_weight
+        self.terms = nn.ModuleDict({name: WeightedTerm(**term) for name, term in terms.items() if term is not None})
+        weights = {name: term.weight for name, term in self.terms.items()}
+        if not any(weights.values()) or min(weights.values()) < 0:
+            raise ValueError(f"the weights of terms must not be negative and not all zero, got {weights}")
+        self.term_names = tuple(self.terms)
+        self.student_hooks = student_hooks
+        self.last_terms: dict[str, Tensor] = {}
+        self.to(device)
 
-    @property
-    def pairs(self) -> dict[str, str]:
-        """Teacher layer to student layer, by name."""
-        return self.features.pairs
-
-    def forward(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        student_features: dict[str, Tensor],
-        teacher_features: dict[str, Tensor],
-        label: Tensor,
-        labelled: Tensor,
-    ) -> dict[str, Tensor]:
-        """Compare student and teacher on one batch.
+    def forward(self, student_logits: Tensor, targets: DistillationOutputs) -> Tensor:
+        """Compare student and teacher on the batch that the student has just seen.
 
         Args:
             student_logits: ``(B, C, H, W)``.
-            teacher_logits: ``(B, C, H, W)``.
-            student_features: ``(B, C, h, w)`` by the student's layer names.
-            teacher_features: likewise, by the teacher's.
-            label: class ids ``(B, 1, H, W)``; what it holds for unlabelled images does not matter.
-            labelled: bool ``(B,)``, which images have a label.
-
-        Returns:
-            The terms before weighting, ``feature_loss``, ``logit_loss`` and ``supervised_loss``, and their weighted
-            sum, ``loss``.
+            targets: all but what the student puts out.
         """
-        terms = {
-            "feature": self.features(student_features, teacher_features),
-            "logit": self.logits(student_logits, teacher_logits),
-            "supervised": student_logits.sum() * 0,  # stays part of the graph, as every rank must have one
-        }
-        if labelled.any():
-            terms["supervised"] = self.supervised(student_logits[labelled], label[labelled])
-        total = sum(getattr(self, f"{name}_weight") * term for name, term in terms.items())
-        return {"loss": total, **{f"{name}_loss": term for name, term in terms.items()}}
+        features = self.student_hooks.pop(targets.image_size)
+        with torch.autocast(student_logits.device.type, enabled=False):
+            outputs = replace(targets, student_logits=student_logits, student_features=features).in_single_precision()
+            terms = {name: term.loss(outputs) for name, term in self.terms.items() if term.weight}
+            self.last_terms = {name: value.detach() for name, value in terms.items()}
+            return sum(self.terms[name].weight * value for name, value in terms.items())
+
+
+class WeightedTerm(nn.Module):
+    """A term of the loss and its weight."""
+
+    def __init__(self, loss: Callable[[DistillationOutputs], Tensor], weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weight = weight
