@@ -35,7 +35,7 @@ from common.datasets import ph2
 from common.students.vit import ViTSegmenter
 from common.synthesis.sampling import sample
 from common.teachers.lora import add_lora
-from common.teachers.sam import SamSegmenter
+from common.teachers.sam import SamTeacher
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles/ph2_segmentation/configs"
 SEED = 0
@@ -45,7 +45,7 @@ TRANSFER_IMAGES = 12
 OVERHEAD_IMAGES = 128
 IMAGE_SIZES = (256, 512)
 TEACHER = {  # of ViT-B size, at the input_scale of a bundle without an overlay
-    "_target_": "common.teachers.sam.SamSegmenter",
+    "_target_": "common.teachers.sam.SamTeacher",
     "pretrained": {"_target_": "transformers.SamConfig"},
     "num_classes": 2,
     "input_scale": 4,
@@ -219,8 +219,8 @@ def inference(device: torch.device, rounds: int) -> dict[str, Any]:
     Also through the student's encoder alone, which no decoder can make faster, and at the smaller size through the
     teacher of a bundle without an overlay, which enlarges its input first.
     """
-    teacher = SamSegmenter(SamConfig(), num_classes=2).to(device).eval()
-    enlarging = SamSegmenter(SamConfig(), num_classes=2, input_scale=TEACHER["input_scale"]).to(device).eval()
+    teacher = SamTeacher(SamConfig(), num_classes=2).to(device).eval()
+    enlarging = SamTeacher(SamConfig(), num_classes=2, input_scale=TEACHER["input_scale"]).to(device).eval()
     student = ViTSegmenter().to(device).eval()
     report = {}
     for size in IMAGE_SIZES:
@@ -297,7 +297,7 @@ def memory(device: torch.device, rounds: int) -> dict[str, Any]:
 def peak_memory_of(tuning: str, device: torch.device) -> float:
     """Train a teacher for two steps and return the peak in MiB: of the process on a CPU, of tensors on a GPU."""
     torch.manual_seed(SEED)
-    teacher = SamSegmenter(SamConfig(), num_classes=2, input_scale=TEACHER["input_scale"])
+    teacher = SamTeacher(SamConfig(), num_classes=2, input_scale=TEACHER["input_scale"])
     if tuning == "lora":
         add_lora(teacher)
     teacher.to(device).train()

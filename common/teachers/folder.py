@@ -1,52 +1,46 @@
-"""A fine-tuned teacher on disk: its adapter and decoder, apart from the base they fit."""
+"""A fine-tuned teacher on disk: what was trained, apart from the base that it fits."""
 
 from __future__ import annotations
 
-import hashlib
+import inspect
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from common.errors import InputError
-from common.files.atomic import is_writer, replace_folder
-from common.files.fingerprints import unwrap
-from common.files.provenance import note_origin, origin_of
-from common.teachers.lora import merge_lora
-from common.teachers.sam import SamSegmenter
+from common.files.atomic import atomic_folder, is_writer
+from common.files.fingerprints import state_digest
+from common.files.weights import unwrap
+from common.teachers import build_teacher
+from common.teachers.base import Teacher
+
+_DESCRIPTION, _WEIGHTS = "teacher.json", "adapter_model.safetensors"
 
 
-def save_teacher(teacher: nn.Module, folder: str | os.PathLike, pretrained: str | os.PathLike) -> None:
-    """Write the adapter and the decoder, as safetensors, with JSON that says which base they fit.
+def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
+    """Write the adapters and the decoder as PEFT does, and JSON that says which base they fit, on the first rank only.
 
     Args:
-        teacher: a :class:`SamSegmenter` that went through :func:`add_lora`.
+        network: what :func:`~common.teachers.lora.add_lora` returned, also within ``DistributedDataParallel``.
         folder: replaced as a whole, or made.
-        pretrained: what the base was loaded from.
     """
     if not is_writer():
         return
-    teacher = unwrap(teacher)
-    description = {
-        "pretrained": str(pretrained),
-        "num_classes": teacher.num_classes,
-        "input_scale": teacher.input_scale,
-        "base": _describe_base(teacher),
-    }
-    decoder = {name: value.contiguous().cpu() for name, value in _decoder_state(teacher).items()}
-    adapter = {k: v.contiguous().cpu() for k, v in get_peft_model_state_dict(teacher.encoder).items()}
-    with replace_folder(folder) as fresh:
-        save_file(adapter, fresh / "adapter_model.safetensors")
-        save_file(decoder, fresh / "decoder.safetensors")
-        teacher.encoder.lora_config.save_pretrained(fresh)
-        (fresh / "teacher.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    network = unwrap(network)
+    teacher = network.get_base_model()
+    description = {**teacher.describe(), "base": _describe_base(teacher)}
+    with atomic_folder(folder) as fresh:
+        network.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT asks the hub about a vocabulary
+        (fresh / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
+        (fresh / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None = None) -> SamSegmenter:
+def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None = None) -> Teacher:
     """Load a fine-tuned teacher, merged, frozen and in eval mode.
 
     Args:
@@ -57,47 +51,66 @@ def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None
         InputError: if there is no teacher in the folder, a file of it is damaged, or it does not fit the base.
     """
     folder = Path(folder)
-    if not (folder / "teacher.json").is_file():
-        raise InputError(f"there is no fine-tuned teacher in {folder} (no teacher.json): run finetune_teacher first")
-    try:
-        description = json.loads((folder / "teacher.json").read_text(encoding="utf-8"))
-        expected, num_classes = description["base"], description["num_classes"]
-        pretrained, input_scale = pretrained or description["pretrained"], description["input_scale"]
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{folder / 'teacher.json'} is damaged ({error}): run finetune_teacher again") from error
-    teacher = SamSegmenter(pretrained, num_classes, input_scale)
+    description, expected = _read_description(folder)
+    description["pretrained"] = pretrained or description["pretrained"]
+    if description["pretrained"] is None:
+        raise InputError(f"the base of the teacher in {folder} came from no file: give it as 'pretrained'")
+    teacher = build_teacher(**description)
     found = _describe_base(teacher)
     if expected != found:
         raise InputError(
-            f"the adapter in {folder} does not fit the base '{pretrained}': it was trained on a SAM of width "
-            f"{expected['width']}, depth {expected['depth']} and fingerprint {expected['fingerprint'][:12]}, this one "
-            f"has width {found['width']}, depth {found['depth']} and fingerprint {found['fingerprint'][:12]}. "
-            "Give the base it was trained on as 'pretrained', or run finetune_teacher again"
+            f"the adapter in {folder} does not fit the base '{description['pretrained']}': it was trained on a base of "
+            f"{expected['parameters']:,} parameters and fingerprint {expected['fingerprint'][:12]}, this one has "
+            f"{found['parameters']:,} parameters and fingerprint {found['fingerprint'][:12]}. Give the base it was "
+            "trained on as 'pretrained', or run finetune_teacher again"
         )
+    return _load_adapter(teacher, folder).merge_and_unload().eval().requires_grad_(False)
+
+
+def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a saved teacher is built from, and its base."""
+    file = folder / _DESCRIPTION
+    if not file.is_file():
+        raise InputError(f"there is no fine-tuned teacher in {folder} (no {_DESCRIPTION}): run finetune_teacher first")
     try:
-        inject_adapter_in_model(LoraConfig.from_pretrained(folder), teacher.encoder)
-        adapter = set_peft_model_state_dict(teacher.encoder, load_file(folder / "adapter_model.safetensors"))
-        missing, unexpected = teacher.load_state_dict(load_file(folder / "decoder.safetensors"), strict=False)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        base = description.pop("base")
+        inspect.signature(build_teacher).bind(**description)
+        return description, {"parameters": int(base["parameters"]), "fingerprint": str(base["fingerprint"])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged ({error}): run finetune_teacher again") from error
+
+
+def _load_adapter(teacher: Teacher, folder: Path) -> PeftModel:
+    # PEFT would look for a missing file on the hub, and only warns of missing weights.
+    missing = [name for name in ("adapter_config.json", _WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"the teacher in {folder} is damaged ({missing[0]} is missing): run finetune_teacher again")
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        if not isinstance(config, LoraConfig):
+            raise TypeError(f"adapter_config.json is of a {type(config).__name__}, not of LoRA")
+        with safe_open(folder / _WEIGHTS, "pt") as weights:
+            names = set(weights.keys())
+        network = PeftModel.from_pretrained(teacher, str(folder), config=config, torch_device="cpu")
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the teacher in {folder} is damaged ({error}): run finetune_teacher again") from error
-    absent = [name for name in missing if name in _decoder_state(teacher)]
-    absent += [name for name in adapter.missing_keys if ".lora_" in name]
-    if absent or unexpected:
-        raise InputError(f"the teacher in {folder} is damaged: {absent or unexpected} do not match its architecture")
-    note_origin(teacher, {**origin_of(teacher), "fine_tuned": True})
-    return merge_lora(teacher).eval().requires_grad_(False)
+    differing = names ^ get_peft_model_state_dict(network, save_embedding_layers=False).keys()
+    if differing:
+        raise InputError(f"the teacher in {folder} is damaged: {sorted(differing)} do not match its architecture")
+    return network
 
 
-def _decoder_state(teacher: SamSegmenter) -> dict:
-    return {name: value for name, value in teacher.state_dict().items() if not name.startswith("encoder.")}
+def _describe_base(teacher: Teacher) -> dict[str, Any]:
+    """Describe all that is not saved: the teacher as it was before any adapter, without its decoder."""
+    base = base_state(teacher)
+    return {"parameters": sum(value.numel() for value in base.values()), "fingerprint": state_digest(base)}
 
 
-def _describe_base(teacher: SamSegmenter) -> dict:
-    """Describe the encoder as it was before any adapter, down to a hash of its weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(teacher.encoder.state_dict().items()):
-        if ".lora_" not in name:
-            digest.update(name.replace(".base_layer.", ".").encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    config = teacher.encoder.config
-    return {"width": config.hidden_size, "depth": config.num_hidden_layers, "fingerprint": digest.hexdigest()}
+def base_state(teacher: Teacher) -> dict[str, Tensor]:
+    """Return the weights that LoRA leaves as they are, by the names they have without it."""
+    return {
+        name.replace(".base_layer.", "."): value
+        for name, value in teacher.state_dict().items()
+        if not name.startswith("decoder.") and ".lora_" not in name
+    }

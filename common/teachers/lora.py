@@ -1,58 +1,59 @@
-"""TODO"""
+"""Low-rank adaptation of a teacher (Hu et al., 2021, arXiv 2106.09685), by PEFT."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from common.teachers.sam import SamSegmenter
+from common.errors import InputError
+from common.teachers.base import Teacher
 
 logger = logging.getLogger(__name__)
 
 
 def add_lora(
-    teacher: SamSegmenter,
+    teacher: Teacher,
     rank: int = 8,
     alpha: float = 16,
     dropout: float = 0.0,
-    target_modules: Sequence[str] = ("qkv", "proj"),
-) -> SamSegmenter:
-    """Freeze the teacher's encoder but for low-rank adapters on its attention; its decoder stays trainable.
+    target_modules: Sequence[str] | None = None,
+) -> PeftModel:
+    """Freeze the teacher but for low-rank adapters in its encoder, and its decoder.
 
     Args:
         teacher: changed in place.
         rank: rank of the adapters.
         alpha: the adapters' output is scaled by ``alpha / rank``.
         dropout: probability, on the adapters' input.
-        target_modules: names of the encoder's linear layers that get an adapter.
+        target_modules: names of the encoder's linear layers that get an adapter; None takes the teacher's own choice.
 
     Returns:
-        The same teacher. Its fresh adapters change nothing yet.
+        The teacher in PEFT's wrapping, which is called as the teacher is. Fresh adapters change nothing yet.
+
+    Raises:
+        InputError: if the encoder has no such linear layers.
     """
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules))
-    inject_adapter_in_model(config, teacher.encoder)
-    teacher.position_embedding.requires_grad_(False)
-    teacher.encoder.lora_config = config
-    trainable, total = count_parameters(teacher)
+    targets = list(teacher.lora_layers if target_modules is None else target_modules)
+    _check_targets(teacher, targets)
+    # A pattern, since a list of names would also match layers outside the encoder.
+    pattern = rf"encoder\.(.*\.)?({'|'.join(map(re.escape, targets))})"
+    options = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout}
+    network = get_peft_model(teacher, LoraConfig(**options, target_modules=pattern, modules_to_save=["decoder"]))
+    trainable, total = network.get_nb_trainable_parameters()
     logger.info(f"LoRA: {trainable:,} of {total:,} parameters train ({trainable / total:.2%}), decoder included")
-    return teacher
+    return network
 
 
-def count_parameters(network: nn.Module) -> tuple[int, int]:
-    """Return the numbers of trainable and of all parameters."""
-    parameters = list(network.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
-
-
-def merge_lora(teacher: SamSegmenter) -> SamSegmenter:
-    """Fold the adapters into the layers they sit on: the same function, at no extra cost."""
-    for parent in list(teacher.encoder.modules()):
-        for name, module in list(parent.named_children()):
-            if isinstance(module, LoraLayer):
-                module.merge()
-                setattr(parent, name, module.get_base_layer())
-    return teacher
+def _check_targets(teacher: Teacher, targets: Sequence[str]) -> None:
+    linear = [f".{name}" for name, module in teacher.encoder.named_modules() if isinstance(module, nn.Linear)]
+    unknown = [target for target in targets if not any(name.endswith(f".{target}") for name in linear)]
+    if unknown or not targets:
+        known = sorted({name.rpartition(".")[2] for name in linear})
+        raise InputError(
+            f"target_modules: the encoder of the {type(teacher).__name__} has no linear layers called "
+            f"{', '.join(unknown) or 'nothing'}; it has {', '.join(known)}"
+        )

@@ -1,20 +1,22 @@
-"""TODO"""
+"""Segment Anything as a teacher (Kirillov et al., 2023, arXiv 2304.02643)."""
 
 from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import SamConfig, SamModel
+from transformers import SamConfig
 
-from common.files.provenance import base_name, note_origin
-from common.teachers.sam_weights import EMBEDDED, _is_embedded, load_sam
+from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.sam_weights import load_sam
 
 
-class SamSegmenter(nn.Module):
+class SamTeacher(Teacher):
     """SAM's image encoder and mask decoder as a plain segmentation network.
 
     Each class has a mask token and a hypernetwork of its own, started from those of the checkpoint; the decoder gets
@@ -22,64 +24,43 @@ class SamSegmenter(nn.Module):
     input; at the checkpoint's own size nothing is interpolated, and the encoder is exactly the checkpoint's.
 
     Args:
-        pretrained: a hub id (``facebook/sam-vit-base``), a folder of that format, an original ``segment-anything``
-            ``.pth`` file, ``embedded`` for the miniature that ships with this package, or a ``SamConfig`` for random
-            weights.
+        pretrained: a hub id (``facebook/sam-vit-base``), a folder of that format, an original ``segment-anything`` or
+            MedSAM ``.pth`` file, ``embedded`` for the stand-in teacher that ships with this package, or a ``SamConfig``
+            for random weights.
         num_classes: classes to tell apart, background included.
-        input_scale: enlarges the images before the encoder sees them, since SAM decodes at a quarter of its input.
+        options: see :class:`~common.teachers.base.Teacher`.
 
     Raises:
         InputError: if the weights cannot be found, read, or are not SAM's.
         ValueError: if ``num_classes`` or ``input_scale`` is out of range.
     """
 
-    def __init__(self, pretrained: str | os.PathLike | SamConfig, num_classes: int, input_scale: float = 1) -> None:
-        super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2 (background and one structure), got {num_classes}")
-        if input_scale <= 0:
-            raise ValueError(f"input_scale must be positive, got {input_scale}")
-        self.num_classes = num_classes
-        self.input_scale = input_scale
-        self._take_parts(load_sam(pretrained))
-        if not isinstance(pretrained, SamConfig):
-            note_origin(self, {"base": EMBEDDED if _is_embedded(pretrained) else base_name(pretrained)})
-        self._make_class_tokens(num_classes)
-        del self.decoder.iou_prediction_head  # nothing here asks how good a mask is
+    family = "sam"
+    lora_layers = ("qkv", "proj")
 
-    @classmethod
-    def sharing(cls, sam: SamModel) -> SamSegmenter:
-        """Return a segmenter that shares the layers of ``sam``, with a class for each of its mask tokens."""
-        segmenter = cls.__new__(cls)
-        nn.Module.__init__(segmenter)
-        segmenter.num_classes = sam.mask_decoder.num_mask_tokens
-        segmenter.input_scale = 1
-        segmenter._take_parts(sam)
-        return segmenter
-
-    def _take_parts(self, sam: SamModel) -> None:
+    def __init__(self, pretrained: str | os.PathLike | SamConfig, num_classes: int, **options: Any) -> None:
+        sam = load_sam(pretrained)
+        super().__init__(pretrained, num_classes, **options)
         self.encoder = sam.vision_encoder
-        self.decoder = sam.mask_decoder
-        self.no_mask_embed = sam.prompt_encoder.no_mask_embed
+        self.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
+        self.decoder.set_classes(num_classes)
         self.position_embedding = sam.shared_image_embedding
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
     @property
-    def patch_size(self) -> int:
-        """Side of the encoder's patches in pixels."""
+    def stride(self) -> int:
         return self.encoder.config.patch_size
 
-    def _make_class_tokens(self, num_classes: int) -> None:
-        tokens = self.decoder.mask_tokens.weight.detach()
-        source = [index % len(tokens) for index in range(num_classes)]
-        self.decoder.mask_tokens = nn.Embedding.from_pretrained(tokens[source].clone(), freeze=False)
-        mlps = self.decoder.output_hypernetworks_mlps
-        self.decoder.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[index]) for index in source)
-        self.decoder.num_mask_tokens = num_classes
+    @property
+    def feature_layers(self) -> dict[str, FeatureLayout]:
+        blocks = ["encoder.patch_embed", *(f"encoder.layers.{index}" for index in range(len(self.encoder.layers)))]
+        layouts = dict.fromkeys(blocks, FeatureLayout("channels_last"))
+        return {**layouts, "encoder.neck": FeatureLayout("channels_first")}
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return image embeddings ``(B, C, H / patch, W / patch)`` of normalised pixels ``(B, 3, H, W)``."""
+        """Return image embeddings ``(B, C, H / patch, W / patch)`` of normalised pixels ``(B, 3, H, W)``.
+
+        Hugging Face's own ``forward`` takes one size alone; this is the same, with the positions resampled.
+        """
         hidden = self.encoder.patch_embed.projection(pixels).permute(0, 2, 3, 1)
         if self.encoder.pos_embed is not None:
             hidden = hidden + resize_positions(self.encoder.pos_embed, hidden.shape[1:3])
@@ -87,49 +68,66 @@ class SamSegmenter(nn.Module):
             hidden = layer(hidden)
         return self.encoder.neck(hidden)
 
-    def decode(self, embeddings: Tensor) -> Tensor:
+    def decode(self, features: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, C, h, w)``."""
+        return self.decoder(features, grid_positions(self.position_embedding, *features.shape[2:]))
+
+
+class SamDecoder(nn.Module):
+    """SAM's mask decoder without prompts: a mask for each of its mask tokens.
+
+    Args:
+        mask_decoder: a ``SamMaskDecoder``, whose layers are shared.
+        no_mask_embed: the prompt encoder's embedding that says that no mask is given, shared too.
+    """
+
+    def __init__(self, mask_decoder: nn.Module, no_mask_embed: nn.Embedding) -> None:
+        super().__init__()
+        self.no_mask_embed = no_mask_embed
+        self.iou_token, self.mask_tokens = mask_decoder.iou_token, mask_decoder.mask_tokens
+        self.transformer = mask_decoder.transformer
+        self.upscale_conv1, self.upscale_conv2 = mask_decoder.upscale_conv1, mask_decoder.upscale_conv2
+        self.upscale_layer_norm, self.activation = mask_decoder.upscale_layer_norm, mask_decoder.activation
+        self.output_hypernetworks_mlps = mask_decoder.output_hypernetworks_mlps
+
+    def set_classes(self, num_classes: int) -> None:
+        """Have one mask token and one hypernetwork for each class, copied from the present ones in turn."""
+        tokens = self.mask_tokens.weight.detach()
+        source = [index % len(tokens) for index in range(num_classes)]
+        self.mask_tokens = nn.Embedding.from_pretrained(tokens[source].clone(), freeze=False)
+        mlps = self.output_hypernetworks_mlps
+        self.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[index]) for index in source)
+
+    def forward(self, embeddings: Tensor, positions: Tensor) -> Tensor:
+        """Return logits ``(B, mask tokens, 4 h, 4 w)``.
+
+        Args:
+            embeddings: of images, ``(B, C, h, w)``.
+            positions: of the grid, ``(1, C, h, w)``; see :func:`grid_positions`.
+        """
         batch, channels, height, width = embeddings.shape
-        tokens = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        queries, keys = self.decoder.transformer(
+        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        queries, keys = self.transformer(
             point_embeddings=tokens.expand(batch, 1, -1, -1),
             image_embeddings=embeddings + self.no_mask_embed.weight.view(1, -1, 1, 1),
-            image_positional_embeddings=self._grid_positions(height, width).expand(batch, -1, -1, -1),
+            image_positional_embeddings=positions.expand(batch, -1, -1, -1),
             attention_similarity=None,
         )
         image = keys.transpose(2, 3).reshape(batch, channels, height, width)
-        image = self.decoder.upscale_layer_norm(self.decoder.upscale_conv1(image))
-        image = self.decoder.activation(self.decoder.upscale_conv2(self.decoder.activation(image)))
-        mlps = self.decoder.output_hypernetworks_mlps
+        image = self.upscale_layer_norm(self.upscale_conv1(image))
+        image = self.activation(self.upscale_conv2(self.activation(image)))
+        mlps = self.output_hypernetworks_mlps
         filters = torch.stack([mlp(queries[:, 0, 1 + index]) for index, mlp in enumerate(mlps)], dim=1)
         return torch.einsum("bkc,bchw->bkhw", filters, image)
 
-    def _grid_positions(self, height: int, width: int) -> Tensor:
-        frequencies = self.position_embedding.positional_embedding
-        y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height
-        x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
-        rows, columns = torch.meshgrid(y, x, indexing="ij")
-        return self.position_embedding(torch.stack([columns, rows], dim=-1)).permute(2, 0, 1).unsqueeze(0)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes, H, W)`` of images ``(B, C, H, W)`` in [0, 1], C one or three.
-
-        Raises:
-            ValueError: if C is neither, or the enlarged height or width is no multiple of the patch size.
-        """
-        if images.shape[1] not in (1, 3):
-            raise ValueError(f"images must have one or three channels, got {images.shape[1]}")
-        height, width = images.shape[-2:]
-        enlarged = (round(height * self.input_scale), round(width * self.input_scale))
-        if enlarged[0] % self.patch_size or enlarged[1] % self.patch_size:
-            raise ValueError(
-                f"images of {height}x{width} become {enlarged[0]}x{enlarged[1]} at input_scale {self.input_scale}, "
-                f"which is no multiple of the teacher's patch size {self.patch_size}"
-            )
-        if enlarged != (height, width):
-            images = F.interpolate(images, size=enlarged, mode="bilinear", align_corners=False)
-        logits = self.decode(self.encode((images.expand(-1, 3, -1, -1) - self.mean) / self.std))
-        return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+def grid_positions(position_embedding: Callable[[Tensor], Tensor], height: int, width: int) -> Tensor:
+    """Return the positions ``(1, C, height, width)`` of a grid's places, by SAM's own embedding of points in [0, 1]."""
+    frequencies = position_embedding.positional_embedding
+    y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height
+    x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return position_embedding(torch.stack([columns, rows], dim=-1)).permute(2, 0, 1).unsqueeze(0)
 
 
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
-import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,111 +13,98 @@ from torch import Tensor
 from transformers import SamConfig, SamModel
 
 from common.errors import InputError
-
-EMBEDDED = "embedded"
-
-
-EMBEDDED_FOLDER = Path(__file__).parent / "stand_in"
+from common.files.checkpoints import read_checkpoint
+from common.teachers.names import STAND_IN, STAND_IN_FOLDER
 
 
 def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
-    """Load a SAM from wherever its weights are; see :class:`SamSegmenter` for what ``pretrained`` may be.
+    """Load a SAM from wherever its weights are; see :class:`~common.teachers.sam.SamTeacher` for what they may be.
 
     Raises:
         InputError: if the weights cannot be found, read, or are not SAM's.
     """
     if isinstance(pretrained, SamConfig):
         return SamModel(pretrained)
-    if str(pretrained) == EMBEDDED:
-        return _load_folder(EMBEDDED_FOLDER)
+    if str(pretrained) == STAND_IN:
+        return _load_folder(STAND_IN_FOLDER)
     path = Path(pretrained)
     if path.suffix in (".pth", ".pt"):
         return _load_original(path)
     return _load_folder(path if path.is_dir() else str(pretrained))
 
 
-def _is_embedded(pretrained: str | os.PathLike) -> bool:
-    """Say whether this names the miniature, or is a copy of it under another name."""
-    copy_of_it = Path(pretrained) / "model.safetensors"
-    return str(pretrained) == EMBEDDED or (
-        copy_of_it.is_file() and filecmp.cmp(copy_of_it, EMBEDDED_FOLDER / copy_of_it.name, shallow=False)
-    )
-
-
 def _load_folder(source: str | Path) -> SamModel:
     try:
-        sam, report = SamModel.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+        return _load_completely(source, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"pretrained: no SAM could be loaded from '{source}'. Expected a hub id such as facebook/sam-vit-base, a "
-            f"folder with config.json and model.safetensors, an original .pth file, or '{EMBEDDED}' ({error})"
+            f"folder with config.json and model.safetensors, an original .pth file, or '{STAND_IN}' ({error})"
         ) from error
-    if report["missing_keys"] or report["mismatched_keys"]:
-        absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-        raise InputError(f"pretrained: '{source}' is not a SAM: {len(absent)} weights are missing, first {absent[0]}")
+
+
+def _load_completely(source: str | Path | None, **options: Any) -> SamModel:
+    """Load with transformers, which leaves missing weights random and others out.
+
+    Raises:
+        ValueError: if any weight is missing or unknown.
+        RuntimeError: if one has another shape.
+    """
+    sam, report = SamModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
+    missing, unknown = sorted(map(str, report["missing_keys"])), sorted(map(str, report["unexpected_keys"]))
+    if missing or unknown:
+        shown = ", ".join([f"{name} is missing" for name in missing] + [f"{name} is unknown" for name in unknown][:5])
+        raise ValueError(f"{len(missing)} weights are missing and {len(unknown)} are unknown: {shown}")
     return sam
 
 
-_RENAMED = [
-    (r"^image_encoder\.", "vision_encoder."),
-    (r"\.patch_embed\.proj\.", ".patch_embed.projection."),
-    (r"\.blocks\.", ".layers."),
-    (r"\.neck\.0\.", ".neck.conv1."),
-    (r"\.neck\.1\.", ".neck.layer_norm1."),
-    (r"\.neck\.2\.", ".neck.conv2."),
-    (r"\.neck\.3\.", ".neck.layer_norm2."),
-    (r"\.pe_layer\.positional_encoding_gaussian_matrix$", ".shared_embedding.positional_embedding"),
-    (r"\.point_embeddings\.", ".point_embed."),
-    (r"\.mask_downscaling\.0\.", ".mask_embed.conv1."),
-    (r"\.mask_downscaling\.1\.", ".mask_embed.layer_norm1."),
-    (r"\.mask_downscaling\.3\.", ".mask_embed.conv2."),
-    (r"\.mask_downscaling\.4\.", ".mask_embed.layer_norm2."),
-    (r"\.mask_downscaling\.6\.", ".mask_embed.conv3."),
-    (r"\.output_upscaling\.0\.", ".upscale_conv1."),
-    (r"\.output_upscaling\.1\.", ".upscale_layer_norm."),
-    (r"\.output_upscaling\.3\.", ".upscale_conv2."),
-    (r"\.norm(\d|_final_attn)\.", r".layer_norm\1."),
-    (r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.0\.", r"\1.proj_in."),
-    (r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.2\.", r"\1.proj_out."),
-    (r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.1\.", r"\1.layers.0."),
-]
+# From names of the segment-anything package to those of transformers.
+_KEY_MAPPING = {
+    r"^image_encoder\.": "vision_encoder.",
+    r"\.patch_embed\.proj\.": ".patch_embed.projection.",
+    r"\.blocks\.": ".layers.",
+    r"\.neck\.0\.": ".neck.conv1.",
+    r"\.neck\.1\.": ".neck.layer_norm1.",
+    r"\.neck\.2\.": ".neck.conv2.",
+    r"\.neck\.3\.": ".neck.layer_norm2.",
+    r"\.pe_layer\.positional_encoding_gaussian_matrix$": ".shared_embedding.positional_embedding",
+    r"\.point_embeddings\.": ".point_embed.",
+    r"\.mask_downscaling\.0\.": ".mask_embed.conv1.",
+    r"\.mask_downscaling\.1\.": ".mask_embed.layer_norm1.",
+    r"\.mask_downscaling\.3\.": ".mask_embed.conv2.",
+    r"\.mask_downscaling\.4\.": ".mask_embed.layer_norm2.",
+    r"\.mask_downscaling\.6\.": ".mask_embed.conv3.",
+    r"\.output_upscaling\.0\.": ".upscale_conv1.",
+    r"\.output_upscaling\.1\.": ".upscale_layer_norm.",
+    r"\.output_upscaling\.3\.": ".upscale_conv2.",
+    r"\.norm(\d|_final_attn)\.": r".layer_norm\1.",
+    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.0\.": r"\1.proj_in.",
+    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.2\.": r"\1.proj_out.",
+    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.1\.": r"\1.layers.0.",
+}
 
 
 def _load_original(path: Path) -> SamModel:
-    """Load a checkpoint of the ``segment-anything`` package, whose shapes tell the architecture."""
-    if not path.is_file():
-        raise InputError(f"pretrained: the checkpoint {path} does not exist")
+    """Load a checkpoint of the ``segment-anything`` package, whose shapes tell the architecture.
+
+    Checkpoints of a training, as MedSAM's are, have the same under ``model`` or with ``module.`` before each name.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # whose text advises to switch the protection off
-        raise InputError(
-            f"pretrained: {path} was refused: it holds more than tensors and could run code, or is no PyTorch "
-            "checkpoint at all"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, OSError) as error:
-        raise InputError(f"pretrained: {path} is damaged or no PyTorch checkpoint ({error})") from error
-    if not isinstance(state, dict) or "image_encoder.pos_embed" not in state:
+        state = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"pretrained: {error}") from error
+    state = state.get("model", state) if isinstance(state, dict) else {}
+    state = {name.removeprefix("module."): value for name, value in state.items()} if isinstance(state, dict) else {}
+    if "image_encoder.pos_embed" not in state:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed)")
     try:
         architecture = _original_architecture(state)
     except KeyError as error:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no {error})") from error
-    sam = SamModel(architecture)
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _RENAMED:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
     try:
-        renamed["shared_image_embedding.positional_embedding"] = renamed[
-            "prompt_encoder.shared_embedding.positional_embedding"
-        ]
-        sam.load_state_dict(renamed)
-    except (RuntimeError, KeyError) as error:
+        return _load_completely(None, config=architecture, state_dict=state, key_mapping=_KEY_MAPPING)
+    except (RuntimeError, ValueError) as error:
         raise InputError(f"pretrained: {path} does not fit the architecture its shapes suggest: {error}") from error
-    return sam
 
 
 def _original_architecture(state: dict[str, Tensor]) -> SamConfig:

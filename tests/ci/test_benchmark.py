@@ -77,13 +77,13 @@ class TestSections:
 
     def test_only_the_live_epochs_and_the_making_of_the_cache_ask_the_teacher(self, benchmark, monkeypatch):
         asked = []
-        forward = benchmark.SamSegmenter.forward
+        forward = benchmark.SamTeacher.forward
 
         def noting_forward(network, images):
             asked.append(len(images))
             return forward(network, images)
 
-        monkeypatch.setattr(benchmark.SamSegmenter, "forward", noting_forward)
+        monkeypatch.setattr(benchmark.SamTeacher, "forward", noting_forward)
         figures = benchmark.distillation_epochs(CPU, 2)
         rounds, epochs = 2, 2
         cache = figures["images_in_an_epoch"]  # so few that none is there twice
@@ -139,7 +139,7 @@ class TestSections:
         monkeypatch.setattr(torch.optim, "AdamW", noting)
         for tuning in ("lora", "full"):
             assert benchmark.peak_memory_of(tuning, CPU) > 0
-        everything = sum(p.numel() for p in benchmark.SamSegmenter(small_sam(), 2).parameters())
+        everything = sum(p.numel() for p in benchmark.SamTeacher(small_sam(), 2).parameters())
         assert trained[0] < trained[1]
         assert trained[1] >= 0.95 * everything  # all but the fixed position embedding
 

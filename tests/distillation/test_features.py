@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from common.distillation.features import FeatureTaps, as_grid, feature_shapes, feature_widths
-from common.files.fingerprints import unwrap
+from common.files.weights import unwrap
 from common.students.vit import ViTSegmenter
-from common.teachers.sam import SamSegmenter
+from common.teachers.sam import SamTeacher
 
 
 def convolutions() -> nn.Sequential:
@@ -117,7 +117,7 @@ def test_features_that_are_no_grid_are_refused_with_their_shape(shape):
 
 
 def test_widths_of_teacher_student_and_any_monai_network(tiny_sam_config):
-    teacher = SamSegmenter(tiny_sam_config, num_classes=2)
+    teacher = SamTeacher(tiny_sam_config, num_classes=2)
     layers = ["encoder.layers.0", "encoder.neck"]
     assert feature_widths(teacher, layers, (3, 64, 96)) == [32, 32]
     assert feature_shapes(teacher, layers, (3, 64, 96)) == [(32, 4, 6), (32, 4, 6)]

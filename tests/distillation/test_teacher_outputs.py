@@ -56,7 +56,7 @@ from common.distillation.terms import DistillationLoss
 from common.distillation.trainers import DistillationTrainer
 from common.errors import InputError
 from common.students.vit import ViTSegmenter
-from common.teachers.sam import SamSegmenter
+from common.teachers.sam import SamTeacher
 from common.transforms.motion import FollowImaged
 
 PAIRS = {"encoder.neck": "encoder.norm", "encoder.layers.0": "encoder.blocks.0"}
@@ -64,12 +64,12 @@ HALF = {"rtol": 2e-3, "atol": 2e-3}  # half precision has eleven bits
 
 
 @pytest.fixture(scope="module")
-def pristine_teacher(tiny_sam_folder) -> SamSegmenter:
-    return SamSegmenter(tiny_sam_folder, num_classes=2, input_scale=2).eval()
+def pristine_teacher(tiny_sam_folder) -> SamTeacher:
+    return SamTeacher(tiny_sam_folder, num_classes=2, input_scale=2).eval()
 
 
 @pytest.fixture
-def teacher(pristine_teacher) -> SamSegmenter:
+def teacher(pristine_teacher) -> SamTeacher:
     return copy.deepcopy(pristine_teacher)
 
 

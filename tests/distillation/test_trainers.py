@@ -20,19 +20,19 @@ from common.distillation.methods.masked_autoencoder import prepare_images
 from common.distillation.methods.momentum_contrast import prepare_crops
 from common.distillation.terms import DistillationLoss
 from common.distillation.trainers import DistillationTrainer, FeatureDistillationTrainer
-from common.teachers.sam import SamSegmenter
+from common.teachers.sam import SamTeacher
 
 PAIRS = {"encoder.neck": "model.1.submodule.1.submodule", "encoder.layers.0": "model.0"}
 TERMS = ("loss", "feature_loss", "logit_loss", "supervised_loss")
 
 
 @pytest.fixture(scope="module")
-def pristine_teacher(tiny_sam_folder) -> SamSegmenter:
-    return SamSegmenter(tiny_sam_folder, num_classes=2).train()
+def pristine_teacher(tiny_sam_folder) -> SamTeacher:
+    return SamTeacher(tiny_sam_folder, num_classes=2).train()
 
 
 @pytest.fixture
-def teacher(pristine_teacher) -> SamSegmenter:
+def teacher(pristine_teacher) -> SamTeacher:
     return copy.deepcopy(pristine_teacher)
 
 

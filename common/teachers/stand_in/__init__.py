@@ -1,1 +1,1 @@
-"""The stand-in teacher: its weights and how they were made."""
+"""The stand-in teacher: a small SAM that ships with this package, and how it was pre-trained on procedural scenes."""
