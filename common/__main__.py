@@ -37,9 +37,16 @@ def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) 
 
 def phantoms(dataset: str, output_dir: str) -> None:
     """Write phantoms of a dataset, in its official layout: ``phantoms drive DIR``."""
-    from common.datasets import phantom_writer
+    from common.datasets import find_dataset
 
-    print(phantom_writer(dataset)(output_dir))
+    print(find_dataset(dataset).write_phantoms(str(output_dir)))
+
+
+def create(facts: str, output_dir: str) -> None:
+    """Write a bundle from a page of facts about its dataset: ``create drive DIR``, or ``create my_facts.yaml DIR``."""
+    from common.templates import create_bundle
+
+    print(create_bundle(str(facts), str(output_dir)))
 
 
 def report(study_dir: str) -> None:
@@ -57,7 +64,7 @@ def release(*arguments, **options) -> None:
 
 
 def pretrain_teacher(output_dir: str, **options) -> None:
-    """Pre-train the embedded teacher on procedural scenes."""
+    """Pre-train the stand-in teacher on procedural scenes: ``pretrain_teacher DIR``."""
     from common.teachers.stand_in.pretraining import pretrain_teacher as run
 
     _call(run, (output_dir,), options)
@@ -82,6 +89,7 @@ def main() -> None:
         "report": report,
         "check": check,
         "phantoms": phantoms,
+        "create": create,
         "release": release,
         "pretrain_teacher": pretrain_teacher,
     }

@@ -8,29 +8,38 @@ from pathlib import Path
 
 from common.pipeline.stages import STAGES
 
+_STAND_IN = "embedded"  # the name of the stand-in teacher's base in teacher.json
+_FORMATS = {"dice": ".3f", "iou": ".3f", "hd95": ".1f"}
+
 
 def results_table(output_dir: str | os.PathLike) -> str:
     """Return the teacher's and the student's results as a table, and where their files are; empty if there are none."""
     output_dir = Path(output_dir)
     rows, overlays, unit = [], [], "px"
-    for subject in ("teacher", "student"):
+    for subject, title in {"teacher": _name_teacher(output_dir), "student": "student"}.items():
         path = output_dir / "evaluation" / subject / "summary.json"
         if not path.is_file():
             continue
         summary = json.loads(path.read_text(encoding="utf-8"))
         unit = summary.get("distance_unit", unit)
-        values = [summary["metrics"][name]["mean"]["mean"] for name in ("dice", "iou", "hd95")]
-        formats = (".3f", ".3f", ".1f")
-        cells = ["-" if value is None else f"{value:{spec}}" for value, spec in zip(values, formats, strict=True)]
+        values = {name: summary["metrics"][name]["mean"]["mean"] for name in _FORMATS}
+        dice, iou, hd95 = ("-" if value is None else f"{value:{_FORMATS[name]}}" for name, value in values.items())
         rows.append(
-            f"{subject:10}{cells[0]:>8}{cells[1]:>8}{cells[2]:>11}{summary['parameters']:>14,}"
+            f"{title:18}{dice:>8}{iou:>8}{hd95:>11}{summary['parameters']:>14,}"
             f"{summary['milliseconds_per_image']:>14.0f}"
         )
         overlays.append(path.parent / "overlays")
     if not overlays:
         return ""
-    head = f"{'':10}{'Dice':>8}{'IoU':>8}{f'HD95 ({unit})':>11}{'parameters':>14}{'ms per case':>14}"
+    head = f"{'':18}{'Dice':>8}{'IoU':>8}{f'HD95 ({unit})':>11}{'parameters':>14}{'ms per case':>14}"
     lines = ["", head, *rows, "", *(f"pictures: {folder}" for folder in overlays)]
     if (output_dir / STAGES["train"]).exists():
         lines.append(f"student:  {output_dir / STAGES['train']}")
     return "\n".join(lines)
+
+
+def _name_teacher(output_dir: Path) -> str:
+    path = output_dir / STAGES["finetune_teacher"]
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("base_name") == _STAND_IN:
+        return "stand-in teacher"
+    return "teacher"

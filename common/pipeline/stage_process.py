@@ -21,7 +21,13 @@ import fire
 import monai.bundle
 import torch
 
-_IMPORTS = ["monai.bundle", "common.teachers.folder", "common.synthesis.trainer", "common.evaluation.report", __name__]
+_IMPORTS = [
+    "monai.bundle",
+    "common.teachers.folder",
+    "common.synthesis.diffusion_training",
+    "common.evaluation.report",
+    __name__,
+]
 
 
 # glibc gives large blocks back to the system after every step and pays for it in page faults: a fifth of a step.

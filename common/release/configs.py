@@ -2,105 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ReferenceResolver
 
 from common.errors import InputError
-from common.pipeline.configs import check_overrides
+from common.pipeline.overrides import check_overrides
+from common.release.config_text import ConfigText, rename_modules
+from common.release.rendering import render
 
 STAGES = ("inference", "train", "evaluate")
 JSON_STAGES = ("inference", "train")  # monai.bundle.load reads configs/<workflow_type>.json and nothing else
 GPU_OVERLAYS = ("multi_gpu.yaml", "multi_gpu_train.yaml")  # the second one for MONAI Label
 PACKAGE = "scripts"  # where a bundle has its code
+SIZES = ("image_size", "crop_size")  # what a student sees, by the key that a bundle has
 
 _FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "device", "subject", "pretrained")
-# What a release sets itself, by stage: it knows where it is, has no teacher, and its weights are in models/.
-_BUNDLE_ROOT = {"bundle_root": "$str(logs.Path(logs.__file__).parents[1])"}
-_OWN_VALUES = {
-    "inference": _BUNDLE_ROOT,
-    "train": {
-        **_BUNDLE_ROOT,
-        "initial_weights": "$checkpoints.first_of(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
-    },
-    "evaluate": {
-        **_BUNDLE_ROOT,
-        "subject": "student",
-        "network": "$evaluation.load_subject(@subject, @network_def, @ckpt_path).to(@device)",
-    },
-}
-_DROPPED = {"inference": (), "train": (), "evaluate": ("pretrained",)}
-# What heads and messages say of stages that stay behind: patterns of lines to leave out, then of words to replace.
-_LINES_ELSEWHERE = re.compile(r"teacher|distilled\.pt")
-_WORDS_ELSEWHERE = (
-    (r", or the teacher,", ""),
-    (
-        r"from distill\.yaml, or a finished student",
-        "a student to go on from; models/model.pt unless output_dir has one",
-    ),
-    (r" --ckpt_path \S+", ""),
-    (r",\s*'distill'\)", ")"),  # names the stage that makes a file, for a message
-)
-
-
-class ConfigText:
-    """The text of a YAML config, whose keys at the top can be set and dropped without losing its comments.
-
-    Args:
-        text: a head of comments, a blank line, and keys.
-    """
-
-    def __init__(self, text: str) -> None:
-        head, _, body = text.partition("\n\n")
-        self.head = head.splitlines()
-        self.blocks: list[tuple[str, list[str]]] = []
-        for line in body.splitlines():
-            match = re.match(r"([+\w]\S*?):(\s|$)", line)
-            if match:
-                self.blocks.append((match[1], [line]))
-            elif self.blocks:
-                self.blocks[-1][1].append(line)
-
-    def __str__(self) -> str:
-        return "\n".join([*self.head, "", *(line for _, lines in self.blocks for line in lines)]) + "\n"
-
-    def config(self) -> dict[str, Any]:
-        """Return what the text says."""
-        return yaml.safe_load(str(self))
-
-    def set(self, key: str, value: Any) -> None:
-        """Set a key, or one within it, as in ``network_def::depth``; a plain value keeps the comment beside it.
-
-        Raises:
-            KeyError: if the key at the top does not exist.
-        """
-        key = key.replace("#", "::")
-        top = key.split("::")[0]
-        index = [name for name, _ in self.blocks].index(top) if top in self.config() else None
-        if index is None:
-            raise KeyError(key)
-        old = self.blocks[index][1]
-        if key != top:
-            parser = ConfigParser({top: self.config()[top]})
-            parser[key] = value
-            value = parser[top]
-        text = yaml.safe_dump({top: value}, sort_keys=False, width=110, allow_unicode=True)
-        lines = text.rstrip().splitlines()
-        comment = re.search(r"\s+#.*$", old[0])
-        if comment and len(lines) == 1 and not isinstance(value, str):
-            lines[0] += comment[0]
-        while old and not old[-1].strip():  # the blank line before the next section
-            lines.append(old.pop())
-        self.blocks[index] = (top, lines)
-
-    def drop(self, key: str) -> None:
-        """Take a key out."""
-        self.blocks = [(name, lines) for name, lines in self.blocks if name != key]
+# A release knows where it is.
+_ROOT_IMPORTS = ("$import pathlib", f"$import {PACKAGE}")
+_ROOT = f"$str(pathlib.Path({PACKAGE}.__file__).parents[1])"
+_INITIAL_WEIGHTS = "$weights.first_existing(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')"
 
 
 def read_settings(configs: Path, overrides: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,11 +41,10 @@ def read_settings(configs: Path, overrides: Mapping[str, Any], measured: Mapping
     Raises:
         InputError: if an override is of no use here, or contradicts the evaluation.
     """
-    stages = {stage: ConfigParser.load_config_file(str(configs / f"{stage}.yaml")) for stage in STAGES}
     for key in overrides:
         if key.replace("#", "::").split("::")[0] in _FIXED:
             raise InputError(f"--{key}: a release has its own; leave it out")
-    check_overrides(stages.items(), overrides)
+    check_overrides([ConfigParser.load_config_file(str(configs / f"{stage}.yaml")) for stage in STAGES], overrides)
     for key, value in overrides.items():
         if key in measured and measured[key] != value:
             raise InputError(
@@ -142,52 +68,96 @@ def released_configs(configs: Path, settings: Mapping[str, Any]) -> dict[str, st
     Args:
         configs: the folder of the source's configs.
         settings: see :func:`read_settings`.
+
+    Raises:
+        InputError: if a config lacks a key that a release sets.
     """
-    texts = {f"{stage}.yaml": _stage_text(configs / f"{stage}.yaml", stage, settings) for stage in STAGES}
+    texts = {f"{stage}.yaml": str(_stage_text(configs, stage, settings)) for stage in STAGES}
     for stage in JSON_STAGES:
         texts[f"{stage}.json"] = json.dumps(yaml.safe_load(texts[f"{stage}.yaml"]), indent=2, ensure_ascii=False) + "\n"
     if (configs / "cpu.yaml").is_file():
         texts["cpu.yaml"] = _cpu_text(configs, settings)
     for name in GPU_OVERLAYS:
         if (configs / name).is_file():
-            texts[name] = rename((configs / name).read_text(encoding="utf-8"))
+            text = _read(configs / name)
+            text.change_strings(_rename)
+            texts[name] = str(text)
     return texts
 
 
-def rename(text: str) -> str:
-    """Return text in which modules of ``common`` are called by their names in a release."""
-    return re.sub(r"\bcommon\.(?=[A-Za-z_])", f"{PACKAGE}.", text)
+def _rename(text: str) -> str:
+    return rename_modules(text, PACKAGE)
 
 
-def _stage_text(path: Path, stage: str, settings: Mapping[str, Any]) -> str:
-    text = ConfigText(path.read_text(encoding="utf-8"))
-    text.head = _replace_words("\n".join(text.head)).splitlines()
-    text.head = [re.sub(r", or$", "", line) for line in text.head if not _LINES_ELSEWHERE.search(line)]
+def _read(path: Path) -> ConfigText:
+    return ConfigText(path.read_text(encoding="utf-8"))
+
+
+def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any]) -> ConfigText:
+    text = _read(configs / f"{stage}.yaml")
+    text.set_head(render(f"heads/{stage}.txt"))
     known = ConfigParser(text.config())
     for key, value in settings.items():
         if key in known and known[key] != value:
             text.set(key, value)
-    for key, value in _OWN_VALUES[stage].items():
-        text.set(key, value)
-    for key in _DROPPED[stage]:
-        text.drop(key)
-    _look_at_data_when_run(text)
-    return rename(_replace_words(str(text)))
+    imports = list(text.config().get("imports", []))
+    own = {"bundle_root": _ROOT}
+    if stage == "train":
+        own["initial_weights"] = _INITIAL_WEIGHTS
+    if stage == "evaluate":  # the student alone, read as for inference
+        inference = _read(configs / "inference.yaml").config()
+        imports += [line for line in inference.get("imports", []) if line not in imports]
+        own |= {"subject": "student", "network": inference["network"]}
+        text.drop("pretrained")
+    try:
+        for key, value in own.items():
+            text.set(key, value)
+        _look_at_data_when_run(text)
+        text.set("imports", [*_ROOT_IMPORTS, *_used(imports, text.config())])
+    except KeyError as error:
+        raise InputError(f"{configs / stage}.yaml has no key {error.args[0]}, which a release sets") from error
+    text.change_strings(_rename)
+    return text
+
+
+def _used(imports: list[str], config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the imports whose names something in a config uses."""
+    texts = [value for key, value in config.items() if key != "imports"]
+    for line in imports:
+        (statement,) = ast.parse(line.removeprefix("$")).body
+        names = [alias.asname or alias.name.split(".")[0] for alias in statement.names]
+        if any(re.search(rf"\b{name}\b\.", each) for name in names for each in _strings(texts)):
+            yield line
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _strings(item)
 
 
 def _look_at_data_when_run(text: ConfigText) -> None:
-    """Move checks of the training data from ``initialize`` to ``run``: monai.bundle.load initializes without data."""
+    """Move what needs the data from ``initialize`` to ``run``: monai.bundle.load initializes without data."""
     config = text.config()
-    checks = [line for line in config["initialize"] if "@train::" in line]
-    if checks:
-        text.set("initialize", [line for line in config["initialize"] if line not in checks])
-        text.set("run", [*checks, *config["run"]])
+    parser = ConfigParser(config)
+    lines = config.get("initialize", [])
+    moved = [line for line in lines if "dataset_dir" in _reached(line, parser)]
+    if moved:
+        text.set("initialize", [line for line in lines if line not in moved])
+        text.set("run", [*moved, *config["run"]])
 
 
-def _replace_words(text: str) -> str:
-    for pattern, replacement in _WORDS_ELSEWHERE:
-        text = re.sub(pattern, replacement, text)
-    return text
+def _reached(value: Any, parser: ConfigParser) -> set[str]:
+    """Return the keys that a value refers to, by way of others too."""
+    reached: set[str] = set()
+    waiting = list(_strings(value))
+    while waiting:
+        for key in ReferenceResolver.match_refs_pattern(waiting.pop()):
+            if key in parser and key not in reached:
+                reached.add(key)
+                waiting += _strings(parser[key])
+    return reached
 
 
 def _cpu_text(configs: Path, settings: Mapping[str, Any]) -> str:
@@ -200,7 +170,4 @@ def _cpu_text(configs: Path, settings: Mapping[str, Any]) -> str:
         for key, value in overlay.items()
         if key in train and key not in settings
     }
-    head = "# Overlay for a machine without a GPU.\n#\n"
-    head += "# Run:    python -m monai.bundle run --config_file \"['configs/train.yaml','configs/cpu.yaml']\" "
-    head += "--dataset_dir /data/images\n\n"
-    return head + yaml.safe_dump(values, sort_keys=False)
+    return render("heads/cpu.txt") + "\n" + yaml.safe_dump(values, sort_keys=False)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common.study.plan import Part
+from common.distillation.methods import METHODS
+from common.pipeline.timing import read_seconds
+from common.study.plan import Job
 
 
 class Outcome(NamedTuple):
-    """How a part ended."""
+    """How a job ended."""
 
-    part: str  # its name
+    job: str  # its name
     seconds: float
     failure: str | None = None  # why it is not finished
 
     @classmethod
-    def not_run(cls, part: str, failed: str) -> Outcome:
-        """Return the outcome of a part that needs one that failed."""
-        return cls(part, 0, f"not run: {failed} is missing")
+    def not_run(cls, job: str, failed: str) -> Outcome:
+        """Return the outcome of a job that needs one that failed."""
+        return cls(job, 0, f"not run: {failed} is missing")
 
 
 class Estimates:
@@ -31,25 +32,23 @@ class Estimates:
 
     Args:
         study_dir: the study.
-        parts: its parts, whose ``seconds.json`` are read.
+        jobs: its jobs.
     """
 
-    def __init__(self, study_dir: Path, parts: Iterable[Part]) -> None:
+    def __init__(self, study_dir: Path, jobs: Iterable[Job]) -> None:
         self._spent: dict[_Kind, list[float]] = defaultdict(list)
-        for part in parts:
-            path = study_dir / part.name / "seconds.json"
-            seconds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            for stage, value in seconds.items():
-                if stage in part.stages:
-                    self._spent[_kind_of(part, stage)].append(value)
+        for job in jobs:
+            for stage, value in read_seconds(study_dir / job.name).items():
+                if stage in job.stages:
+                    self._spent[_kind_of(job, stage)].append(value)
 
-    def seconds(self, part: Part, stage: str) -> float | None:
-        """Return how long a stage of a part will take, None if nothing like it has been run.
+    def seconds(self, job: Job, stage: str) -> float | None:
+        """Return how long a stage of a job will take, None if nothing like it has been run.
 
         Transfer sets of all sizes take as many steps. Where a method has not been run, it is taken to last as long as
         others do.
         """
-        kind = _kind_of(part, stage)
+        kind = _kind_of(job, stage)
         spent = self._spent.get(kind) or [
             value
             for other, values in self._spent.items()
@@ -67,11 +66,12 @@ class _Kind(NamedTuple):
     with_images: bool  # a transfer set, without which there is next to nothing to do
 
 
-def _kind_of(part: Part, stage: str) -> _Kind:
+def _kind_of(job: Job, stage: str) -> _Kind:
     if stage == "distill":
-        return _Kind(stage, part.method, part.about["transfer_size"] is not None)
-    # Whatever prepared a student, its fine-tuning is the same.
-    return _Kind(stage, "unet" if part.method == "unet" else None, False)
+        return _Kind(stage, job.method, job.about["transfer_size"] is not None)
+    # Whatever prepared a student, its fine-tuning is the same; a reference line is another network.
+    is_reference = job.method is not None and METHODS[job.method].is_reference
+    return _Kind(stage, job.method if is_reference else None, False)
 
 
 class Progress:
@@ -79,42 +79,42 @@ class Progress:
 
     Args:
         study_dir: the study.
-        parts: all its parts.
+        jobs: all its jobs.
         left: those that still have to run.
         slots: how many run at once.
     """
 
-    def __init__(self, study_dir: Path, parts: Sequence[Part], left: Sequence[Part], slots: int = 1) -> None:
+    def __init__(self, study_dir: Path, jobs: Sequence[Job], left: Sequence[Job], slots: int = 1) -> None:
         self.study_dir = study_dir
-        self.parts = list(parts)
-        self.left = {part.name: part for part in left}
+        self.jobs = list(jobs)
+        self.left = {job.name: job for job in left}
         self.slots = slots
         self._count = len(left)
 
-    def start(self, part: Part) -> None:
+    def start(self, job: Job) -> None:
         """Say what begins."""
-        print(f"{part.name}: {', '.join(part.stages_left(self.study_dir))} …", flush=True)
+        print(f"{job.name}: {', '.join(job.stages_left(self.study_dir))} …", flush=True)
 
     def end(self, outcome: Outcome) -> None:
-        """Say how a part ended, and what is left."""
-        del self.left[outcome.part]
+        """Say how a job ended, and what is left."""
+        del self.left[outcome.job]
         number = f"[{self._count - len(self.left)}/{self._count}]"
         how = outcome.failure or f"finished in {in_words(outcome.seconds)}"
-        print(f"{number} {outcome.part}: {how}\n    left: {self.describe_left()}", flush=True)
+        print(f"{number} {outcome.job}: {how}\n    left: {self.describe_left()}", flush=True)
 
     def describe_left(self) -> str:
         """Return what is left and how long it will take, as far as that can be told."""
         if not self.left:
             return "nothing"
-        cells = sum(part.is_cell for part in self.left.values())
-        shared = len(self.left) - cells
-        what = [_count(cells, "cell")] * (cells > 0) + [_count(shared, "shared part")] * (shared > 0)
+        runs = sum(job.is_run for job in self.left.values())
+        shared = len(self.left) - runs
+        what = [_count(runs, "run")] * (runs > 0) + [_count(shared, "shared job")] * (shared > 0)
         return f"{' and '.join(what)}, {self._describe_time()}"
 
     def _describe_time(self) -> str:
-        estimates = Estimates(self.study_dir, self.parts)
-        stages = [(part, stage) for part in self.left.values() for stage in part.stages_left(self.study_dir)]
-        seconds = {(part.name, stage): estimates.seconds(part, stage) for part, stage in stages}
+        estimates = Estimates(self.study_dir, self.jobs)
+        stages = [(job, stage) for job in self.left.values() for stage in job.stages_left(self.study_dir)]
+        seconds = {(job.name, stage): estimates.seconds(job, stage) for job, stage in stages}
         known = [value for value in seconds.values() if value is not None]
         unknown = sorted({stage for (_, stage), value in seconds.items() if value is None})
         if not known:

@@ -1,26 +1,24 @@
-"""What a study folder says of itself, so that another run adds to the same study or is refused."""
+"""What a study folder says of itself, so that another command adds to the same study or is refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from common.errors import InputError
-from common.files.atomic import replace_file
+from common.files.atomic import atomic_file
+from common.pipeline.data import MANIFEST
 from common.study.plan import Grid
 
 RECORD = "study.json"
 GRID = ("methods", "labels", "transfer_sizes", "lora_ranks", "seeds")  # the lists of a grid
-GRIDS = "grids"  # of all runs: their cells are those of the study, which need not be all combinations
+GRIDS = "grids"  # of all commands: their runs are those of the study, which need not be all combinations
 
 _SETTINGS = "settings.json"
-_LOCK = "study.lock"
+_BEFORE_RECORD = {".lock", "phantoms", MANIFEST}  # what a study has written by then
 _SAME = ("bundle", "dataset_dir", "phantoms", "overlay")  # what must not change, besides overrides and configs
 _SORTED = ("labels", "transfer_sizes", "seeds")  # of several LoRA ranks the one given first is the reference
 _SHOWN = 6  # differences in full: more would scroll the first ones off the screen
@@ -34,30 +32,10 @@ def check_folder(study_dir: Path) -> None:
     """
     if study_dir.exists() and not study_dir.is_dir():
         raise InputError(f"--output_dir {study_dir}: is a file; name a folder")
-    is_study = any((study_dir / name).is_file() for name in (RECORD, _LOCK))
-    if study_dir.is_dir() and any(study_dir.iterdir()) and not is_study:
+    if (study_dir / RECORD).is_file() or not study_dir.is_dir():
+        return
+    if any(path.name not in _BEFORE_RECORD for path in study_dir.iterdir()):
         raise InputError(f"--output_dir {study_dir}: holds files but no study ({RECORD}); name a new folder")
-
-
-@contextmanager
-def locked(study_dir: Path) -> Iterator[None]:
-    """Keep others from working on a study; the lock goes when this process does, however it ends.
-
-    Raises:
-        InputError: if another process works on it, or the folder cannot be written to.
-    """
-    try:
-        study_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(study_dir / _LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"another study is at work in {study_dir}: wait until it ends, or end it") from error
-    except OSError as error:
-        raise InputError(f"--output_dir {study_dir}: cannot be written to ({error}); name another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def read_record(study_dir: Path) -> dict[str, Any] | None:
@@ -92,7 +70,7 @@ def check_same(study_dir: Path, record: Mapping[str, Any], configs: Mapping[str,
 
     Args:
         study_dir: the study.
-        record: what :func:`describe` returned for this run.
+        record: what :func:`describe` returned for this command.
         configs: the config of each stage by name, as it will be run.
 
     Raises:
@@ -111,7 +89,7 @@ def check_same(study_dir: Path, record: Mapping[str, Any], configs: Mapping[str,
     if differences:
         rest = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise InputError(
-            f"{study_dir} holds a study with other settings, and cells of both could not be compared: "
+            f"{study_dir} holds a study with other settings, and runs of both could not be compared: "
             f"{'; '.join(differences[:_SHOWN])}{rest}. Give the same settings, or another --output_dir"
         )
 
@@ -122,7 +100,7 @@ def transfer_sets_drawn(study_dir: Path) -> bool:
 
 
 def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs: Mapping[str, Any]) -> None:
-    """Write what a study says of itself: the grid of each run, and all the values that the grids have had."""
+    """Write what a study says of itself: the grid of each command, and all the values that the grids have had."""
     before = read_record(study_dir) or {GRIDS: []}
     now = {key: list(value) for key, value in asdict(grid).items() if key in GRID}
     grids = [each for each in before[GRIDS] if each != now] + [now]
@@ -144,7 +122,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with replace_file(path) as fresh:
+    with atomic_file(path) as fresh:
         fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -153,9 +131,9 @@ def _leaves(config: Any, path: str = "") -> dict[str, Any]:
     if isinstance(config, (dict, list)) and config:
         items = config.items() if isinstance(config, dict) else enumerate(config)
         return {
-            leaf: value
-            for key, part in items
-            for leaf, value in _leaves(part, f"{path}::{key}" if path else str(key)).items()
+            leaf: content
+            for key, value in items
+            for leaf, content in _leaves(value, f"{path}::{key}" if path else str(key)).items()
         }
     return {path: config}
 

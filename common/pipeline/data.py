@@ -1,0 +1,46 @@
+"""The dataset that stages are run on: the user's, or phantoms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.datasets import dataset_class
+from common.errors import InputError
+
+MANIFEST = "dataset_manifest.json"  # in <output_dir>, by the bundles' configs: what of the dataset has been checked
+
+
+def find_data(dataset_dir: str | os.PathLike | None, demo: bool, output_dir: Path) -> Path:
+    """Return the folder of the dataset; that of phantoms need not exist yet.
+
+    Args:
+        dataset_dir: what the user gave.
+        demo: whether the dataset is phantoms in ``<output_dir>/phantoms``.
+        output_dir: of the pipeline or study.
+
+    Raises:
+        InputError: if there is no dataset, or one and phantoms as well.
+    """
+    if demo:
+        if dataset_dir is not None:
+            raise InputError("--demo writes its own dataset: leave out --dataset_dir, or take --overlay demo")
+        return output_dir / "phantoms"
+    if dataset_dir is None:
+        raise InputError("--dataset_dir is missing: give the folder of the dataset, or --demo to run on phantoms")
+    if not Path(dataset_dir).is_dir():
+        raise InputError(f"--dataset_dir: {dataset_dir} does not exist; expected the folder of the dataset")
+    return Path(dataset_dir).resolve()
+
+
+def write_missing_phantoms(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the phantoms of a demo, unless they are there.
+
+    Args:
+        folder: where they belong.
+        config: of a stage, which names the dataset.
+    """
+    if not folder.exists():
+        dataset_class(config).write_phantoms(folder)

@@ -1,0 +1,46 @@
+"""Whose student an output folder has: ``method.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.distillation.methods import PROPOSED, Method
+from common.errors import InputError
+from common.files.atomic import atomic_file
+from common.pipeline.stages import STAGES
+
+_RECORD = "method.json"
+
+
+def prepares_student(stage: str, method: Method) -> bool:
+    """Say whether this is the first stage in which students of different methods differ."""
+    return stage == ("train" if method.config is None else "distill")
+
+
+def check_method(output_dir: Path, stages: Sequence[str], method: Method) -> None:
+    """Refuse to take the student of another method for one of this, and skip its preparation as done.
+
+    Raises:
+        InputError: if the folder has one, and the stages would prepare a student.
+    """
+    if not any(prepares_student(stage, method) for stage in stages):
+        return
+    path = output_dir / _RECORD
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))["method"]
+    else:  # a student that was prepared by distill.yaml alone
+        found = PROPOSED if (output_dir / STAGES["distill"]).exists() else method.name
+    if found != method.name:
+        raise InputError(
+            f"output_dir: {output_dir} has the student of method {found}; choose another folder for method "
+            f"{method.name}"
+        )
+
+
+def note_method(output_dir: Path, method: Method) -> None:
+    """Write whose student the folder will have."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_file(output_dir / _RECORD) as fresh:
+        fresh.write_text(json.dumps({"method": method.name}) + "\n", encoding="utf-8")

@@ -1,0 +1,54 @@
+"""Keys of the stages that the command line overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from common.errors import InputError
+
+
+def as_list(value: str | Sequence[str] | None) -> list[str]:
+    """Return names that are given as a list, or as text with commas between them."""
+    if value is None:
+        return []
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else [str(name) for name in value]
+
+
+def check_paths(**paths: str | os.PathLike | None) -> None:
+    """Refuse paths that MONAI would change: it reads ``#`` in any value of a config as ``::``.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    for key, path in paths.items():
+        if path is not None and "#" in os.path.abspath(path):
+            raise InputError(f"--{key}: {os.path.abspath(path)} has a #, which MONAI takes for ::; choose another path")
+
+
+def takes(config: Mapping[str, Any], key: str) -> bool:
+    """Say whether a stage takes an override of this key, given its config."""
+    key = key.replace("#", "::")
+    if key == "learning_rate" and "base_learning_rate" in config:
+        return False  # there it follows from the base rate by its paper's rule, whatever the other stages train with
+    return key in ConfigParser(dict(config))
+
+
+def check_overrides(configs: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides that none of these stages takes.
+
+    Args:
+        configs: the config of each stage.
+        overrides: values by key.
+
+    Raises:
+        InputError: naming one, and the keys that there are.
+    """
+    configs = list(configs)
+    unknown = [key for key in overrides if not any(takes(config, key) for config in configs)]
+    if unknown:
+        known = sorted({key for config in configs for key in config if not key.startswith("_")})
+        raise InputError(f"--{unknown[0]}: none of the stages has this key; they have {', '.join(known)}")

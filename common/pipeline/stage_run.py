@@ -1,0 +1,61 @@
+"""One run of a stage: the command line it gets, how long it took, and whether it left what it should."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.distillation.methods import Method
+from common.errors import InputError, StageError
+from common.pipeline import stage_process
+from common.pipeline.overrides import takes
+from common.pipeline.stages import STAGES
+from common.pipeline.timing import add_seconds
+
+
+def choose_overrides(
+    stage: str, config: Mapping[str, Any], method: Method, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the overrides that a stage takes, and those that follow from what it is run for."""
+    known = {key: value for key, value in overrides.items() if takes(config, key)}
+    if stage == "evaluate_teacher":
+        known |= {"subject": "teacher", "stage": stage}
+    if stage == "synthesize" and method.teacher != "fine_tuned":
+        known = {"teacher": None, **known}  # there is none to judge the images
+    return known
+
+
+def run_one(
+    stage: str, files: Sequence[Path], overrides: Mapping[str, Any], output_dir: Path, distributed: bool = False
+) -> None:
+    """Run a stage in a process of its own.
+
+    Args:
+        stage: the stage.
+        files: its config and overlays.
+        overrides: values by key.
+        output_dir: where it leaves what :data:`STAGES` says.
+        distributed: one process for each GPU.
+
+    Raises:
+        StageError: if it failed; it has said why.
+        InputError: if it left nothing.
+    """
+    arguments = ["--config_file", str([str(file.resolve()) for file in files])]
+    for key, value in overrides.items():
+        arguments += [f"--{key}", _as_argument(value)]
+    started = time.time()
+    status = stage_process.run_stage(arguments, distributed)
+    if status:
+        raise StageError(f"stage {stage} failed (exit code {status}); the same command goes on from there")
+    add_seconds(output_dir, stage, time.time() - started)
+    if not (output_dir / STAGES[stage]).exists():
+        raise InputError(f"stage {stage} ended without writing {output_dir / STAGES[stage]}; see {output_dir / 'logs'}")
+
+
+def _as_argument(value: Any) -> str:
+    if value is None:
+        return "$None"  # monai.bundle leaves out an override that is None itself
+    return value if isinstance(value, str) else repr(value)

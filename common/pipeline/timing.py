@@ -1,0 +1,24 @@
+"""The seconds that each stage has taken, in all its runs: ``seconds.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from common.files.atomic import atomic_file
+
+_RECORD = "seconds.json"
+
+
+def read_seconds(output_dir: Path) -> dict[str, float]:
+    """Return the seconds of each stage that has been run in a folder."""
+    path = output_dir / _RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def add_seconds(output_dir: Path, stage: str, seconds: float) -> None:
+    """Add to the seconds of a stage."""
+    spent = read_seconds(output_dir)
+    spent[stage] = round(spent.get(stage, 0) + seconds, 1)
+    with atomic_file(output_dir / _RECORD) as fresh:
+        fresh.write_text(json.dumps(spent, indent=2) + "\n", encoding="utf-8")
