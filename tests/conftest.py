@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import SamConfig, SamModel
 
-from common.datasets import phantom_writer
+from common.datasets import find_dataset
 
 collect_ignore = ["monailabel"]  # in an environment of its own, by ci/test_monailabel.sh
 
@@ -107,4 +107,4 @@ def trap(tmp_path):
 def tiny_phantoms(tmp_path_factory) -> Callable[[str], Path]:
     """Return what writes small phantoms of a dataset, once for all tests; not to be changed."""
     folder = tmp_path_factory.mktemp("phantoms")
-    return cache(lambda name: phantom_writer(name)(folder / name, **_TINY_PHANTOMS[name]))
+    return cache(lambda name: find_dataset(name).write_phantoms(folder / name, **_TINY_PHANTOMS[name]))
