@@ -1,4 +1,4 @@
-"""The part of a student that a method may pre-train by itself."""
+"""Which layers of a student a method may pre-train by themselves: those of its encoder."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def encoder_of(student: nn.Module) -> ViTEncoder:
     encoder = getattr(student, "encoder", None)
     if not isinstance(encoder, ViTEncoder):
         raise InputError(
-            f"network_def: only the encoder of a ViTSegmenter can be trained alone, got a {type(student).__name__}; "
-            "take the method scratch or task_specific_kd for another student"
+            "student_def: only the encoder of a ViTSegmenter can be pre-trained alone, got a "
+            f"{type(student).__name__}; choose a method that trains the whole student, such as scratch"
         )
     return encoder
 

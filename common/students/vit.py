@@ -1,4 +1,4 @@
-"""TODO"""
+"""ViT-Tiny as a student: a plain vision transformer, and a light decoder that keeps thin structures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ViTEncoder(nn.Module):
 
     Args:
         in_channels: channels of the images.
-        patch_size: side of a patch in pixels; images are multiples of it.
+        patch_size: side of a patch in pixels; height and width of images must be divisible by it.
         hidden_size: width of the tokens.
         depth: number of transformer blocks.
         num_heads: attention heads of each block.
@@ -83,15 +83,16 @@ class ViTSegmenter(nn.Module):
     Args:
         in_channels: channels of the images.
         num_classes: classes to tell apart, background included.
-        patch_size: side of a patch in pixels; images are multiples of it.
+        patch_size: side of a patch in pixels; height and width of images must be divisible by it.
         hidden_size: width of the encoder.
         depth: blocks of the encoder.
         num_heads: attention heads of the encoder.
         conv_channels: widths of the convolutional path at half and at quarter resolution.
-        dropout: probability, in the encoder and before the last layer; keep it on to sample the network's doubt.
+        dropout: probability, in the encoder and before the last layer; left on in inference, it shows how
+            sure the network is.
 
     Raises:
-        ValueError: if ``num_classes`` is below 2, ``patch_size`` no multiple of 4, or ``conv_channels`` not two.
+        ValueError: if ``num_classes`` is below 2, 4 does not divide ``patch_size``, or ``conv_channels`` are not two.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class ViTSegmenter(nn.Module):
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2 (background and one structure), got {num_classes}")
         if patch_size % 4:
-            raise ValueError(f"patch_size must be a multiple of 4, got {patch_size}")
+            raise ValueError(f"patch_size must be divisible by 4, got {patch_size}")
         if len(conv_channels) != 2:
             raise ValueError(f"conv_channels must name two widths, got {list(conv_channels)}")
         dropout = float(dropout)  # a config's 0 is an int, which TorchScript refuses
@@ -131,11 +132,11 @@ class ViTSegmenter(nn.Module):
         """Return logits ``(B, num_classes, H, W)`` of images ``(B, in_channels, H, W)`` in [0, 1].
 
         Raises:
-            ValueError: if H or W is no multiple of ``patch_size``.
+            ValueError: if ``patch_size`` does not divide H and W.
         """
         height, width = images.shape[2], images.shape[3]
         if height % self.patch_size != 0 or width % self.patch_size != 0:
-            raise ValueError(f"images of {height}x{width} are no multiple of the patch size {self.patch_size}")
+            raise ValueError(f"image size {height}x{width} must be divisible by the patch size {self.patch_size}")
         images = normalise(images)
         tokens = self.encoder(images)
         half = self.stem(F.pixel_unshuffle(images, 2))

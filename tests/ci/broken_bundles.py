@@ -251,7 +251,7 @@ BROKEN = [
     ("tensor-formats", tensor("outputs", channel_def={"1": "lesion"}), "channel_def {'1': 'lesion'}"),
     ("network-format", tensor("outputs", num_channels=1, channel_def={"0": "lesion"}), "doesn't match: `1`"),
     ("network-format", tensor("outputs", dtype="int64"), "dtype of output data"),
-    ("network-format", tensor("inputs", spatial_shape=["15*n", "15*n"]), "no multiple of the patch size"),
+    ("network-format", tensor("inputs", spatial_shape=["15*n", "15*n"]), "must be divisible by the patch size"),
     ("network-format", tensor("outputs", spatial_shape=["8*n", "8*n"]), "a prediction of size [32, 32]"),
     ("network-format", tensor("outputs", value_range=[0, 0.001]), "0 to 0.001, by value_range of pred"),
 ]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from common import training
+from common.students import vit
 from common.students.vit import ViTSegmenter
 
 
@@ -144,7 +148,7 @@ def test_sees_a_line_that_a_patch_cannot_resolve():
     ("arguments", "message"),
     [
         ({"num_classes": 1}, "num_classes must be at least 2.*got 1"),
-        ({"patch_size": 6}, "patch_size must be a multiple of 4, got 6"),
+        ({"patch_size": 6}, "patch_size must be divisible by 4, got 6"),
         ({"conv_channels": (8,)}, r"conv_channels must name two widths, got \[8\]"),
     ],
 )
@@ -154,13 +158,23 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 def test_size_that_does_not_divide_is_named():
-    with pytest.raises(ValueError, match=r"40x64.*patch size 16"):
+    with pytest.raises(ValueError, match="image size 40x64 must be divisible by the patch size 16"):
         tiny()(torch.rand(1, 3, 40, 64))
+
+
+def test_networks_file_imports_torch_and_monai_alone():
+    """So that it can be copied beside the weights of a release, and read by itself."""
+    tree = ast.parse(Path(vit.__file__).read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in imported} - {"__future__", "collections"} == {"torch", "monai"}
 
 
 def test_student_and_what_trains_it_live_on_monai_and_torch_alone():
     """They import where there is no transformers, peft or diffusers (MONAI itself looks for the first)."""
-    modules = ["networks.vit", "transforms", "checkpoints", "handlers", "evaluation", "datasets.drive"]
+    modules = ["students.vit", "students.encoder", "files.weights", "files.provenance", "datasets", "datasets.drive"]
+    modules += ["transforms.crops", "transforms.masks", "evaluation.report", "evaluation.distances"]
+    modules += [f"training.{path.stem}" for path in Path(training.__path__[0]).glob("[a-z]*.py")]
     program = f"""
 import importlib, sys
 sys.modules.update(dict.fromkeys(["transformers", "peft", "diffusers"]))

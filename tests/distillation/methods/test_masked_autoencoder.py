@@ -125,7 +125,7 @@ def test_half_precision_gives_nearly_the_same(autoencoder, images):
 
 def test_a_student_without_such_an_encoder_is_refused():
     unet = UNet(spatial_dims=2, in_channels=3, out_channels=2, channels=(4, 8), strides=(2,))
-    with pytest.raises(InputError, match=r"network_def: only the encoder of a ViTSegmenter .* got a UNet"):
+    with pytest.raises(InputError, match=r"student_def: only the encoder of a ViTSegmenter .* got a UNet"):
         MaskedAutoencoder(unet, image_size=64)
 
 
