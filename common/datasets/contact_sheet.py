@@ -6,28 +6,27 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-from scipy.ndimage import maximum_filter, minimum_filter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-CONTACT_SHEET_SIZE = 12
+from common.datasets.base import SegmentationDataset
 
+SIZE = 12  # images on a sheet
 
 _COLUMNS = 3
-
-
-_SIDE = 256  # longest side of an image on the contact sheet, in pixels
-
-
-_LINE = 20  # height of a line of text there
-
-
+_SIDE = 256  # longest side of an image, in pixels
+_LINE = 20  # height of a line of text
 # The colours of Okabe and Ito, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color).
-_COLOURS = np.array(
-    [(86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178)]
+_COLOURS = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
 )
 
 
@@ -35,22 +34,22 @@ class Case(NamedTuple):
     """An image and its label, as far as the report needs them."""
 
     entry: Mapping[str, Any]
-    section: str
+    split: str
     group: str | None  # patient or exam, None if unknown
     size: tuple[int, int]  # width and height
     pixels: np.ndarray  # of each class, by id
 
 
-def draw_contact_sheet(module: ModuleType, cases: Sequence[Case]) -> Image.Image:
+def draw_contact_sheet(dataset: SegmentationDataset, cases: Sequence[Case]) -> Image.Image:
     """Draw some images, each beside itself with its label marked on it, and a legend of the classes.
 
     Args:
-        module: of the dataset.
+        dataset: reads the images.
         cases: of all images.
     """
     pixels, groups = np.array([case.pixels for case in cases]), [case.group or case.entry["image"] for case in cases]
-    shown = [cases[index] for index in choose_cases(pixels, groups, CONTACT_SHEET_SIZE)]
-    tiles = [_draw_tile(*module.load(case.entry)) for case in shown]
+    shown = [cases[index] for index in choose_cases(pixels, groups, SIZE)]
+    tiles = [_draw_tile(*dataset.load(case.entry)) for case in shown]
     columns = min(_COLUMNS, len(tiles))
     width, height = 2 * _SIDE + _LINE, max(tile.height for tile in tiles) + _LINE
     sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height + _LINE), "white")
@@ -58,13 +57,13 @@ def draw_contact_sheet(module: ModuleType, cases: Sequence[Case]) -> Image.Image
     for index, (case, tile) in enumerate(zip(shown, tiles, strict=True)):
         left, top = index % columns * width, index // columns * height
         sheet.paste(tile, (left, top + _LINE))
-        group = [] if module.GROUP == "image" or case.group is None else [f"{module.GROUP} {case.group}"]
-        caption = ", ".join([case.section, *group, Path(case.entry["image"]).name])
+        group = [] if dataset.group == "image" or case.group is None else [f"{dataset.group} {case.group}"]
+        caption = ", ".join([case.split, *group, Path(case.entry["image"]).name])
         draw.text((left, top + _LINE // 2), caption, "black", font, anchor="lm")
     left, top = 0, sheet.height - _LINE
-    for index, name in module.classes_of(shown[0].entry).items():
+    for index, name in dataset.classes.items():
         if index > 0:
-            draw.rectangle((left, top + 4, left + _LINE, sheet.height - 4), tuple(_colour_of(index).tolist()))
+            draw.rectangle((left, top + 4, left + _LINE, sheet.height - 4), _colour_of(index))
             draw.text((left + 1.5 * _LINE, top + _LINE // 2), name, "black", font, anchor="lm")
             left += 3 * _LINE + round(draw.textlength(name, font))
     return sheet
@@ -94,28 +93,36 @@ def choose_cases(pixels: np.ndarray, groups: Sequence[str], count: int) -> list[
     return sorted(chosen) or list(range(min(count, len(present))))
 
 
+def mark_label(picture: Image.Image, label: Image.Image) -> Image.Image:
+    """Return a picture on which every structure is tinted and has a border, in the colour of its class.
+
+    MONAI's ``blend_images`` scales colours by the highest id of each label, so that a class would change its colour
+    from image to image, and draws no borders.
+
+    Args:
+        picture: RGB.
+        label: class ids, mode L; background is left as it is.
+    """
+    inside = label.point(lambda value: 255 * (value > 0))
+    border = ImageChops.difference(label.filter(ImageFilter.MaxFilter(3)), label.filter(ImageFilter.MinFilter(3)))
+    border = border.point(lambda value: 255 * (value > 0))
+    strength = ImageChops.lighter(inside.point(lambda value: 0.4 * value), ImageChops.darker(inside, border))
+    colours = label.copy()
+    colours.putpalette([channel for index in range(256) for channel in _colour_of(index)])
+    return Image.composite(colours.convert("RGB"), picture, strength)
+
+
 def _draw_tile(image: np.ndarray, label: np.ndarray) -> Image.Image:
     """Return the image, and beside it the image with its label, drawn at twice the size for smooth borders."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
     picture = ImageOps.contain(picture, (2 * _SIDE, 2 * _SIDE))
-    resized = np.asarray(Image.fromarray(label).resize(picture.size, Image.Resampling.NEAREST))
-    pair = np.concatenate([np.asarray(picture), mark_label(np.asarray(picture), resized)], axis=1)
-    return Image.fromarray(pair).reduce(2)
+    marked = mark_label(picture, Image.fromarray(label).resize(picture.size, Image.Resampling.NEAREST))
+    tile = Image.new("RGB", (2 * picture.width, picture.height))
+    tile.paste(picture, (0, 0))
+    tile.paste(marked, (picture.width, 0))
+    return tile.reduce(2)
 
 
-def mark_label(picture: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return a picture on which every structure is tinted and has a border, in the colour of its class.
-
-    Args:
-        picture: ``(H, W, 3)``, uint8.
-        label: class ids ``(H, W)``; background is left as it is.
-    """
-    border = maximum_filter(label, 3) != minimum_filter(label, 3)
-    strength = np.where(border, 1.0, 0.4)[..., None] * (label > 0)[..., None]
-    marked = (1 - strength) * picture + strength * _colour_of(label)
-    return marked.round().astype(np.uint8)
-
-
-def _colour_of(class_id: int | np.ndarray) -> np.ndarray:
-    """Return the RGB of a class other than background, or of a whole label."""
-    return _COLOURS[(np.asarray(class_id, int) - 1) % len(_COLOURS)]
+def _colour_of(class_id: int) -> tuple[int, int, int]:
+    """Return the RGB of a class other than background."""
+    return _COLOURS[(class_id - 1) % len(_COLOURS)]

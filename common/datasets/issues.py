@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
 
-_MAX_LISTED = 20  # faults shown in full: more would scroll the first ones off the screen
+_MAX_LISTED = 20  # issues shown in full: more would scroll the first ones off the screen
 
 
-class Faults:
+class DatasetIssues:
     """Collects what is wrong with a dataset, so that the user hears of everything at once.
 
     Args:
         dataset: name of the dataset as the user knows it.
         folder: where it was looked for.
+        messages: issues to begin with.
     """
 
-    def __init__(self, dataset: str, folder: str | Path) -> None:
+    def __init__(self, dataset: str, folder: str | Path, messages: Iterable[str] = ()) -> None:
         self.dataset = dataset
         self.folder = folder
-        self.messages: list[str] = []
+        self.messages: list[str] = list(messages)
 
     def add(self, message: str) -> None:
-        """Note one fault; the message starts with the file, folder or key it is about."""
+        """Note one issue; the message starts with the file, folder or key it is about."""
         self.messages.append(message)
 
     @contextmanager
@@ -37,11 +38,11 @@ class Faults:
             self.add(str(error))
 
     def raise_if_any(self) -> None:
-        """Raise one ``InputError`` that lists the faults, if there are any."""
+        """Raise one ``InputError`` that lists the issues, if there are any."""
         if not self.messages:
             return
         count = len(self.messages)
-        lines = [f"{self.dataset} in {self.folder}: {count} {'fault' if count == 1 else 'faults'}"]
+        lines = [f"{self.dataset} in {self.folder}: {count} {'issue' if count == 1 else 'issues'}"]
         lines += [f"  - {message}" for message in self.messages[:_MAX_LISTED]]
         if count > _MAX_LISTED:
             lines.append(f"  ... and {count - _MAX_LISTED} more")

@@ -1,17 +1,12 @@
-"""Find a dataset and its files."""
+"""Find a dataset's root folder and the files in a folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import InputError
-
-
-def name_of_image(entry: Mapping[str, str]) -> str:
-    """Return the name of an entry's image, which is its group where nothing is known of patients."""
-    return Path(entry["image"]).stem
 
 
 def list_images(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -23,29 +18,36 @@ def list_images(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     )
 
 
-def find_root(dataset_dir: str | Path, dataset: str, inside: Sequence[str], expected: str) -> Path:
+def describe_folder(folder: Path, what: str = "images") -> str:
+    """Say why nothing was found in a folder."""
+    return f"no {what} in it" if folder.is_dir() else "no such folder"
+
+
+def find_root(root: str | os.PathLike, dataset: str, landmarks: Sequence[str], layout: str) -> Path:
     """Return the root folder of a dataset, given it, its parent, or a folder that is known to lie inside.
 
     Args:
-        dataset_dir: what the user gave.
+        root: what the user gave.
         dataset: name of the dataset as the user knows it.
-        inside: folders of the dataset, relative to its root; the first one is what the root is known by.
+        landmarks: folders of the dataset, relative to its root; the first one is what the root is known by.
             Each may be a pattern, such as ``images_*``.
-        expected: the layout, for the message.
+        layout: what is expected, for the message.
 
     Raises:
         InputError: if there is no such folder, or more than one.
     """
-    folder = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    folder = Path(os.path.abspath(Path(root).expanduser()))
     if not folder.is_dir():
-        raise InputError(f"dataset_dir {folder}: no such folder; expected {dataset}, the folder with {inside[0]} in it")
+        raise InputError(
+            f"dataset_dir {folder}: no such folder; expected {dataset}, the folder with {landmarks[0]} in it"
+        )
 
     def is_root(candidate: Path) -> bool:
-        return any(path.is_dir() for path in candidate.glob(inside[0]))
+        return any(path.is_dir() for path in candidate.glob(landmarks[0]))
 
     if is_root(folder):
         return folder
-    for pattern in inside:
+    for pattern in landmarks:
         levels = pattern.split("/")
         for depth in range(1, len(levels) + 1):
             if folder.match("/".join(levels[:depth])) and is_root(folder.parents[depth - 1]):
@@ -56,4 +58,4 @@ def find_root(dataset_dir: str | Path, dataset: str, inside: Sequence[str], expe
     if children:
         names = ", ".join(child.name for child in children)
         raise InputError(f"dataset_dir {folder}: holds several copies of {dataset} ({names}); name one of them")
-    raise InputError(f"dataset_dir {folder}: no {inside[0]} here or one level down; expected {expected}")
+    raise InputError(f"dataset_dir {folder}: no {landmarks[0]} here or one level down; expected {layout}")

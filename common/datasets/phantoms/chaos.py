@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from common.datasets.phantoms.abdomen import Abdomen, paint
-from common.datasets.phantoms.folder import written_whole
+from common.datasets.phantoms.folder import phantom_folder
 
 
 class _Grid(NamedTuple):
@@ -76,7 +76,7 @@ def write_phantoms(
         raise ValueError(f"num_patients must be between 1 and 10, got {num_patients}")
     if num_slices < 8:
         raise ValueError(f"num_slices must be at least 8, got {num_slices}")
-    with written_whole(folder) as partial:
+    with phantom_folder(folder) as partial:
         for group, ids in _PATIENTS.items():
             for number, patient in enumerate(ids[:num_patients]):
                 rng = np.random.default_rng((seed, group == "MR", patient))

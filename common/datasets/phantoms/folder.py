@@ -13,10 +13,11 @@ from common.files.provenance import mark_phantoms
 
 
 @contextmanager
-def written_whole(folder: str | Path) -> Iterator[Path]:
+def phantom_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary folder for phantoms that becomes ``folder``, marked as phantoms, when the block ends.
 
-    It vanishes if the block raises.
+    It vanishes if the block raises. Unlike :func:`common.files.atomic.atomic_folder` it never replaces what is there,
+    which may be a real dataset.
 
     Raises:
         InputError: if ``folder`` already exists and is not empty; what is there is left alone.

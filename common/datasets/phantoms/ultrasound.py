@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from common.datasets.kidneyus import Polygon
 from common.datasets.phantoms.scenes import smooth_noise
+from common.datasets.readers.via import Polygon
 
 _ECHO = {"Capsule": 0.3, "Cortex": 0.46, "Medulla": 0.13, "Central Echo Complex": 1.0}  # brightness, in drawing order
 

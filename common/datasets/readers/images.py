@@ -1,10 +1,8 @@
-"""Read images: single files, and folders without labels."""
+"""Read single images."""
 
 from __future__ import annotations
 
-import logging
 import os
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,69 +10,12 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.data import PILReader
 from monai.transforms import LoadImaged
-from PIL import ExifTags, Image
+from PIL import Image
 
-from common.datasets.issues import Faults
 from common.datasets.readers.nifti import is_volume_file
 from common.errors import InputError
 
-logger = logging.getLogger(__name__)
-
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
-
-
-class ImageFiles:
-    """The readable images of a folder, or one image file.
-
-    Args:
-        path: a folder, whose images are found at its top level, or a file.
-        key: what the user knows the path by.
-
-    Raises:
-        InputError: if the path does not exist, holds no readable image, or holds two images of the same stem, whose
-            results would overwrite each other.
-    """
-
-    def __init__(self, path: str | os.PathLike, key: str = "dataset_dir") -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            raise InputError(f"{key}: {self.path} does not exist; expected a folder of images or one image")
-        found = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
-        if self.path.is_dir():
-            found = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
-        self.readable: list[Path] = []
-        self.unreadable: dict[Path, str] = {}
-        for file in found:
-            try:
-                read_picture(file)
-            except InputError as error:
-                self.unreadable[file] = str(error)
-            else:
-                self.readable.append(file)
-        if not self.readable:
-            self.report()
-            raise InputError(f"{key}: {self.path} holds no readable image ({', '.join(SUFFIXES)})")
-        stems = [file.stem for file in self.readable]
-        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-        if twice:
-            raise InputError(f"{key}: {self.path} holds several images named {', '.join(twice[:5])}; rename them")
-
-    @property
-    def entries(self) -> list[dict[str, str]]:
-        """The readable images as a MONAI datalist."""
-        return [{"image": str(file)} for file in self.readable]
-
-    def report(self) -> None:
-        """Name the files that could not be read, and those whose masks will not lie as viewers show them."""
-        if self.unreadable:
-            reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
-            logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
-        turned = [file.name for file in self.readable if _is_shown_turned(file)]
-        if turned:
-            logger.warning(
-                f"{len(turned)} images say that they are to be shown turned (EXIF), first {turned[0]}: what is made of "
-                "them lies as their pixels are stored; turn the pixels and remove the tag where that matters"
-            )
 
 
 def read_picture(path: str | os.PathLike) -> Image.Image:
@@ -87,30 +28,6 @@ def read_picture(path: str | os.PathLike) -> Image.Image:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         raise InputError(f"{path}: has more than 8 bits a channel (Pillow mode {picture.mode}); save it with 8")
     return picture
-
-
-def unlabelled_images(folder: str | os.PathLike | None) -> list[dict[str, str]]:
-    """Return the images of a folder as a MONAI datalist, an empty one for None.
-
-    Raises:
-        InputError: as :class:`ImageFiles`, or if one of the images cannot be read; all at once.
-    """
-    if folder is None:
-        return []
-    files = ImageFiles(folder, key="unlabelled_dir")
-    faults = Faults("unlabelled images", folder)
-    for reason in files.unreadable.values():
-        faults.add(reason)
-    faults.raise_if_any()
-    return files.entries
-
-
-def _is_shown_turned(file: Path) -> bool:
-    with Image.open(file) as image:
-        try:
-            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        except (SyntaxError, ValueError, OSError, struct.error):  # Pillow's for a damaged tag, which viewers pass over
-            return False
 
 
 class LoadPictured(LoadImaged):

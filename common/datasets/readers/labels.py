@@ -11,10 +11,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from common.datasets.masks import DARKEST_WHITE
 from common.datasets.readers.images import read_image, to_grey
 from common.datasets.readers.nifti import is_volume_file, read_volume
 from common.errors import InputError
+
+DARKEST_WHITE = 128  # that means "inside" in a mask of black and white; what is darker is a class id
 
 
 class LoadLabeld(MapTransform):

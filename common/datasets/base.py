@@ -1,0 +1,286 @@
+"""What all datasets of labelled images have in common."""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from PIL import Image
+
+from common.datasets.contents import check_contents
+from common.datasets.issues import DatasetIssues
+from common.datasets.manifest import is_recorded, make_manifest, write_manifest
+from common.datasets.masks import mask_issue
+from common.datasets.readers.images import read_image, to_grey
+from common.datasets.roots import find_root
+from common.datasets.splits import SPLITS, check_split, cut_splits, seeded_order
+from common.errors import InputError
+
+Entry = dict[str, Any]  # "image", "label", ...: a path, or lists and dictionaries of paths
+
+_TEST_FRACTION = 0.25  # held out where there is no official test split
+
+
+class _Contents(NamedTuple):
+    """What lies in the folder, by the names of the files alone."""
+
+    files: dict[str, Entry]
+    splits: dict[str, list[str]]  # names of images; training without a label budget
+    issues: tuple[str, ...]
+
+
+class SegmentationDataset(ABC):
+    """A dataset of labelled images in its official layout, divided into training, validation and test.
+
+    The split is fixed by the seed and made on groups (patients, exams): it depends on names and the seed alone. Files
+    are looked for when they are first needed and then known to this object, so that constructing one touches no disk.
+
+    A dataset of its own says where its root is, which files belong together (:meth:`find_files`), and how to draw
+    phantoms (:meth:`write_phantoms`). By default labels are masks of background and one structure, and a quarter of the
+    images is held out for the test; what is different overrides :meth:`split`, :meth:`check_files` or :meth:`load`.
+
+    Args:
+        root: folder of the dataset, its parent, or one of ``landmarks`` in it.
+        num_validation: number of images held out for validation; whole groups are, so that it may be a few more.
+        num_labels: label budget: the first so many training images, so that small budgets are part of larger ones; None
+            takes all.
+        seed: draws the splits, and the order of the training split.
+        manifest: file to keep what :meth:`check` has read, so that it need not read what has not changed.
+
+    Raises:
+        InputError: if a number is not a whole number.
+    """
+
+    name: ClassVar[str]  # in the registry
+    title: ClassVar[str]  # as the user knows it
+    in_channels: ClassVar[int]
+    class_names: ClassVar[tuple[str, ...]]  # by id, background first; where they depend on settings, see ``classes``
+    group: ClassVar[str] = "image"  # what is never split, in the singular: "patient", "exam", or "image"
+    landmarks: ClassVar[tuple[str, ...]]  # folders relative to the root, patterns allowed; it is known by the first
+    layout: ClassVar[str]  # what the folder is expected to hold, for messages
+    keys: ClassVar[tuple[str, ...]] = ("image", "label")  # files that a complete image has
+    own_settings: ClassVar[tuple[str, ...]] = ()  # arguments, and attributes, beyond those above
+    units: ClassVar[str] = "images"  # what a label budget counts
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike,
+        num_validation: int = 2,
+        num_labels: int | None = None,
+        seed: int = 0,
+        manifest: str | os.PathLike | None = None,
+    ) -> None:
+        for name, value in (("num_validation", num_validation), ("num_labels", num_labels), ("seed", seed)):
+            if type(value) is not int and not (name == "num_labels" and value is None):
+                raise InputError(f"{name} must be a whole number, got {value!r}")
+        self.root = root
+        self.num_validation = num_validation
+        self.num_labels = num_labels
+        self.seed = seed
+        self.manifest = manifest
+        self.notes: list[str] = []  # what the log was told about the split
+
+    # What a dataset says of itself
+
+    @abstractmethod
+    def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
+        """Return the files of every image by a name that is unique and independent of where the dataset lies.
+
+        An incomplete image lacks some of ``keys``; it is in no split.
+
+        Args:
+            issues: gets what is missing or ambiguous.
+        """
+
+    @classmethod
+    @abstractmethod
+    def write_phantoms(cls, folder: str | os.PathLike) -> Path:
+        """Write procedural images in the official layout and file formats, with every class, into a new folder.
+
+        Their default number and size suit the default settings of the dataset's bundle.
+
+        Raises:
+            InputError: if the folder exists and is not empty.
+        """
+
+    def split(self, files: Mapping[str, Entry], issues: DatasetIssues) -> dict[str, list[str]]:
+        """Return the names of the images in every split; all are empty where there is too little to split.
+
+        Args:
+            files: complete images by name.
+            issues: gets what keeps them from being split.
+        """
+        groups: dict[str, list[str]] = {}
+        for name, entry in files.items():
+            groups.setdefault(self.group_of(entry) or name, []).append(name)
+        ordered = [groups[group] for group in seeded_order(list(groups), self.seed)]
+        return cut_splits(ordered, self.quarter(files), self.num_validation, issues, f"{self.group}s")
+
+    def check_files(self, files: Mapping[str, Entry], issues: DatasetIssues) -> None:
+        """Read every image and label, and note what is wrong with their contents.
+
+        Args:
+            files: images by name, incomplete ones too.
+            issues: gets what is wrong.
+        """
+        for entry in files.values():
+            masks = {entry[key]: self.mask_issue for key in self.keys[1:] if key in entry}
+            check_contents(entry["image"], masks, self.folder, issues)
+
+    @staticmethod
+    def mask_issue(mask: Image.Image) -> str | None:
+        """Return what is wrong with a mask, if anything is."""
+        return mask_issue(mask)
+
+    def group_of(self, entry: Mapping[str, Any]) -> str | None:
+        """Return the patient, exam or image that an entry belongs to, None where it is unknown."""
+        return Path(entry["image"]).stem
+
+    def load(self, entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image ``(H, W, C)`` to look at and its class ids ``(H, W)``, both uint8.
+
+        Raises:
+            InputError: if a file cannot be read.
+        """
+        label = read_image(entry["label"])
+        mask = np.asarray(to_grey(label) if label.mode == "RGB" else label) > 0
+        return np.asarray(read_image(entry["image"])), mask.astype(np.uint8)
+
+    def agreement(self, split: str) -> dict[str, float] | None:
+        """Return the Dice coefficient between two annotators of a split by class, None where there are none."""
+        return None
+
+    # What follows from that
+
+    @property
+    def classes(self) -> Mapping[int, str]:
+        """Names of the classes by id, background 0 first."""
+        return dict(enumerate(self.class_names))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.classes)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the entries depend on, beside the folder."""
+        names = ("num_validation", "num_labels", "seed", *self.own_settings)
+        return {name: getattr(self, name) for name in names}
+
+    def with_settings(self, **changes: Any) -> Self:
+        """Return the same dataset with some of its settings changed."""
+        return type(self)(root=self.root, manifest=self.manifest, **{**self.settings, **changes})
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder that the official layout starts from.
+
+        Raises:
+            InputError: if there is none at ``root``, or more than one.
+        """
+        return find_root(self.root, self.title, self.landmarks, self.layout)
+
+    def entries(self, split: str, checked: bool = False) -> list[Entry]:
+        """Return the images of one split as a MONAI datalist: dictionaries of paths, as strings.
+
+        Args:
+            split: "training", "validation" or "test".
+            checked: whether to :meth:`check` the dataset first.
+
+        Raises:
+            InputError: if files are missing or too few, or ``num_labels`` is out of range; all issues at once. With
+                ``checked`` also as :meth:`check` does.
+            ValueError: if ``split`` is none of the three.
+        """
+        check_split(split)
+        if checked:
+            self.check()
+        return self.all_entries()[split][: self.num_labels if split == "training" else None]
+
+    def all_entries(self) -> dict[str, list[Entry]]:
+        """Return the images of every split, those beyond the label budget too.
+
+        Raises:
+            InputError: as :meth:`entries` does.
+        """
+        contents = self._contents
+        DatasetIssues(self.title, self.folder, contents.issues).raise_if_any()
+        return {split: [_as_text(contents.files[name]) for name in names] for split, names in contents.splits.items()}
+
+    def check(self) -> dict[str, int]:
+        """Read every image and label and return the number of images in each split.
+
+        Where ``manifest`` records that these very files have passed before, they are not read again.
+
+        Raises:
+            InputError: listing every issue at once: files missing, unreadable, of the wrong kind, size or grey values,
+                too few images for a split, ``num_labels`` out of range.
+        """
+        contents = self._contents
+        issues = DatasetIssues(self.title, self.folder, contents.issues)
+        own = {name: getattr(self, name) for name in self.own_settings}
+        read = {path for entry in contents.files.values() for path in _paths_in(entry)}
+        manifest = make_manifest(self.name, own, self.folder, read)  # before they are read, lest they change meanwhile
+        if self.manifest is None or not is_recorded(manifest, self.manifest):
+            self.check_files(contents.files, issues)
+            issues.raise_if_any()
+            if self.manifest is not None:
+                write_manifest(manifest, self.manifest)
+        issues.raise_if_any()
+        return {split: len(self.entries(split)) for split in SPLITS}
+
+    @cached_property
+    def _contents(self) -> _Contents:
+        issues = DatasetIssues(self.title, self.folder)
+        files = self.find_files(issues)
+        splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+        if self.num_validation < 1:
+            issues.add(f"num_validation must be at least 1, got {self.num_validation}")
+        else:
+            complete = {name: entry for name, entry in files.items() if entry.keys() >= set(self.keys)}
+            splits = self.split(complete, issues)
+        available = len(splits["training"])
+        if available and self.num_labels is not None and not 1 <= self.num_labels <= available:
+            issues.add(
+                f"num_labels must be between 1 and the {available} training {self.units} available, got "
+                f"{self.num_labels}"
+            )
+        return _Contents(files, splits, tuple(issues.messages))
+
+    # For the methods above
+
+    @staticmethod
+    def quarter(files: Mapping[str, Entry]) -> int:
+        """Return how many images, or patients, to hold out for the test where there is no official split."""
+        return max(1, round(_TEST_FRACTION * len(files)))
+
+    def note(self, message: str, level: int = logging.INFO) -> None:
+        """Tell the log, and the report of a check, something about the dataset that is no reason to refuse it."""
+        self.notes.append(message)
+        logging.getLogger(type(self).__module__).log(level, message)
+
+
+def _as_text(value: Any) -> Any:
+    """Return an entry with every path as a string."""
+    if isinstance(value, Mapping):
+        return {key: _as_text(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_text(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _paths_in(value: Any) -> Iterator[Path]:
+    """Return every path of an entry."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, (Mapping, list)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _paths_in(each)

@@ -1,0 +1,52 @@
+"""What a check has read, so that the next one need not read it again.
+
+Files are known by size and time of change, as make and rsync know them: hashing them would take as long as reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.files.atomic import atomic_file, is_writer
+
+_VERSION = 1  # to be raised when a check learns to find more: what earlier ones have passed is then read again
+
+
+def make_manifest(dataset: str, keys: Mapping[str, Any], folder: Path, files: Iterable[Path]) -> dict[str, Any]:
+    """Return the manifest of a dataset as it is now.
+
+    Args:
+        dataset: its name.
+        keys: what decides, beside the files, what a check reads and expects, such as a task.
+        folder: the dataset's root, so that a dataset that is moved as a whole need not be read again.
+        files: what a check reads.
+    """
+    listed = {Path(os.path.relpath(file, folder)).as_posix(): _state_of(file) for file in files}
+    return {"version": _VERSION, "dataset": dataset, "keys": dict(keys), "files": dict(sorted(listed.items()))}
+
+
+def is_recorded(manifest: Mapping[str, Any], path: str | os.PathLike) -> bool:
+    """Say whether a file holds this very manifest; one that is missing, damaged or of another dataset does not."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8")) == manifest
+    except (OSError, ValueError):  # what is no JSON, or not even text
+        return False
+
+
+def write_manifest(manifest: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Write a manifest in place of an earlier one; of several processes, the first one does."""
+    if is_writer():
+        with atomic_file(path) as fresh:
+            fresh.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _state_of(file: Path) -> list[int] | None:
+    try:
+        state = file.stat()
+    except OSError:  # reading it will say why
+        return None
+    return [state.st_size, state.st_mtime_ns]

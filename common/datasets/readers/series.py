@@ -1,0 +1,161 @@
+"""DICOM series: the slices of one volume, put in order by where they lie in the patient."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+
+from common.datasets.readers.dicom import Slice, list_slices, read_pixels, read_slice
+from common.errors import InputError
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def find_issues(slices: Sequence[Slice]) -> list[str]:
+    """Return what keeps slices from being the slices of one volume: others mixed in, missing ones, extra ones.
+
+    What counts is where the slices lie; SeriesInstanceUID and InstanceNumber are not looked at, because anonymisation
+    tends to overwrite them. A first or last slice that is missing leaves no gap and cannot be found this way.
+    """
+    if len(slices) < 2:
+        return [f"expected the slices of a volume, found {len(slices)}"]
+    common = Counter(tuple(np.round(each.plane, 3)) for each in slices).most_common(1)[0][0]
+    usual = next(each for each in slices if np.allclose(each.plane, common, atol=1e-3))
+    others = [each for each in slices if not np.allclose(each.plane, usual.plane, atol=2e-3)]
+    if others:
+        return [
+            f"mixed series: {len(others)} of {len(slices)} slices have another size, spacing or orientation, first "
+            f"{_describe(others[0])} against {_describe(usual)}; keep one series in the folder"
+        ]
+    return _gap_issues(sorted(slices, key=lambda each: each.depth))
+
+
+def _describe(where: Slice) -> str:
+    directions = " ".join(f"{value:.3g}" for value in where.along_row + where.along_column)
+    row_spacing, column_spacing = where.spacing
+    return (
+        f"{where.path.name} ({where.columns} x {where.rows} pixels of {column_spacing:.4g} x {row_spacing:.4g} mm, "
+        f"orientation {directions})"
+    )
+
+
+def _gap_issues(slices: Sequence[Slice]) -> list[str]:
+    """Return what is wrong with slices that lie in the same orientation, sorted by depth."""
+    depths = np.array([each.depth for each in slices])
+    gaps = np.diff(depths)
+    if gaps.max() < 0.01:
+        return [f"all {len(slices)} slices lie in the same place; expected the slices of a volume"]
+    step = np.median(gaps[gaps >= 0.01])  # of mixed series with the same positions, half of the gaps are none
+    issues = []
+
+    def pairs(which: np.ndarray) -> list[tuple[str, str, int]]:
+        return [(slices[i].path.name, slices[i + 1].path.name, i) for i in np.flatnonzero(which)]
+
+    for before, after, index in pairs(gaps > 1.5 * step):
+        missing = round(gaps[index] / step) - 1
+        what = "1 slice is" if missing == 1 else f"{missing} slices are"
+        issues.append(f"{what} missing between {before} and {after} ({gaps[index]:.4g} mm apart, others {step:.4g} mm)")
+    extra = pairs(gaps < 0.5 * step)
+    if extra:
+        before, after, index = extra[0]
+        issues.append(
+            f"{len(extra)} extra {'slice' if len(extra) == 1 else 'slices'}: {before} and {after} are "
+            f"{gaps[index]:.4g} mm apart, others {step:.4g} mm; a slice is there twice, or two series are mixed"
+        )
+    # A tilted gantry shifts each slice by the same amount, which is nothing wrong: the slices still lie on a line.
+    positions = np.array([each.position for each in slices])
+    line = positions[0] + np.outer((depths - depths[0]) / (depths[-1] - depths[0]), positions[-1] - positions[0])
+    shifts = np.linalg.norm(positions - line, axis=1)
+    normal_part = np.abs((positions - line) @ np.cross(slices[0].along_row, slices[0].along_column))
+    sideways = np.sqrt(np.maximum(shifts**2 - normal_part**2, 0))
+    worst = int(sideways.argmax())
+    if sideways[worst] > min(slices[0].spacing):
+        issues.append(
+            f"mixed series: {slices[worst].path.name} lies {sideways[worst]:.4g} mm beside the line through the others"
+        )
+    return issues
+
+
+def read_series(folder: Path) -> list[Slice]:
+    """Return the slices of a folder, sorted by where they lie, from the one at the lowest depth on.
+
+    Raises:
+        InputError: if the folder has no DICOM files, or they are not the slices of one volume.
+    """
+    files = list_slices(folder)
+    if not files:
+        raise InputError(f"{folder}: no DICOM files here; expected the slices of one volume")
+    slices = [read_slice(path) for path in files]
+    issues = find_issues(slices)
+    if issues:
+        raise InputError(f"{folder}: {'; '.join(issues)}")
+    return sorted(slices, key=lambda each: each.depth)
+
+
+def affine_of(slices: Sequence[Slice]) -> np.ndarray:
+    """Return the affine ``(4, 4)`` from indices ``(column, row, slice)`` to millimetres, in the RAS axes of NIfTI.
+
+    See "DICOM affine formula", https://nipy.org/nibabel/dicom/dicom_orientation.html.
+
+    Args:
+        slices: of one volume, sorted by depth.
+    """
+    first, last = slices[0], slices[-1]
+    affine = np.eye(4)
+    affine[:3, 0] = np.multiply(first.along_row, first.spacing[1])
+    affine[:3, 1] = np.multiply(first.along_column, first.spacing[0])
+    affine[:3, 2] = np.subtract(last.position, first.position) / (len(slices) - 1)
+    affine[:3, 3] = first.position
+    return _LPS_TO_RAS @ affine
+
+
+def volume_meta(slices: Sequence[Slice]) -> dict[str, Any]:
+    """Return what MONAI wants to know of a volume without a channel axis."""
+    affine = affine_of(slices)
+    return {
+        MetaKeys.AFFINE: affine,
+        MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.SPATIAL_SHAPE: np.array([slices[0].columns, slices[0].rows, len(slices)]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+    }
+
+
+class SeriesReader(ImageReader):
+    """Reads a folder of DICOM slices as one volume ``(columns, rows, slices)``, for MONAI's ``LoadImage``.
+
+    MONAI's own PydicomReader is right for single slices. Of a folder it skips the files that it cannot read and stacks
+    the others by InstanceNumber: where a slice is missing, or the numbers are wrong, the volume comes out distorted.
+    This one stacks by position and refuses what is not one volume.
+    """
+
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+        """Tell whether this is a folder."""
+        return all(Path(name).is_dir() for name in ensure_tuple(filename))
+
+    def read(self, data: Sequence[str] | str, **kwargs) -> Path:
+        """Return the folder.
+
+        Raises:
+            InputError: if it is none; ``LoadImage`` then turns to its next reader, so that a NIfTI file gets read.
+        """
+        folder, *more = (Path(name) for name in ensure_tuple(data))
+        if more or not folder.is_dir():
+            raise InputError(f"{folder}: expected one folder of DICOM slices")
+        return folder
+
+    def get_data(self, img: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the values, float32, and the geometry.
+
+        Raises:
+            InputError: as :func:`read_series` and :func:`read_pixels` do. It is raised here and not in :meth:`read`,
+                because there ``LoadImage`` would try MONAI's reader next.
+        """
+        slices = read_series(img)
+        return np.stack([read_pixels(each.path)[1] for each in slices], axis=-1), volume_meta(slices)
