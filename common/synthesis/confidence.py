@@ -8,7 +8,7 @@ import torch
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
-_TEACHER_BATCH = 8
+_BATCH_SIZE = 8  # the teacher is far larger than the diffusion model
 
 
 def measure_confidence(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -16,7 +16,7 @@ def measure_confidence(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     The confidence is the soft Dice confidence (Borges et al., 2024, arXiv 2402.10665), averaged over the classes that
     are found: the Dice between the probabilities of a class and the pixels that get it. Background, most of a medical
-    image and easily told, does not enter, while every doubtful pixel does. Where nothing is found it is 0.
+    image and easy to recognise, does not count, while every doubtful pixel does. Where nothing is found it is 0.
 
     Args:
         logits: ``(B, K, H, W)``, background first.
@@ -34,14 +34,25 @@ def measure_confidence(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _ask(
-    teacher: nn.Module, teacher_view: Callable[[Tensor], Tensor] | None, images: Tensor
-) -> list[tuple[float, float]]:
-    """Return the teacher's confidence and the share of structures of each image."""
-    views = images if teacher_view is None else torch.stack([torch.as_tensor(teacher_view(image)) for image in images])
-    answers = []
+def teacher_confidence(
+    teacher: nn.Module, images: Tensor, transform: Callable[[Tensor], Tensor] | None = None
+) -> tuple[list[float], list[float]]:
+    """Return the teacher's confidence of each image, and the share of pixels that it takes for structures.
+
+    Args:
+        teacher: returns logits ``(B, K, h, w)``; left in the mode (train or eval) that it came in.
+        images: ``(B, C, W, H)`` in [0, 1], on the device of the teacher.
+        transform: applied to each image before the teacher gets it, None for nothing.
+
+    Returns:
+        confidences and shares, one of each per image, in [0, 1].
+    """
+    if transform is not None:
+        images = torch.stack([torch.as_tensor(transform(image)) for image in images])
+    confidences, shares = [], []
     with eval_mode(teacher):
-        for batch in views.split(_TEACHER_BATCH):
-            confidence, foreground = measure_confidence(teacher(batch))
-            answers += zip(confidence.tolist(), foreground.tolist(), strict=True)
-    return answers
+        for batch in images.split(_BATCH_SIZE):
+            confidence, share = measure_confidence(teacher(batch))
+            confidences += confidence.tolist()
+            shares += share.tolist()
+    return confidences, shares

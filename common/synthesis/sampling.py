@@ -51,7 +51,7 @@ def sample(
     return torch.cat(batches)
 
 
-def _solver(noise_scheduler: SchedulerMixin) -> DPMSolverMultistepScheduler:
+def solver_for(noise_scheduler: SchedulerMixin) -> DPMSolverMultistepScheduler:
     """Return the DPM-Solver++ that samples from a model trained with ``noise_scheduler``.
 
     It is the one that draws fresh noise in each step, which washes out what a model of few images gets wrong: the

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,52 +14,69 @@ from monai.data import Dataset
 from monai.data.utils import set_rnd
 from torch import Tensor
 
-from common.synthesis.similarity import nearest
+from common.synthesis.copy_search import find_nearest
 
 
-class TrainingImages(NamedTuple):
-    """What the diffusion model was trained on, to compare samples with; see :func:`read_training_images`."""
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images that a diffusion model was trained on; see :func:`read_training_images`.
 
-    names: list[str]  # of the files
-    groups: list[str]  # patient, exam or image that a file belongs to
-    images: list[Tensor]  # of the files, (C, W, H) each, at the scale of the samples
-    views: Tensor  # (V, C, S, S), such as the model was shown
-    owners: Tensor  # (V,), which image a view is of
+    Attributes:
+        names: of the files, as short as tells them apart.
+        groups: patient, exam or image that a file belongs to.
+        images: one of each file, ``(C, W, H)`` in [0, 1], at the scale of the samples.
+        crops: ``(V, C, S, S)``, as large as the samples: what the model was shown, which may be whole images.
+        crop_sources: ``(V,)``, which image a crop is from.
+    """
+
+    names: list[str]
+    groups: list[str]
+    images: list[Tensor]
+    crops: Tensor
+    crop_sources: Tensor
 
 
 def read_training_images(
-    entries: Sequence[Mapping[str, Any]], groups: Sequence[str | None], images: Dataset, views: Dataset, seed: int = 0
+    entries: Sequence[Mapping[str, Any]],
+    groups: Sequence[str | None],
+    dataset: Dataset,
+    crops: Callable[[Any], Any] | None = None,
+    seed: int = 0,
 ) -> TrainingImages:
     """Read the images that the diffusion model was trained on.
 
     Args:
         entries: a MONAI datalist.
         groups: patient or exam of each entry, None where it is unknown.
-        images: gives the ``image`` ``(C, W, H)`` of each entry at the scale of the samples, in [0, 1].
-        views: gives what the model was shown of each entry, as large as the samples: the whole image, or a list of
-            patches.
-        seed: of the transforms of ``views``.
+        dataset: gives, for each entry, a dictionary whose ``image`` is ``(C, W, H)`` in [0, 1], at the scale of the
+            samples.
+        crops: the dictionary transform that cuts from such a dictionary what the model was shown, as large as the
+            samples, one or a list of several; None if it was shown whole images.
+        seed: of ``crops``.
     """
-    set_rnd(views, seed=seed)
-    shown = [views[index] for index in range(len(entries))]
+    if crops is not None:
+        set_rnd(crops, seed=seed)
+    items = [dataset[index] for index in range(len(entries))]
+    shown = [item if crops is None else crops(item) for item in items]
     shown = [each if isinstance(each, list) else [each] for each in shown]
     return TrainingImages(
         names=_short_names([entry["image"] for entry in entries]),
         groups=[f"image {index}" if group is None else group for index, group in enumerate(groups)],
-        images=[torch.as_tensor(images[index]["image"]) for index in range(len(entries))],
-        views=torch.stack([torch.as_tensor(view["image"]) for each in shown for view in each]),
-        owners=torch.tensor([index for index, each in enumerate(shown) for _ in each]),
+        images=[torch.as_tensor(item["image"]) for item in items],
+        crops=torch.stack([torch.as_tensor(crop["image"]) for each in shown for crop in each]),
+        crop_sources=torch.tensor([index for index, each in enumerate(shown) for _ in each]),
     )
 
 
-def distances_between_training_images(training: TrainingImages, device: str | torch.device = "cpu") -> Tensor:
-    """Return the distance of each view to the nearest image of another group, and none if there is only one group."""
+def distances_between_groups(training: TrainingImages, device: str | torch.device = "cpu") -> Tensor:
+    """Return the distance of each crop to the nearest image of another group, and none if there is only one group."""
     groups = np.array(training.groups)
-    allowed = torch.as_tensor(groups[training.owners][:, None] != groups[None])
+    allowed = torch.as_tensor(groups[training.crop_sources][:, None] != groups[None])
     comparable = allowed.any(1)
     if not comparable.any():
         return torch.zeros(0)
-    return nearest(training.views[comparable].to(device), training.images, allowed=allowed[comparable]).distances.cpu()
+    crops = training.crops[comparable].to(device)
+    return find_nearest(crops, training.images, allowed=allowed[comparable]).distances.cpu()
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:

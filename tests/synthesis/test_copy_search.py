@@ -1,4 +1,4 @@
-"""The nearest image of a set and the diversity of images, against what plain numpy finds."""
+"""The nearest image of a set, against what plain numpy finds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from textures import textures
 
-from common.synthesis import similarity
-from common.synthesis.similarity import ORIENTATIONS, nearest, orient, orient_back, vendi_score
+from common.synthesis import copy_search, correlation
+from common.synthesis.copy_search import find_nearest
+from common.synthesis.orientations import ORIENTATIONS, orient, orient_back
 
 SIZE = 32  # so that nothing is reduced but for the search
-
-
-def textures(count: int, size: int = SIZE, channels: int = 3, seed: int = 0) -> torch.Tensor:
-    """Return smooth random images ``(count, C, size, size)`` in [0, 1]."""
-    noise = np.random.default_rng(seed).normal(size=(count, channels, size, size))
-    smooth = gaussian_filter(noise, (0, 0, 2.5, 2.5), mode="wrap")
-    smooth -= smooth.min((1, 2, 3), keepdims=True)
-    return torch.tensor(smooth / smooth.max((1, 2, 3), keepdims=True), dtype=torch.float32)
 
 
 def correlation_by_hand(template: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -75,15 +69,15 @@ class TestNearest:
     @pytest.mark.parametrize("size", [(SIZE, SIZE), (40, 35), (64, 96)], ids=["same size", "larger", "much larger"])
     def test_the_distance_is_that_of_the_best_correlation_by_hand(self, channels, size, monkeypatch):
         """At one scale and one orientation, with the search at full size."""
-        monkeypatch.setattr(similarity, "SCALES", (1.0,))
-        monkeypatch.setattr(similarity, "ORIENTATIONS", 1)
-        monkeypatch.setattr(similarity, "COARSE_SIDE", SIZE)
+        monkeypatch.setattr(copy_search, "SCALES", (1.0,))
+        monkeypatch.setattr(copy_search, "ORIENTATIONS", 1)
+        monkeypatch.setattr(copy_search, "COARSE_SIDE", SIZE)
         image = textures(1, channels=channels)
         references = [textures(1, 96, channels, seed)[0, :, : size[0], : size[1]] for seed in (1, 2)]
         start, length = 3, 26  # the central 0.8 of 32 pixels
         template = image[0, :, start : start + length, start : start + length].numpy()
         by_hand = [correlation_by_hand(template, reference.numpy()) for reference in references]
-        found = nearest(image, references)
+        found = find_nearest(image, references)
         expected = int(by_hand[1].max() > by_hand[0].max())
         assert found.indices.tolist() == [expected]
         assert float(found.distances) == pytest.approx(1 - by_hand[expected].max(), abs=1e-4)
@@ -92,31 +86,31 @@ class TestNearest:
 
     def test_few_positions_and_many_give_the_same(self, monkeypatch):
         images, references = textures(3), list(textures(4, 48, seed=1))
-        by_fourier_transform = nearest(images, references)
-        monkeypatch.setattr(similarity, "_FEW_POSITIONS", 10**6)
-        by_convolution = nearest(images, references)
+        by_fourier_transform = find_nearest(images, references)
+        monkeypatch.setattr(correlation, "_FEW_POSITIONS", 10**6)
+        by_convolution = find_nearest(images, references)
         torch.testing.assert_close(by_fourier_transform.distances, by_convolution.distances, atol=1e-5, rtol=0)
         assert torch.equal(by_fourier_transform.boxes, by_convolution.boxes)
 
     def test_memory_at_a_time_changes_nothing(self, monkeypatch):
         images, references = textures(5), list(textures(4, seed=1))
-        whole = nearest(images, references)
-        monkeypatch.setattr(similarity, "_CHUNK", 200)
-        for together, apart in zip(whole, nearest(images, references), strict=True):
+        whole = find_nearest(images, references)
+        monkeypatch.setattr(correlation, "_CHUNK", 200)
+        for together, apart in zip(whole, find_nearest(images, references), strict=True):
             torch.testing.assert_close(together, apart)
 
     @pytest.mark.parametrize("name", ALTERATIONS)
     def test_an_altered_copy_is_nearer_to_its_original_than_any_new_image(self, name):
         originals, new = textures(8, 64), textures(8, 64, seed=1)
         altered = torch.stack([ALTERATIONS[name](image) for image in originals])
-        found = nearest(altered, list(originals))
+        found = find_nearest(altered, list(originals))
         assert found.indices.tolist() == list(range(8))
-        assert found.distances.max() < 0.45 * nearest(new, list(originals)).distances.min()
+        assert found.distances.max() < 0.45 * find_nearest(new, list(originals)).distances.min()
 
     def test_a_patch_is_found_where_it_was_cut_out(self):
         references = list(textures(3, 160))
         patches = torch.stack([references[1][:, 30:94, 70:134], references[2][:, 96:, :64].flip(-2)])
-        found = nearest(patches, references)
+        found = find_nearest(patches, references)
         assert found.indices.tolist() == [1, 2]
         assert found.distances.max() < 0.02
         np.testing.assert_allclose(found.boxes, [[30, 70, 64, 64], [96, 0, 64, 64]], atol=2)
@@ -126,22 +120,16 @@ class TestNearest:
         patch = reference[:, 10:74, 20:84]
         for orientation in range(ORIENTATIONS):
             image = orient(patch, orientation)
-            found = nearest(image[None], [reference])
+            found = find_nearest(image[None], [reference])
             top, left, height, width = found.boxes[0].round().int().tolist()
             part = orient_back(reference[:, top : top + height, left : left + width], int(found.orientations))
             assert np.corrcoef(part.flatten(), image.flatten())[0, 1] > 0.95
-
-    def test_orientations_are_the_eight_of_a_square_and_can_be_undone(self):
-        image = torch.arange(9.0).view(1, 3, 3)
-        turned = [orient(image, index) for index in range(ORIENTATIONS)]
-        assert len({tuple(each.flatten().tolist()) for each in turned}) == 8
-        assert all(torch.equal(orient_back(each, index), image) for index, each in enumerate(turned))
 
     def test_references_that_do_not_count_are_passed_over(self):
         images = textures(3)
         allowed = ~torch.eye(3, dtype=torch.bool)
         allowed[2] = False
-        found = nearest(images, list(images), allowed=allowed)
+        found = find_nearest(images, list(images), allowed=allowed)
         assert all(found.indices[index] not in (index, -1) for index in (0, 1))
         assert found.distances[:2].min() > 0.1
         assert found.indices[2] == -1
@@ -149,16 +137,16 @@ class TestNearest:
     def test_the_rival_is_the_nearest_of_another_group(self):
         first, second, third = textures(3)
         references = [first, 0.9 * first + 0.1 * second, second, third]
-        found = nearest(first[None], references, ["A", "A", "B", "C"])
-        apart = nearest(first[None], references[2:])
+        found = find_nearest(first[None], references, ["A", "A", "B", "C"])
+        apart = find_nearest(first[None], references[2:])
         assert found.distances.tolist() == pytest.approx([0], abs=1e-5)
         assert found.rivals.tolist() == pytest.approx(apart.distances.tolist(), abs=1e-5)
-        assert float(nearest(first[None], references).rivals) < float(found.rivals)
-        assert nearest(first[None], references[:2], ["A", "A"]).rivals.tolist() == [1]
+        assert float(find_nearest(first[None], references).rivals) < float(found.rivals)
+        assert find_nearest(first[None], references[:2], ["A", "A"]).rivals.tolist() == [1]
 
     def test_an_image_without_contrast_resembles_nothing(self):
         images = torch.cat([torch.full((1, 3, SIZE, SIZE), 0.3), textures(1)])
-        assert nearest(images, list(images)).distances.tolist() == pytest.approx([1, 0], abs=1e-5)
+        assert find_nearest(images, list(images)).distances.tolist() == pytest.approx([1, 0], abs=1e-5)
 
     @pytest.mark.parametrize(
         ("images", "references", "message"),
@@ -171,33 +159,4 @@ class TestNearest:
     )
     def test_what_cannot_be_compared_is_refused(self, images, references, message):
         with pytest.raises(ValueError, match=message):
-            nearest(images, references)
-
-
-class TestVendiScore:
-    def test_equal_images_count_as_one(self):
-        assert vendi_score(textures(1).repeat(5, 1, 1, 1)) == pytest.approx(1, abs=1e-4)
-        assert vendi_score(torch.zeros(4, 1, 8, 8)) == pytest.approx(1, abs=1e-6)
-
-    def test_images_that_have_nothing_in_common_count_one_by_one(self):
-        waves = torch.stack([torch.sin(torch.arange(16) * 2 * torch.pi * k / 16) for k in range(1, 6)])
-        assert vendi_score(waves[:, None, None].expand(-1, -1, 16, -1)) == pytest.approx(5, abs=1e-4)
-
-    @pytest.mark.parametrize("count", [5, 40], ids=["fewer images than pixels", "more"])
-    def test_it_is_what_numpy_finds(self, count):
-        images = textures(count, size=5, channels=1)
-        vectors = images.flatten(1).double().numpy()
-        similarity_matrix = np.corrcoef(vectors)
-        eigenvalues = np.linalg.eigvals(similarity_matrix / count).real
-        positive = eigenvalues[eigenvalues > 1e-12]
-        expected = np.exp(-(positive * np.log(positive)).sum())
-        assert vendi_score(images) == pytest.approx(expected, rel=1e-5)
-
-    def test_it_grows_with_images_of_a_new_kind(self):
-        few = textures(3)
-        assert vendi_score(few.repeat(2, 1, 1, 1)) == pytest.approx(vendi_score(few), rel=1e-4)
-        assert vendi_score(textures(6)) > vendi_score(few) + 1
-
-    def test_no_images_are_refused(self):
-        with pytest.raises(ValueError, match="must not be empty"):
-            vendi_score(torch.zeros(0, 3, 8, 8))
+            find_nearest(images, references)

@@ -1,0 +1,120 @@
+"""What MONAI's ``SupervisedTrainer`` needs to train a diffusion model (Ho et al., 2020, arXiv 2006.11239)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin
+from ignite.engine import Engine
+from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.inferers import SimpleInferer
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor, nn
+
+
+class PrepareDiffusion:
+    """Noises the images of a batch, each to a random timestep of its own; the ``prepare_batch`` of a trainer.
+
+    The target is what ``noise_scheduler.config.prediction_type`` names: the noise (``epsilon``) or the velocity
+    (``v_prediction``; Salimans and Ho, 2022, arXiv 2202.00512).
+
+    Args:
+        noise_scheduler: a ``diffusers.DDPMScheduler``.
+
+    Raises:
+        ValueError: if the scheduler has another ``prediction_type``.
+    """
+
+    def __init__(self, noise_scheduler: SchedulerMixin) -> None:
+        prediction_type = noise_scheduler.config.prediction_type
+        if prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError(
+                f"noise_scheduler must have prediction_type epsilon or v_prediction, got {prediction_type}"
+            )
+        self.noise_scheduler = noise_scheduler
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, Any]]:
+        """Return noisy images, the target shaped like them, and what else the network is called with.
+
+        Args:
+            batchdata: its ``image`` is ``(B, C, H, W)`` in [0, 1]; nothing else is used.
+            device: where to train.
+            non_blocking: whether the copy to the device may be asynchronous.
+            kwargs: any other argument of ``Tensor.to``.
+
+        Returns:
+            noisy images and target ``(B, C, H, W)``, the timesteps ``(B,)`` as positional arguments, and no keyword
+            arguments.
+        """
+        images = batchdata[Keys.IMAGE]
+        if isinstance(images, MetaTensor):
+            images = images.as_tensor()
+        images = images.to(device=device, non_blocking=non_blocking, **kwargs) * 2 - 1
+        scheduler = self.noise_scheduler
+        timesteps = torch.randint(scheduler.config.num_train_timesteps, images.shape[:1], device=images.device)
+        noise = torch.randn_like(images)
+        noisy = scheduler.add_noise(images, noise, timesteps)
+        is_epsilon = scheduler.config.prediction_type == "epsilon"
+        target = noise if is_epsilon else scheduler.get_velocity(images, noise, timesteps)
+        return noisy, target, (timesteps,), {}
+
+
+class DenoisingInferer(SimpleInferer):
+    """Calls a diffusers network and takes the tensor out of its output, in float32 so that the loss has no less."""
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Return what the network predicts.
+
+        Args:
+            inputs: noisy images ``(B, C, H, W)``.
+            network: returns an object with a ``sample`` like the images, as ``diffusers.UNet2DModel`` does.
+            args: the timesteps ``(B,)``.
+            kwargs: for the network.
+        """
+        return super().__call__(inputs, network, *args, **kwargs).sample.float()
+
+
+class GradientClipping:
+    """Clips the norm of all gradients together before each step of the optimizer; neither MONAI nor ignite has this.
+
+    Args:
+        max_norm: the highest norm.
+
+    Raises:
+        ValueError: if ``max_norm`` is not positive.
+    """
+
+    def __init__(self, max_norm: float = 1.0) -> None:
+        if max_norm <= 0:
+            raise ValueError(f"max_norm must be positive, got {max_norm}")
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Register on a ``SupervisedTrainer``."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        """Clip, unless the trainer goes on accumulating gradients."""
+        if not _steps_now(engine):
+            return
+        if engine.scaler is not None:
+            engine.scaler.unscale_(engine.optimizer)  # the scaler notes this and does not do it again
+        nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+
+
+def _steps_now(engine: SupervisedTrainer) -> bool:
+    """Say whether the optimizer steps in this iteration; MONAI's trainer decides so, and does not say it."""
+    length, iteration = engine.state.epoch_length, engine.state.iteration
+    if length is not None:
+        iteration = (iteration - 1) % length + 1
+    return iteration % engine.accumulation_steps == 0 or iteration == length

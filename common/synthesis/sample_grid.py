@@ -1,0 +1,86 @@
+"""Grids of samples while the diffusion model trains."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import SchedulerMixin
+from diffusers.utils import make_image_grid
+from ignite.engine import Engine, Events
+from PIL import Image
+from torch import nn
+
+from common.files.atomic import is_writer
+from common.files.weights import unwrap
+from common.synthesis.pictures import to_pictures, write_png
+from common.synthesis.sampling import sample, solver_for
+
+
+class SampleGridHandler:
+    """Writes a grid of samples every few epochs, from the same noise each time so that progress can be seen.
+
+    Neither the random state of the training nor the mode of the network changes; in a distributed run rank 0 writes.
+
+    Args:
+        network: a ``diffusers.UNet2DModel``, usually the exponential moving average of the one in training.
+        noise_scheduler: the training's scheduler; sampling uses the solver that ``save_pipeline`` saves.
+        output_dir: where ``samples_epoch_0010.png`` and its like go.
+        interval: epochs from one grid to the next.
+        num_samples: samples in a grid.
+        num_inference_steps: denoising steps.
+        seed: of the noise.
+
+    Raises:
+        ValueError: if ``interval`` or ``num_samples`` is below 1.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        noise_scheduler: SchedulerMixin,
+        output_dir: str | os.PathLike,
+        interval: int = 10,
+        num_samples: int = 16,
+        num_inference_steps: int = 25,
+        seed: int = 0,
+    ) -> None:
+        if interval < 1 or num_samples < 1:
+            raise ValueError(f"interval and num_samples must be at least 1, got {interval} and {num_samples}")
+        self.network = network
+        self.noise_scheduler = noise_scheduler
+        self.output_dir = Path(output_dir)
+        self.interval = interval
+        self.num_samples = num_samples
+        self.num_inference_steps = num_inference_steps
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        """Register on a trainer, after any handler that updates the network when an epoch ends."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the grid of this epoch."""
+        if not is_writer():
+            return
+        unet = unwrap(self.network)
+        images = sample(
+            unet,
+            solver_for(self.noise_scheduler),
+            self.num_samples,
+            unet.config.sample_size,
+            num_inference_steps=self.num_inference_steps,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        write_png(_make_grid(to_pictures(images)), self.output_dir / f"samples_epoch_{engine.state.epoch:04d}.png")
+
+
+def _make_grid(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Lay pictures of one size out in rows, nearly as many as columns; places that are left over are black."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    blank = Image.new(pictures[0].mode, pictures[0].size)
+    return make_image_grid([*pictures, *[blank] * (rows * columns - len(pictures))], rows, columns)

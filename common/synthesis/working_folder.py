@@ -1,0 +1,108 @@
+"""The folder in which a transfer set is drawn, and from which a run that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from common.files.atomic import atomic_file
+from common.synthesis.judging import Judgement
+from common.synthesis.pictures import to_pictures, write_png
+from common.synthesis.transfer_set import image_name
+
+logger = logging.getLogger(__name__)
+
+
+class WorkingFolder:
+    """``<output_dir>.partial``, which becomes ``output_dir`` when the transfer set is complete.
+
+    It holds ``images``, ``judgements`` with a file for each batch, and ``settings.json``, by which a later run knows
+    whether it may go on with them. Each file is there complete or not at all. The lock of the run's folder keeps a
+    second run out.
+
+    Args:
+        output_dir: the transfer set.
+        settings: all that fixes the images, as JSON can hold it.
+    """
+
+    def __init__(self, output_dir: Path, settings: Mapping[str, Any]) -> None:
+        self.output_dir = output_dir
+        self.path = output_dir.with_name(f"{output_dir.name}.partial")
+        self.settings = dict(settings)
+
+    def open(self) -> None:
+        """Keep what a run with the same settings left, start over otherwise."""
+        if self.path.exists():
+            if self._settings_found() == self.settings:
+                logger.info("going on with the images in %s", self.path)
+                return
+            logger.warning(
+                "%s was left by a run with other settings, models or training images: starting over", self.path
+            )
+            shutil.rmtree(self.path)
+        for name in ("images", "judgements"):
+            (self.path / name).mkdir(parents=True)
+        write_json(self.settings, self.path / "settings.json")
+
+    def _settings_found(self) -> Any:
+        try:
+            return json.loads((self.path / "settings.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # killed before it was written
+            return None
+
+    def has_batch(self, batch: int, numbers: Iterable[int]) -> bool:
+        """Say whether a batch, and the samples of these numbers in it, were drawn and judged."""
+        return self._judgements(batch).is_file() and all(self._image(number).is_file() for number in numbers)
+
+    def write_batch(self, batch: int, numbers: Iterable[int], images: Tensor, judgements: Sequence[Judgement]) -> None:
+        """Write a batch.
+
+        Args:
+            batch: its number.
+            numbers: those of its samples.
+            images: ``(B, C, W, H)`` in [0, 1].
+            judgements: one for each sample.
+        """
+        for number, picture in zip(numbers, to_pictures(images), strict=True):
+            write_png(picture, self._image(number))
+        write_json([asdict(each) for each in judgements], self._judgements(batch))
+
+    def read_judgements(self, batch: int) -> list[Judgement]:
+        """Return what is known of the samples of a batch."""
+        return [Judgement(**each) for each in json.loads(self._judgements(batch).read_text(encoding="utf-8"))]
+
+    def finish(self, dropped: Iterable[int]) -> None:
+        """Take away the samples of these numbers and all that serves to go on, and put the folder in its place.
+
+        A folder that is there goes only after that.
+        """
+        for number in dropped:
+            self._image(number).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "judgements")
+        (self.path / "settings.json").unlink()
+        outdated = self.output_dir.with_name(f"{self.output_dir.name}.outdated")
+        shutil.rmtree(outdated, ignore_errors=True)
+        if self.output_dir.exists():
+            self.output_dir.rename(outdated)
+        self.path.rename(self.output_dir)
+        shutil.rmtree(outdated, ignore_errors=True)
+
+    def _image(self, number: int) -> Path:
+        return self.path / image_name(number)
+
+    def _judgements(self, batch: int) -> Path:
+        return self.path / f"judgements/{batch:06d}.json"
+
+
+def write_json(content: Any, path: str | os.PathLike) -> None:
+    """Write a JSON file, which is there complete or not at all."""
+    with atomic_file(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
