@@ -31,7 +31,7 @@ from PIL import Image
 from torch import nn
 from transformers import SamConfig
 
-from common.datasets import ph2
+from common.datasets.ph2 import PH2Dataset
 from common.students.vit import ViTSegmenter
 from common.synthesis.sampling import sample
 from common.teachers.lora import add_lora
@@ -131,8 +131,8 @@ def _take_turns(variants: dict[str, Callable[[], float]], rounds: int) -> dict[s
 
 def _write_inputs(folder: Path, num_images: int) -> None:
     """Write a dataset and, in the form that synthesize.yaml leaves it, a transfer set."""
-    ph2.write_phantoms(folder / "dataset", num_images=16)
-    ph2.write_phantoms(folder / "more", num_images=num_images)
+    PH2Dataset.write_phantoms(folder / "dataset", num_images=16)
+    PH2Dataset.write_phantoms(folder / "more", num_images=num_images)
     (folder / "transfer/images").mkdir(parents=True)
     names = []
     for number, image in enumerate(sorted((folder / "more").rglob("*_Dermoscopic_Image/*.bmp"))):
