@@ -1,4 +1,4 @@
-"""The error a user can mend."""
+"""The error a user can fix."""
 
 
 class InputError(ValueError):

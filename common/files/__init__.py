@@ -1,1 +1,1 @@
-"""Files: written as a whole, read without running code, and known again by their content."""
+"""Files: atomic writes, locks, weights read without running code, fingerprints and provenance."""

@@ -1,8 +1,10 @@
-"""Files and folders that are written as a whole or not at all."""
+"""Files and folders that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +14,21 @@ import ignite.distributed as idist
 
 from common.errors import InputError
 
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outdated)")
+
 
 def is_writer() -> bool:
     """Say whether this process is the one that writes files: the only one, or the first of several."""
-    return idist.get_rank() == 0
+    # Before the processes of torchrun have joined each other, ignite takes each of them for the only one.
+    return max(idist.get_rank(), int(os.environ.get("RANK", "0"))) == 0
 
 
 @contextmanager
-def replace_file(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when all went well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.partial")
+    fresh = _temporary(path, "partial")
     try:
         yield fresh
         os.replace(fresh, path)
@@ -32,14 +37,11 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary folder beside ``path`` to fill, and put it in the place of ``path`` when all went well."""
     path = Path(path)
-    fresh, outdated = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.outdated")
-    if outdated.exists() and not path.exists():
-        outdated.rename(path)  # the process was killed in between
-    for leftover in (fresh, outdated):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _restore(path)
+    fresh, outdated = _temporary(path, "partial"), _temporary(path, "outdated")
     fresh.mkdir(parents=True)
     try:
         yield fresh
@@ -55,16 +57,47 @@ def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
                 outdated.rename(path)
             raise
     finally:
-        for leftover in (fresh, outdated):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for temporary in (fresh, outdated):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Remove what killed processes left half-written in a folder and below, and put folders back that they moved away.
+
+    Only the owner of the folder's lock may call it: for anybody else these may be files that are being written.
+    """
+    leftovers = [(path, match) for path in Path(folder).rglob(".*") if (match := _LEFTOVER.fullmatch(path.name))]
+    for path, match in leftovers:
+        if match["kind"] == "outdated":
+            _restore(path.with_name(match["name"]))
+    for path, _ in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def check_replaceable(folder: str | os.PathLike, mark: str) -> None:
-    """Refuse to delete what was not written here: an existing folder must be empty or hold the file ``mark``.
+    """Refuse to delete what this project did not write: an existing folder must be empty or hold the file ``mark``.
 
     Raises:
-        InputError: if it is neither, or is no folder.
+        InputError: if it is neither, or is not a folder.
     """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
         raise InputError(f"{folder} exists and holds no {mark}, so it is not overwritten: choose another folder")
+
+
+def _temporary(path: Path, kind: str) -> Path:
+    """Return a name that no other process, and no other call, has for ``path``."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
+
+
+def _restore(path: Path) -> None:
+    """Put the last version of a folder back where a process was killed between moving it away and replacing it."""
+    if path.exists() or not path.parent.is_dir():
+        return
+    found = [(other, _LEFTOVER.fullmatch(other.name)) for other in path.parent.glob(".*.outdated")]
+    outdated = [other for other, match in found if match and match["name"] == path.name]
+    if outdated:
+        max(outdated, key=lambda other: other.stat().st_mtime).rename(path)

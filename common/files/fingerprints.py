@@ -1,17 +1,17 @@
-"""Hashes that tell whether a network, an image, or a datalist is the one that something was made with."""
+"""Hashes that tell whether a network, a tensor or a datalist is the one that something was made with."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 
 def tensor_digest(value: Tensor) -> bytes:
@@ -49,26 +49,55 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def data_digest(entries: Iterable[Mapping[str, Any]]) -> str:
-    """Return a hash of what a datalist is about: the content of its files, wherever they are, and all its values."""
+    """Return a hash of what a datalist is about: all its values, in lists and mappings too, and the content of files.
 
-    @cache
-    def file_digest(path: str) -> bytes:
-        return hashlib.sha256(Path(path).read_bytes()).digest()
+    A path counts by the content of its file, or of the files in its folder, wherever that lies. So a dataset that was
+    moved has the digest that it had, and one in which a label was changed has another.
 
-    def value_digest(value: Any) -> bytes:
-        if isinstance(value, Tensor):
-            return tensor_digest(value.as_subclass(Tensor))
-        if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
-            return file_digest(os.fspath(value))
-        return repr(value).encode()
-
-    digest = hashlib.sha256()
-    for entry in entries:
-        for key in sorted(entry):
-            digest.update(hashlib.sha256(key.encode() + value_digest(entry[key])).digest())
-    return digest.hexdigest()
+    Args:
+        entries: a MONAI datalist. A string is a path where there is a file of that name, or where it has a separator
+            and there is a folder of that name.
+    """
+    file_digest = cache(_file_digest)
+    return _value_digest(list(entries), file_digest).hex()
 
 
-def unwrap(network: nn.Module) -> nn.Module:
-    """Return the network inside ``DistributedDataParallel``, or the network itself."""
-    return network.module if isinstance(network, DistributedDataParallel) else network
+def _file_digest(path: str) -> bytes:
+    """Return a hash of the content of a file, or of the files in a folder and their places in it."""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    files = {file.relative_to(path).as_posix(): file for file in Path(path).rglob("*") if file.is_file()}
+    parts = [name.encode() + b"\0" + _file_digest(str(files[name])) for name in sorted(files)]
+    return _joined(b"folder", parts)
+
+
+def _value_digest(value: Any, file_digest: Callable[[str], bytes]) -> bytes:
+    if isinstance(value, Mapping):
+        items = sorted((repr(key), item) for key, item in value.items())
+        return _joined(b"mapping", [_joined(key.encode(), [_value_digest(item, file_digest)]) for key, item in items])
+    if isinstance(value, (list, tuple)):
+        return _joined(b"list", [_value_digest(item, file_digest) for item in value])
+    if isinstance(value, Tensor):
+        return tensor_digest(value.as_subclass(Tensor))
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return _joined(f"{value.dtype}{value.shape}".encode(), [value.tobytes()])  # numpy's repr leaves out the middle
+    if isinstance(value, np.ndarray):
+        return _value_digest(value.tolist(), file_digest)
+    if _is_path(value):
+        return file_digest(os.fspath(value))
+    return _joined(b"value", [repr(value).encode()])
+
+
+def _joined(kind: bytes, parts: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256(kind)
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.digest()
+
+
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    has_separator = isinstance(value, os.PathLike) or any(s in value for s in (os.sep, os.altsep) if s)
+    return os.path.isfile(value) or (has_separator and os.path.isdir(value))  # a patient is no folder of that number

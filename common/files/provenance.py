@@ -1,80 +1,120 @@
-"""Where weights come from, as far as it is known: noted on the network, and kept in the file of its weights.
+"""How weights were made, as far as it is known: a JSON file beside them, which holds for these weights alone.
 
-An origin is a dictionary of
+``model.provenance.json`` says about ``model.pt`` such facts as
 
-- ``teacher``: name of the base that the student's teacher was made of, None where there was no teacher;
+- ``teacher``: name of the base that the student's teacher was made of; None where there was no teacher;
 - ``fine_tuned``: whether that teacher was fine-tuned before it taught;
-- ``initial``: a hash of the weights that training started from, None where they were random;
+- ``method``: what prepared the student before it was trained on labels; None where nothing did;
+- ``initial``: a hash of the weights that training began with; None where they were random;
 - ``phantoms``: whether the images of that training were phantoms;
 
-each of them left out where it is not known. A teacher has the one fact ``base`` instead, and ``fine_tuned``.
+and whatever else a stage passes, such as classes and image size. A fact that is not known is left out. The file also
+has a hash of the weights: beside others, such as those of a later training, it says nothing.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.files.fingerprints import state_digest, unwrap
+from common.errors import InputError
+from common.files.atomic import atomic_file
+from common.files.checkpoints import read_checkpoint
+from common.files.fingerprints import state_digest
 
-# Of modules; what starts with an underscore is no part of a network's fingerprint.
-_NOTE = "_origin"
-
-
-def note_origin(network: nn.Module, origin: Mapping[str, Any]) -> None:
-    """Note an origin on a network in place of an earlier one, and on its layers, some of which may be another's."""
-    for module in unwrap(network).modules():
-        setattr(module, _NOTE, dict(origin))
+_HANDED_ON = ("teacher", "fine_tuned", "method")
 
 
-def origin_of(network: nn.Module) -> dict[str, Any]:
-    """Return the origin that was noted on a network, or else on the first of its layers that has one."""
-    noted = (getattr(module, _NOTE, None) for module in unwrap(network).modules())
-    return dict(next((origin for origin in noted if origin is not None), {}))
+def provenance_path(weights: str | os.PathLike) -> Path:
+    """Return the file that has the provenance of a file of weights."""
+    return Path(weights).with_suffix(".provenance.json")
 
 
-def note_teacher(student: nn.Module, teacher: nn.Module) -> None:
-    """Note on a student, or on the part of it that is trained, whom it learns from; nothing, where that is unknown."""
-    about = origin_of(teacher)
-    known = {"teacher": about["base"], "fine_tuned": about.get("fine_tuned", False)} if "base" in about else {}
-    note_origin(student, known)
+def read_provenance(weights: str | os.PathLike) -> dict[str, Any]:
+    """Return what is known of a file of weights; nothing where it has no provenance, or that of other weights.
+
+    Raises:
+        InputError: if one of the two files is damaged.
+    """
+    path = provenance_path(weights)
+    if not path.is_file():
+        return {}
+    content = _read_json(path)
+    state = read_checkpoint(weights)
+    is_same = _is_state(state) and content.get("weights") == state_digest(state)
+    return dict(content.get("provenance", {})) if is_same else {}
 
 
-def with_origin(network: nn.Module) -> dict[str, Tensor]:
-    """Return a network's state dict, which carries the network's origin to a file and back."""
-    state = unwrap(network).state_dict()
-    state.origin = origin_of(network)
-    return state
+def write_provenance(
+    weights: str | os.PathLike, provenance: Mapping[str, Any] | None, state: Mapping[str, Tensor]
+) -> None:
+    """Write what is known of weights that are, or will be, in a file; nothing, and no earlier record, if nothing is.
+
+    Args:
+        weights: the file of the weights.
+        provenance: numbers, strings, lists and mappings by name.
+        state: the state dict that the file has, or is about to have.
+    """
+    path = provenance_path(weights)
+    if not provenance:
+        path.unlink(missing_ok=True)
+        return
+    content = {"weights": state_digest(state), "provenance": dict(provenance)}
+    with atomic_file(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def carried_origin(state: Any) -> dict[str, Any]:
-    """Return the origin that a state dict from a file carries; an empty one where it carries none."""
-    origin = getattr(state, "origin", None)
-    return dict(origin) if isinstance(origin, dict) else {}
+def of_teacher(folder: str | os.PathLike, method: str = "task_specific_kd") -> dict[str, Any]:
+    """Return the provenance of a student of a fine-tuned teacher.
+
+    Args:
+        folder: the teacher's, whose ``teacher.json`` has the name of its base, if it has one.
+        method: what the student learns by.
+
+    Raises:
+        InputError: if there is no teacher in the folder, or its ``teacher.json`` is damaged.
+    """
+    path = Path(folder) / "teacher.json"
+    if not path.is_file():
+        raise InputError(f"there is no fine-tuned teacher in {folder} (no teacher.json): run finetune_teacher first")
+    base = _read_json(path).get("base_name")
+    return ({"teacher": base} if base else {}) | {"fine_tuned": True, "method": method}
 
 
-def note_data(network: nn.Module, entries: Any) -> None:
-    """Note whether a network is trained on phantoms, given a datalist; nothing, where that names no files."""
-    origin = origin_of(network)
-    origin.pop("phantoms", None)
-    images = {each.get("image") for each in entries} if _is_datalist(entries) else set()
-    if images and all(isinstance(image, (str, os.PathLike)) for image in images):
-        origin["phantoms"] = any(are_phantoms(image) for image in images)
-    note_origin(network, origin)
+def of_training(
+    initial_weights: str | os.PathLike | None, entries: Sequence[Mapping[str, Any]], **facts: Any
+) -> dict[str, Any]:
+    """Return the provenance of weights that are trained on labelled images.
+
+    Args:
+        initial_weights: the file that training begins with, whose teacher and method are handed on; None for random
+            weights.
+        entries: a MONAI datalist.
+        facts: what else to record, by name: numbers, strings, lists and mappings.
+
+    Raises:
+        InputError: if ``initial_weights`` or its provenance cannot be read.
+        TypeError: if a fact cannot be written as JSON.
+    """
+    if initial_weights is None:
+        before = {"teacher": None, "fine_tuned": False, "method": None, "initial": None}
+    else:
+        known = read_provenance(initial_weights)
+        before = {name: known[name] for name in _HANDED_ON if name in known}
+        before["initial"] = state_digest(read_checkpoint(initial_weights))
+    images = [path for entry in entries for path in _paths(entry.get("image"))]
+    phantoms = {"phantoms": any(are_phantoms(image) for image in dict.fromkeys(images))} if images else {}
+    return json.loads(json.dumps(before | phantoms | facts))  # as it will be read, and refused now rather than later
 
 
-def _is_datalist(entries: Any) -> bool:
-    return isinstance(entries, Sequence) and all(isinstance(each, Mapping) for each in entries)
-
-
-def handed_on(state: Any) -> dict[str, Any]:
-    """Return the origin of weights that are trained from a state dict, as far as it is the same."""
-    origin = carried_origin(state)
-    return {key: origin[key] for key in ("teacher", "fine_tuned") if key in origin} | {"initial": state_digest(state)}
+def recorded(weights: str | os.PathLike, name: str, default: Any) -> Any:
+    """Return one fact about weights, or ``default`` where it is not known or the weights are not there."""
+    return read_provenance(weights).get(name, default) if Path(weights).is_file() else default
 
 
 def base_name(pretrained: str | os.PathLike) -> str:
@@ -97,3 +137,26 @@ def are_phantoms(path: str | Path) -> bool:
     """Say whether an image, or a folder of images, lies in a dataset that :func:`mark_phantoms` has marked."""
     places = (Path(os.path.abspath(path)), Path(path).resolve())  # as it was given, and where links lead
     return any((folder / _PHANTOMS).is_file() for place in places for folder in (place, *place.parents))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): delete it, or run the stage that wrote it again") from error
+    if not isinstance(content, dict) or not isinstance(content.get("provenance", {}), dict):
+        raise InputError(f"{path} is damaged: delete it, or run the stage that wrote it again")
+    return content
+
+
+def _is_state(state: Any) -> bool:
+    return isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
+
+
+def _paths(image: Any) -> Iterator[str | os.PathLike]:
+    """Yield the paths that stand for an image in a datalist; none where it is there itself."""
+    if isinstance(image, (str, os.PathLike)):
+        yield image
+    elif isinstance(image, (list, tuple)):
+        for part in image:
+            yield from _paths(part)

@@ -1,62 +1,49 @@
-"""Weights on disk, read without running code."""
+"""The weights of networks, on disk and in memory."""
 
 from __future__ import annotations
 
 import os
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from common.errors import InputError
-from common.files.atomic import is_writer, replace_file
-from common.files.provenance import handed_on, note_origin, with_origin
+from common.files.atomic import atomic_file, is_writer
+from common.files.checkpoints import read_checkpoint
+from common.files.provenance import write_provenance
 
 
-def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
-    """Write a network's state dict, with its origin (see :mod:`common.origins`), on the first rank only."""
-    if is_writer():
-        with replace_file(path) as fresh:
-            torch.save(with_origin(network), fresh)
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside ``DistributedDataParallel``, or the network itself."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
-def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
-    """Read a file of tensors, numbers and strings onto the CPU without executing anything in it.
-
-    Args:
-        path: the file.
-        made_by: the stage that writes it, for the message when it is missing.
-
-    Raises:
-        InputError: if the file is missing, damaged, or holds anything that would have to run code.
-    """
-    path = Path(path)
-    if not path.is_file():
-        hint = f": run {made_by} first" if made_by else ""
-        raise InputError(f"the checkpoint {path} does not exist{hint}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # whose text advises to switch the protection off
-        raise InputError(
-            f"{path} was refused: it holds more than tensors and could run code, or is no PyTorch checkpoint at all"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, OSError) as error:
-        raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error})") from error
-
-
-def first_of(*paths: str | os.PathLike) -> Path:
+def first_existing(*paths: str | os.PathLike) -> Path:
     """Return the first of these files that exists, or the first of all where none does."""
     return next((Path(path) for path in paths if Path(path).is_file()), Path(paths[0]))
 
 
-def _shape_of(value: Any) -> tuple[int, ...] | str:
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+def save_weights(network: nn.Module, path: str | os.PathLike, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write a network's state dict, and its provenance beside it, on the first rank only.
+
+    Args:
+        network: in ``DistributedDataParallel`` or not.
+        path: the file, replaced or made.
+        provenance: what is known of the weights, see :mod:`common.files.provenance`; None where nothing is.
+    """
+    if is_writer():
+        state = unwrap(network).state_dict()
+        write_provenance(path, provenance, state)  # first, since a stage counts as done when its weights are there
+        with atomic_file(path) as fresh:
+            torch.save(state, fresh)
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: str | None = None) -> nn.Module:
-    """Load a state dict into a network, note where it comes from, and return the network.
+    """Load a state dict into a network and return the network.
 
     Args:
         network: changed in place.
@@ -67,25 +54,46 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
         InputError: if the file cannot be read, or its weights are not this network's.
     """
     if path is None:
-        note_origin(network, {"teacher": None, "initial": None})
         return network
     state = read_checkpoint(path, made_by)
     own = network.state_dict()
     if not isinstance(state, dict):
         raise InputError(f"{path} holds no weights but a {type(state).__name__}")
-    faults = [f"{name} is missing" for name in own.keys() - state.keys()]
-    faults += [f"{name} is unknown" for name in state.keys() - own.keys()]
-    faults += [
+    differing = [f"{name} is missing" for name in own.keys() - state.keys()]
+    differing += [f"{name} is unknown" for name in state.keys() - own.keys()]
+    differing += [
         f"{name} is {_shape_of(state[name])} and should be {_shape_of(own[name])}"
         for name in own.keys() & state.keys()
         if _shape_of(state[name]) != _shape_of(own[name])
     ]
-    if faults:
-        shown = "; ".join(sorted(faults)[:5])
+    if differing:
+        shown = "; ".join(sorted(differing)[:5])
         raise InputError(
-            f"{path} holds the weights of another architecture than this {type(network).__name__}: {len(faults)} "
+            f"{path} holds the weights of another architecture than this {type(network).__name__}: {len(differing)} "
             f"entries differ ({shown})"
         )
     network.load_state_dict(state)
-    note_origin(network, handed_on(state))
     return network
+
+
+def trainable_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return a network's state dict without its frozen parameters."""
+    network = unwrap(network)
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in network.state_dict().items() if name not in frozen}
+
+
+def load_trainable_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what :func:`trainable_state` returned.
+
+    Raises:
+        ValueError: if it is not of a network with the same trainable parameters.
+    """
+    differing = trainable_state(network).keys() ^ state.keys()
+    if differing:
+        raise ValueError(f"{len(differing)} weights do not match, first {min(differing)}")
+    unwrap(network).load_state_dict(state, strict=False)
+
+
+def _shape_of(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"

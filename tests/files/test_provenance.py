@@ -1,179 +1,162 @@
-"""A student says what it was made from, by whatever commands it was made."""
+"""What weights were made from is kept in one file beside them, and unknown where that is gone or of other weights."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from integration import (
-    BUNDLE,
-    TINY,
-    TINY_STUDENT,
-    refused,
-    run_in_process,
-    run_stage,
-    tiny_student,
-    with_method,
-    write_teacher,
-    write_transfer,
-)
 from torch import nn
 
-from common.files.fingerprints import network_fingerprint
-from common.files.provenance import base_name, carried_origin, note_data, note_origin, note_teacher, origin_of
+from common.errors import InputError
+from common.files.fingerprints import network_fingerprint, state_digest
+from common.files.provenance import (
+    base_name,
+    mark_phantoms,
+    of_teacher,
+    of_training,
+    provenance_path,
+    read_provenance,
+    recorded,
+)
 from common.files.weights import load_weights, read_checkpoint, save_weights
-from common.pipeline import run
-from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, gather
-from common.teachers.sam import SamSegmenter
-from common.teachers.sam_weights import EMBEDDED_FOLDER
+
+FACTS = {"teacher": "facebook/sam-vit-base", "fine_tuned": True, "method": "task_specific_kd"}
 
 
-@pytest.fixture
-def keys(tiny_phantoms, tmp_path):
-    """Settings of stages in a folder with a teacher and a transfer set."""
-    write_teacher(tmp_path)
-    write_transfer(tmp_path, count=2)
-    return {"dataset_dir": tiny_phantoms("drive"), "output_dir": tmp_path, "num_validation": 1, "input_scale": 1}
+def network(seed: int = 0) -> nn.Linear:
+    torch.manual_seed(seed)
+    return nn.Linear(2, 2)
 
 
-def told(output_dir: Path) -> tuple[str, str | None]:
-    """Return the teacher and the method of the student in a folder, as its release would say."""
-    evidence = gather(output_dir / "model.pt", {}, None)
-    return evidence.teacher, evidence.method
+def write_teacher(folder: Path, **description: Any) -> Path:
+    folder.mkdir()
+    (folder / "teacher.json").write_text(json.dumps(description))
+    return folder
 
 
-class TestStages:
-    def test_a_student_of_a_fine_tuned_teacher(self, keys):
-        run_stage("distill", **keys)
-        run_stage("train", **keys)
-        assert told(keys["output_dir"]) == (STAND_IN, "task_specific_kd")
+class TestFile:
+    def test_it_goes_to_a_file_and_back(self, tmp_path):
+        facts = {**FACTS, "classes": ["background", "vessel"], "image_size": 256, "phantoms": False}
+        save_weights(network(), tmp_path / "model.pt", facts)
+        assert read_provenance(tmp_path / "model.pt") == facts
 
-    def test_a_student_of_the_stand_in_as_it_is(self, keys, monkeypatch):
-        """By the pipeline, without a teacher of its own."""
-        monkeypatch.setattr(run, "run_stage", run_in_process)
-        shutil.rmtree(keys["output_dir"] / "teacher")
-        tiny = {key: TINY[key] for key in ("patch_size", "epochs", "batch_size", "patches_per_epoch", "val_interval")}
-        run.run_pipeline(
-            str(BUNDLE),
-            **{**keys, "output_dir": str(keys["output_dir"]), "dataset_dir": str(keys["dataset_dir"])},
-            **{"stages": "distill,train", "overlay": "cpu", "method": "task_agnostic_kd", "pretrained": "embedded"},
-            **{**tiny, "network_def": TINY_STUDENT, "num_workers": 0},
-        )
-        assert told(keys["output_dir"]) == (STAND_IN, "task_agnostic_kd")
+    def test_weights_that_are_written_again_elsewise_keep_it(self, tmp_path):
+        save_weights(network(), tmp_path / "model.pt", FACTS)
+        torch.save(dict(read_checkpoint(tmp_path / "model.pt")), tmp_path / "model.pt")
+        assert read_provenance(tmp_path / "model.pt") == FACTS
 
-    def test_one_from_random_weights_beside_a_distilled_one(self, keys):
-        run_stage("distill", **keys)
-        run_stage("train", **keys, initial_weights=None)
-        assert told(keys["output_dir"]) == (NO_TEACHER, None)
+    def test_it_is_unknown_where_the_file_is_gone(self, tmp_path):
+        save_weights(network(), tmp_path / "model.pt", FACTS)
+        provenance_path(tmp_path / "model.pt").unlink()
+        assert read_provenance(tmp_path / "model.pt") == {}
 
-    def test_one_of_another_method_beside_a_teacher(self, keys):
-        """Nothing but the pipeline and the study record that there was none."""
-        run_stage("distill", with_method("mae"), **keys)
-        run_stage("train", **keys)
-        assert told(keys["output_dir"]) == (UNKNOWN, None)
+    def test_a_copy_has_it_where_both_files_were_copied(self, tmp_path):
+        save_weights(network(), tmp_path / "model.pt", FACTS)
+        shutil.copy(tmp_path / "model.pt", tmp_path / "copy.pt")
+        assert read_provenance(tmp_path / "copy.pt") == {}
+        shutil.copy(provenance_path(tmp_path / "model.pt"), provenance_path(tmp_path / "copy.pt"))
+        assert read_provenance(tmp_path / "copy.pt") == FACTS
 
-    def test_one_that_goes_on_from_a_finished_student_has_its_teacher(self, keys, tmp_path):
-        save_weights(
-            noted({"teacher": "facebook/sam-vit-base", "fine_tuned": True}, tiny_student()), tmp_path / "other.pt"
-        )
-        run_stage("train", **keys, initial_weights=tmp_path / "other.pt")
-        assert told(keys["output_dir"]) == ("facebook/sam-vit-base", "task_specific_kd")
+    @pytest.mark.parametrize("content", [network(seed=1).state_dict(), [1, 2], {"weight": 1}])
+    def test_it_is_unknown_of_other_weights(self, content, tmp_path):
+        save_weights(network(), tmp_path / "model.pt", FACTS)
+        torch.save(content, tmp_path / "model.pt")
+        assert read_provenance(tmp_path / "model.pt") == {}
 
-    def test_what_is_left_to_train_is_not_taken_for_that_of_another_teacher(self, keys):
-        run_stage("train", **keys, initial_weights=None)
-        run_stage("distill", **keys)
-        with refused("checkpoints/train.pt was left by a run with other settings", "teacher was None, now embedded"):
-            run_stage("train", **{**keys, "epochs": 2})
-        assert told(keys["output_dir"]) == (NO_TEACHER, None)
+    @pytest.mark.parametrize("text", ["{", "[]", '{"provenance": 3}'])
+    def test_a_damaged_file_is_named(self, text, tmp_path):
+        save_weights(network(), tmp_path / "model.pt", FACTS)
+        provenance_path(tmp_path / "model.pt").write_text(text)
+        with pytest.raises(InputError, match=r"model\.provenance\.json is damaged.*: delete it"):
+            read_provenance(tmp_path / "model.pt")
 
-    def test_one_that_was_cut_off_is_still_what_it_was(self, keys, tmp_path):
-        """Its weights come from the checkpoint, and the second run must have started where the first one did."""
-        run_stage("train", **keys, initial_weights=None)
-        (keys["output_dir"] / "model.pt").unlink()
-        save_weights(tiny_student(), tmp_path / "unknown.pt")
-        with refused("it began with other weights"):
-            run_stage("train", **keys, initial_weights=tmp_path / "unknown.pt")
-        run_stage("train", **keys, initial_weights=None)
-        assert told(keys["output_dir"]) == (NO_TEACHER, None)
+    def test_nothing_about_it_hangs_on_a_network(self, tmp_path):
+        save_weights(network(), tmp_path / "model.pt", FACTS)
+        loaded = load_weights(network(seed=1), tmp_path / "model.pt")
+        assert network_fingerprint(loaded) == network_fingerprint(network())
+        assert vars(loaded).keys() == vars(network()).keys()
+
+    def test_one_fact_or_else_the_default(self, tmp_path):
+        assert recorded(tmp_path / "model.pt", "image_size", 256) == 256
+        save_weights(network(), tmp_path / "model.pt", {"image_size": 64})
+        assert recorded(tmp_path / "model.pt", "image_size", 256) == 64
+        assert recorded(tmp_path / "model.pt", "crop_size", 32) == 32
 
 
-class TestData:
-    """Phantoms are known wherever they lie, and nothing else is taken for them."""
+class TestTeacher:
+    def test_a_student_has_the_name_of_its_teachers_base(self, tmp_path):
+        folder = write_teacher(tmp_path / "teacher", base_name="embedded", pretrained="/home/somebody/sam")
+        assert of_teacher(folder) == {"teacher": "embedded", "fine_tuned": True, "method": "task_specific_kd"}
+
+    def test_of_a_base_without_a_name_it_is_unknown(self, tmp_path):
+        folder = write_teacher(tmp_path / "teacher", base_name=None)
+        assert of_teacher(folder, method="own_kd") == {"fine_tuned": True, "method": "own_kd"}
+
+    def test_a_missing_or_damaged_teacher_is_named(self, tmp_path):
+        with pytest.raises(InputError, match="run finetune_teacher first"):
+            of_teacher(tmp_path / "teacher")
+        folder = write_teacher(tmp_path / "teacher")
+        (folder / "teacher.json").write_text("{")
+        with pytest.raises(InputError, match=r"teacher\.json is damaged"):
+            of_teacher(folder)
+
+
+class TestTraining:
+    def test_from_random_weights_there_was_no_teacher(self):
+        assert of_training(None, []) == {"teacher": None, "fine_tuned": False, "method": None, "initial": None}
+
+    def test_teacher_and_method_are_those_of_the_weights_it_began_with(self, tmp_path):
+        save_weights(network(), tmp_path / "distilled.pt", {**FACTS, "phantoms": True, "image_size": 64})
+        found = of_training(tmp_path / "distilled.pt", [], image_size=32)
+        assert found == {**FACTS, "initial": state_digest(network().state_dict()), "image_size": 32}
+
+    def test_from_a_student_that_was_trained_before_too(self, tmp_path):
+        save_weights(network(), tmp_path / "distilled.pt", FACTS)
+        save_weights(network(1), tmp_path / "model.pt", of_training(tmp_path / "distilled.pt", []))
+        assert of_training(tmp_path / "model.pt", []) == {**FACTS, "initial": state_digest(network(1).state_dict())}
+
+    def test_from_unknown_weights_nothing_but_their_hash_is_known(self, tmp_path):
+        save_weights(network(), tmp_path / "distilled.pt")
+        assert of_training(tmp_path / "distilled.pt", []).keys() == {"initial"}
+
+    def test_missing_weights_are_named(self, tmp_path):
+        with pytest.raises(InputError, match=r"distilled\.pt does not exist"):
+            of_training(tmp_path / "distilled.pt", [])
 
     @pytest.mark.parametrize("marked", [True, False])
-    def test_of_training_and_of_evaluation(self, marked, keys, tmp_path):
-        place = "DRIVE" if marked else "phantoms/DRIVE"
-        dataset_dir = shutil.copytree(keys["dataset_dir"], tmp_path / "data" / place)
-        if not marked:
-            (dataset_dir / "PHANTOMS").unlink()
-        for stage in ("train", "evaluate"):
-            run_stage(stage, **{**keys, "dataset_dir": dataset_dir, "initial_weights": None})
-        summary = json.loads((tmp_path / "evaluation" / "student" / "summary.json").read_text())
-        found = gather(tmp_path / "model.pt", summary, None)
-        assert (found.phantoms, found.trained_on_phantoms) == (marked, marked)
+    @pytest.mark.parametrize("nested", [True, False])
+    def test_phantoms_are_known_wherever_they_lie_and_nothing_else_is_taken_for_them(self, marked, nested, tmp_path):
+        place = tmp_path / ("DRIVE" if marked else "phantoms/DRIVE")
+        place.mkdir(parents=True)
+        if marked:
+            mark_phantoms(place)
+        image = str(place / "training/images/21_training.tif")
+        assert of_training(None, [{"image": [image, image] if nested else image}])["phantoms"] is marked
 
-    def test_that_is_not_read_from_files_is_not_known(self):
-        network = noted({"teacher": None, "phantoms": True}, nn.Linear(2, 2))
-        note_data(network, [{"image": torch.zeros(1)}])
-        assert origin_of(network) == {"teacher": None}
+    def test_of_images_that_are_not_read_from_files_nothing_is_known(self):
+        assert "phantoms" not in of_training(None, [{"image": torch.zeros(1)}])
 
-    def test_is_not_handed_on(self, tmp_path):
-        save_weights(noted({"teacher": None, "phantoms": True}, nn.Linear(2, 2)), tmp_path / "a.pt")
-        assert origin_of(load_weights(nn.Linear(2, 2), tmp_path / "a.pt")).keys() == {"teacher", "initial"}
-
-
-def noted(origin: dict, network: nn.Module) -> nn.Module:
-    note_origin(network, origin)
-    return network
+    def test_facts_are_as_they_will_be_read_and_others_are_refused_before_training(self, tmp_path):
+        facts = of_training(None, [], classes={0: "background"}, image_size=(64, 32))
+        save_weights(network(), tmp_path / "model.pt", facts)
+        assert read_provenance(tmp_path / "model.pt") == facts
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            of_training(None, [], folder=tmp_path)
 
 
-class TestOrigin:
-    def test_it_goes_to_a_file_and_back(self, tmp_path):
-        save_weights(noted({"teacher": "a teacher", "fine_tuned": False}, nn.Linear(2, 2)), tmp_path / "a.pt")
-        network = load_weights(nn.Linear(2, 2), tmp_path / "a.pt")
-        save_weights(network, tmp_path / "b.pt")
-        found = carried_origin(read_checkpoint(tmp_path / "b.pt"))
-        assert found.pop("initial")
-        assert found == {"teacher": "a teacher", "fine_tuned": False}
-
-    def test_weights_that_say_nothing_replace_what_was_known(self, tmp_path):
-        torch.save(dict(nn.Linear(2, 2).state_dict()), tmp_path / "a.pt")
-        network = load_weights(load_weights(nn.Linear(2, 2), None), tmp_path / "a.pt")
-        assert origin_of(network).keys() == {"initial"}
-
-    def test_a_part_that_is_trained_alone_tells_of_the_whole(self):
-        whole = nn.ModuleDict({"encoder": nn.Linear(2, 2), "decoder": nn.Linear(2, 2)})
-        note_teacher(nn.Sequential(whole["encoder"]), noted({"base": "a teacher"}, nn.Linear(1, 1)))
-        assert origin_of(whole) == {"teacher": "a teacher", "fine_tuned": False}
-
-    def test_of_a_teacher_that_nothing_is_known_of_nothing_is_said(self):
-        network = load_weights(nn.Linear(2, 2), None)
-        note_teacher(network, nn.Linear(1, 1))
-        assert origin_of(network) == {}
-
-    def test_it_is_no_part_of_what_a_network_computes_with(self):
-        network = nn.Linear(2, 2)
-        before = network_fingerprint(network)
-        assert network_fingerprint(noted({"teacher": None}, network)) == before
-
-
-class TestBase:
-    def test_a_copy_of_the_stand_in_is_one_by_any_name(self, tmp_path):
-        copy = shutil.copytree(EMBEDDED_FOLDER, tmp_path / "sam-vit-huge")
-        assert origin_of(SamSegmenter(str(copy), num_classes=2)) == {"base": "embedded"}
-
-    @pytest.mark.parametrize(
-        ("pretrained", "name"),
-        [
-            ("facebook/sam-vit-base", "facebook/sam-vit-base"),
-            ("/home/somebody/medsam_vit_b.pth", "medsam_vit_b.pth"),
-            ("~/medsam_vit_b.pth", "medsam_vit_b.pth"),
-            ("../medsam_vit_b.pth", "medsam_vit_b.pth"),
-            ("a/b/medsam_vit_b.pth", "medsam_vit_b.pth"),
-        ],
-    )
-    def test_it_is_not_told_where_somebody_keeps_it(self, pretrained, name):
-        assert base_name(pretrained) == name
+@pytest.mark.parametrize(
+    ("pretrained", "name"),
+    [
+        ("facebook/sam-vit-base", "facebook/sam-vit-base"),
+        ("/home/somebody/medsam_vit_b.pth", "medsam_vit_b.pth"),
+        ("~/medsam_vit_b.pth", "medsam_vit_b.pth"),
+        ("../medsam_vit_b.pth", "medsam_vit_b.pth"),
+        ("a/b/medsam_vit_b.pth", "medsam_vit_b.pth"),
+    ],
+)
+def test_the_name_of_a_base_does_not_say_where_somebody_keeps_it(pretrained, name):
+    assert base_name(pretrained) == name

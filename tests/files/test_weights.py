@@ -1,9 +1,8 @@
-"""Weights and folders: written whole or not at all, read without running code."""
+"""Weights: saved with their provenance, loaded without running code, and only where they fit."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import ignite.distributed as idist
 import pytest
@@ -11,8 +10,16 @@ import torch
 from torch import nn
 
 from common.errors import InputError
-from common.files.atomic import replace_file, replace_folder
-from common.files.weights import first_of, load_weights, read_checkpoint, save_weights
+from common.files.provenance import provenance_path, read_provenance
+from common.files.weights import (
+    first_existing,
+    load_trainable_state,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    trainable_state,
+    unwrap,
+)
 
 
 def network(width: int = 3, seed: int = 0) -> nn.Sequential:
@@ -28,132 +35,6 @@ def refused(action, *arguments, **keywords) -> str:
     with pytest.raises(InputError) as caught:
         action(*arguments, **keywords)
     return str(caught.value)
-
-
-# Files
-
-
-def test_file_appears_under_its_name_only_when_it_is_finished(tmp_path):
-    path = tmp_path / "deep" / "file.txt"
-    with replace_file(path) as fresh:
-        fresh.write_text("new")
-        assert fresh.parent == path.parent
-        assert not path.exists()
-    assert names_in(path.parent) == ["file.txt"]
-    assert path.read_text() == "new"
-
-
-def test_failure_while_writing_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def write_half():
-        with replace_file(path) as fresh:
-            fresh.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert names_in(tmp_path) == ["file.txt"]
-    assert path.read_text() == "old"
-
-
-def test_finished_file_takes_the_place_of_the_old_one(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-    with replace_file(path) as fresh:
-        fresh.write_text("new")
-    assert path.read_text() == "new"
-    assert names_in(tmp_path) == ["file.txt"]
-
-
-# Folders
-
-
-def fill(folder, content: str) -> None:
-    (folder / "part").mkdir()
-    (folder / "part" / "inner.txt").write_text(content)
-    (folder / "outer.txt").write_text(content)
-
-
-def test_folder_is_replaced_as_a_whole(tmp_path):
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "stale.txt").write_text("old")
-    with replace_folder(path) as fresh:
-        fill(fresh, "new")
-        assert names_in(path) == ["stale.txt"]
-    assert names_in(path) == ["outer.txt", "part"]
-    assert (path / "part" / "inner.txt").read_text() == "new"
-    assert names_in(tmp_path) == ["model"]
-
-
-def test_folder_is_made_with_its_parents(tmp_path):
-    with replace_folder(tmp_path / "runs" / "model") as fresh:
-        fill(fresh, "new")
-    assert names_in(tmp_path / "runs") == ["model"]
-
-
-def test_failure_while_filling_leaves_the_old_folder_and_no_other(tmp_path):
-    path = tmp_path / "model"
-    path.mkdir()
-    fill(path, "old")
-
-    def fill_half():
-        with replace_folder(path) as fresh:
-            fill(fresh, "half")
-            raise RuntimeError("disk full")
-
-    with pytest.raises(RuntimeError, match="disk full"):
-        fill_half()
-    assert names_in(tmp_path) == ["model"]
-    assert (path / "part" / "inner.txt").read_text() == "old"
-
-
-def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
-    path = tmp_path / "model"
-    path.mkdir()
-    fill(path, "old")
-    rename = Path.rename
-
-    def fail_for_the_new_one(self: Path, target: Path) -> Path:
-        if self.suffix == ".partial":
-            raise PermissionError("in use")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
-    with pytest.raises(PermissionError, match="in use"), replace_folder(path) as fresh:
-        fill(fresh, "new")
-    assert names_in(tmp_path) == ["model"]
-    assert (path / "part" / "inner.txt").read_text() == "old"
-
-
-def test_the_old_folder_comes_back_where_a_run_was_killed_in_between(tmp_path):
-    (tmp_path / ".model.outdated").mkdir()
-    fill(tmp_path / ".model.outdated", "old")
-    with pytest.raises(RuntimeError, match="disk full"), replace_folder(tmp_path / "model"):
-        raise RuntimeError("disk full")
-    assert names_in(tmp_path) == ["model"]
-    assert (tmp_path / "model/part/inner.txt").read_text() == "old"
-
-
-def test_leftovers_of_a_run_that_was_killed_are_not_taken_over(tmp_path):
-    (tmp_path / ".model.partial").mkdir()
-    (tmp_path / ".model.partial" / "half.txt").write_text("half")
-    with replace_folder(tmp_path / "model") as fresh:
-        fill(fresh, "new")
-    assert names_in(tmp_path / "model") == ["outer.txt", "part"]
-
-
-def test_others_may_read_what_is_in_the_folder(tmp_path):
-    with replace_folder(tmp_path / "model") as fresh:
-        fill(fresh, "new")
-        (fresh / "outer.txt").chmod(0o600)
-    assert (tmp_path / "model" / "outer.txt").stat().st_mode & 0o044 == 0o044
-    assert (tmp_path / "model" / "part").stat().st_mode & 0o500 == 0o500, "nobody can enter the folder inside"
-
-
-# Weights
 
 
 def test_a_number_in_the_place_of_weights_is_named(tmp_path):
@@ -259,8 +140,43 @@ def test_file_that_holds_something_else_than_weights_is_named(tmp_path):
 
 def test_the_first_file_that_exists_is_chosen(tmp_path):
     distilled, finished = tmp_path / "distilled.pt", tmp_path / "model.pt"
-    assert first_of(distilled, finished) == distilled  # for the message that says what is missing
+    assert first_existing(distilled, finished) == distilled  # for the message that says what is missing
     finished.touch()
-    assert first_of(distilled, finished) == finished
+    assert first_existing(distilled, finished) == finished
     distilled.touch()
-    assert first_of(distilled, finished) == distilled
+    assert first_existing(distilled, finished) == distilled
+
+
+def test_provenance_is_saved_beside_the_weights_and_not_in_them(tmp_path):
+    path = tmp_path / "model.pt"
+    save_weights(network(), path, {"teacher": "facebook/sam-vit-base"})
+    assert read_provenance(path) == {"teacher": "facebook/sam-vit-base"}
+    assert names_in(tmp_path) == ["model.provenance.json", "model.pt"]
+    assert type(read_checkpoint(path)) is type(network().state_dict())
+    loaded = load_weights(network(seed=1), path)
+    assert not any("origin" in name or "provenance" in name for module in loaded.modules() for name in vars(module))
+
+
+def test_weights_that_nothing_is_known_of_take_the_place_of_an_earlier_provenance(tmp_path):
+    save_weights(network(), tmp_path / "model.pt", {"teacher": None})
+    save_weights(network(), tmp_path / "model.pt")
+    assert not provenance_path(tmp_path / "model.pt").exists()
+
+
+def test_only_what_trains_is_in_the_trainable_state(tmp_path):
+    own, other = network(seed=0), network(seed=1)
+    for each in (own, other):
+        each[0].requires_grad_(False)
+    state = trainable_state(other)
+    assert state.keys() == {name for name in own.state_dict() if name.startswith("1.")}
+    own[1].weight.data.zero_()
+    load_trainable_state(own, state)
+    assert torch.equal(own[1].weight, other[1].weight)
+    assert not torch.equal(own[0].weight, other[0].weight)
+    with pytest.raises(ValueError, match=r"1 weights do not match, first 1\.bias"):
+        load_trainable_state(own, {name: value for name, value in state.items() if name != "1.bias"})
+
+
+def test_a_network_that_is_not_wrapped_is_unwrapped_to_itself():
+    own = network()
+    assert unwrap(own) is own

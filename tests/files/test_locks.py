@@ -1,0 +1,93 @@
+"""One run at a time in an output folder, whatever ends it; with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import InputError
+from common.files.locks import lock_folder, unlock_all, unlock_folder
+
+# A run that is in the middle of writing a file, with a worker process that outlives it.
+RUN = """
+import os, sys, time
+from common.files.atomic import atomic_file
+from common.files.locks import lock_folder
+
+lock_folder(sys.argv[1])
+with atomic_file(sys.argv[1] + "/model.pt") as fresh:
+    fresh.write_text("half")
+    worker = os.fork()
+    if worker:
+        print(worker, flush=True)
+    time.sleep(60)
+"""
+
+LOCK = """
+import sys
+from common.errors import InputError
+from common.files.locks import lock_folder
+try:
+    lock_folder(sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def release() -> Iterator[None]:
+    yield
+    unlock_all()
+
+
+def lock_elsewhere(folder: Path) -> str:
+    """Lock a folder in another process, and return what that says."""
+    command = [sys.executable, "-c", LOCK, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_path):
+    folder = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+        with pytest.raises(InputError, match="output_dir: another run is writing to") as caught:
+            lock_folder(folder)
+        assert f"{folder};" in str(caught.value)
+        (half,) = folder.glob(".model.pt.*")
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        try:
+            lock_folder(folder)
+        finally:
+            os.kill(worker, signal.SIGKILL)
+    assert not half.exists(), "what the first run left half-written"
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_one_process_may_lock_a_folder_twice_and_others_may_when_it_gives_it_back(tmp_path, monkeypatch):
+    lock_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    lock_folder(".")
+    assert "another run is writing" in lock_elsewhere(tmp_path)
+    unlock_folder(tmp_path)
+    assert lock_elsewhere(tmp_path) == ""
+    unlock_folder(tmp_path)  # which this process no longer has
+
+
+def test_only_the_first_rank_locks(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    lock_folder(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"output_dir: .*file.* cannot be written to"):
+        lock_folder(tmp_path / "file")
