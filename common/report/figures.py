@@ -13,16 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.report.cells import METHODS, REFERENCE, TEACHER, WITHOUT_TRANSFER_SET, Cell, Setting, Study
+from common.report.looks import TEXT, look_of, set_colours
+from common.report.runs import Run, Study
+from common.report.settings import REFERENCE, Setting, has_transfer_set, is_aside, place_of, title_of
 from common.report.statistics import Estimate, estimate, main_settings
 from common.report.tables import METRIC_TITLES
-
-# Placeholders: the page says what colour each has, see `page.css`. No two methods share a marker, so that a figure can
-# be read without its colours.
-_TEXT = "#010203"
-_COLOURS = {method: f"#0102{16 + index:02x}" for index, method in enumerate((*METHODS, "other"))}
-_MARKERS = dict(zip(_COLOURS, "osD^vPXh", strict=True))
-_REFERENCE_LINES = {"unet": "--", TEACHER: ":"}
 
 _SIZE = (5.0, 4.0)  # inches: small, so that the text can be read where the page is narrow
 _STYLE = {
@@ -32,7 +27,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _TEXT),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), TEXT),
 }
 
 
@@ -51,7 +46,7 @@ def draw_against_labels(study: Study, metric: str) -> Drawing:
         metric: ``dice`` or ``hd95``.
     """
     settings = main_settings(study)
-    estimates = {setting: estimate(cells, metric) for setting, cells in settings.items()}
+    estimates = {setting: estimate(runs, metric) for setting, runs in settings.items()}
     numbers = list(dict.fromkeys(setting.num_labels for setting in settings))
     title = f"{_name_of(study, metric)}{_over_classes(study)}"
     shown = _shown(settings)
@@ -74,15 +69,15 @@ def draw_against_transfer_size(study: Study, num_labels: int | None) -> Drawing 
 
     Args:
         study: what is reported on.
-        num_labels: of the cells to show.
+        num_labels: of the runs to show.
     """
     ranks = {setting.lora_rank for setting in main_settings(study)}
     settings = {
-        setting: cells
-        for setting, cells in study.by_setting().items()
+        setting: runs
+        for setting, runs in study.by_setting().items()
         if setting.num_labels == num_labels and setting.lora_rank in {*ranks, None}
     }
-    sizes = [each.transfer_size for each in settings if each.method not in WITHOUT_TRANSFER_SET]
+    sizes = [each.transfer_size for each in settings if has_transfer_set(each.method)]
     sizes = list(dict.fromkeys(sizes))
     if len(sizes) < 2:
         return None
@@ -91,13 +86,13 @@ def draw_against_transfer_size(study: Study, num_labels: int | None) -> Drawing 
         f"Dice{_over_classes(study)} against the size of the transfer set, with {labels} labelled images. "
         f"{_error_bars(study)} Horizontal lines: networks that use no transfer set."
     )
-    estimates = {setting: estimate(cells, "dice") for setting, cells in settings.items()}
+    estimates = {setting: estimate(runs, "dice") for setting, runs in settings.items()}
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"transfer-{labels}"}):
         figure, axes = _new_figure("Dice", "images in the transfer set")
         axes.set_title(f"{labels} labelled images", fontsize=11)
         levels = 0
         for method, points in _by_method(estimates).items():
-            if method in WITHOUT_TRANSFER_SET:
+            if not has_transfer_set(method):
                 levels += 1
                 _draw_level(axes, method, points[0][1], len(sizes) - 0.8 + 0.12 * levels)
             else:
@@ -111,14 +106,14 @@ def _draw_by_method(study: Study, metric: str, estimates: dict[Setting, Estimate
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure, axes = _new_figure("", _name_of(study, metric))
         axes.grid(visible=False, axis="y")
-        axes.grid(visible=True, axis="x", color=_TEXT, alpha=0.15, linewidth=0.6)
+        axes.grid(visible=True, axis="x", color=TEXT, alpha=0.15, linewidth=0.6)
         rows = [(setting, each) for setting, each in estimates.items() if each.mean is not None]
         for place, (setting, each) in enumerate(rows):
-            method = _known(setting.method)
-            if method in _REFERENCE_LINES:
-                axes.axvline(each.mean, color=_COLOURS[method], linestyle=_REFERENCE_LINES[method], linewidth=1.2)
-            look = {"color": _COLOURS[method], "marker": _MARKERS[method]}
-            axes.errorbar(each.mean, place, xerr=each.sd, linestyle="none", capsize=3, markersize=7, **look)
+            colour, marker, line, _ = look_of(setting.method)
+            if is_aside(setting.method):
+                axes.axvline(each.mean, color=colour, linestyle=line, linewidth=1.2)
+            look = {"color": colour, "marker": marker, "markersize": 7, "linestyle": "none", "capsize": 3}
+            axes.errorbar(each.mean, place, xerr=each.sd, **look)
         axes.set_yticks(range(len(rows)), [setting.title for setting, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         return _to_svg(figure, name, caption)
@@ -130,12 +125,7 @@ def _by_method(estimates: dict[Setting, Estimate]) -> dict[str, list[tuple[Setti
     for setting, each in estimates.items():
         if each.mean is not None:
             found.setdefault(setting.method, []).append((setting, each))
-    names = list(METHODS)
-    return dict(sorted(found.items(), key=lambda item: names.index(item[0]) if item[0] in names else len(names)))
-
-
-def _known(method: str) -> str:
-    return method if method in METHODS else "other"
+    return dict(sorted(found.items(), key=lambda item: place_of(item[0])))
 
 
 def _new_figure(y_title: str, x_title: str) -> tuple[Figure, Axes]:
@@ -143,7 +133,7 @@ def _new_figure(y_title: str, x_title: str) -> tuple[Figure, Axes]:
     figure.patch.set_visible(False)
     axes = figure.subplots()
     axes.patch.set_visible(False)
-    axes.grid(visible=True, axis="y", color=_TEXT, alpha=0.15, linewidth=0.6)
+    axes.grid(visible=True, axis="y", color=TEXT, alpha=0.15, linewidth=0.6)
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
     return figure, axes
@@ -151,34 +141,30 @@ def _new_figure(y_title: str, x_title: str) -> tuple[Figure, Axes]:
 
 def _draw_line(axes: Axes, method: str, places: Sequence[int], estimates: Sequence[Estimate]) -> None:
     """Draw a method's means with error bars, a little beside those of the others."""
-    colour = _COLOURS[_known(method)]
-    known = list(_COLOURS).index(_known(method))
-    is_reference = method in _REFERENCE_LINES
-    beside = 0.04 * (known - 3)
+    colour, marker, line, beside = look_of(method)
     axes.errorbar(
         [place + beside for place in places],
         [each.mean for each in estimates],
         yerr=None if all(each.sd is None for each in estimates) else np.array([each.sd for each in estimates], float),
         color=colour,
-        marker=_MARKERS[_known(method)],
-        markersize=4 if is_reference else 6,
-        linestyle=_REFERENCE_LINES.get(method, "-"),
+        marker=marker,
+        markersize=4 if is_aside(method) else 6,
+        linestyle=line,
         linewidth=2.4 if method == REFERENCE else 1.4,
         elinewidth=1.2,
         capsize=3,
         zorder=3 if method == REFERENCE else 2,
-        label=METHODS.get(method, method),
+        label=title_of(method),
     )
 
 
 def _draw_level(axes: Axes, method: str, each: Estimate, place: float) -> None:
     """Draw a method that has one value as a line across the axes, with its error bar at one place."""
-    colour, line = _COLOURS[_known(method)], _REFERENCE_LINES.get(method, "-.")
+    colour, marker, line, _ = look_of(method)
+    line = line if is_aside(method) else "-."
     axes.axhline(each.mean, color=colour, linestyle=line, linewidth=1.4)
-    look = {"marker": _MARKERS[_known(method)], "markersize": 4, "linestyle": line, "linewidth": 1.4}
-    axes.errorbar(
-        [place], [each.mean], yerr=each.sd, color=colour, capsize=3, label=METHODS.get(method, method), **look
-    )
+    look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": line, "linewidth": 1.4, "capsize": 3}
+    axes.errorbar([place], [each.mean], yerr=each.sd, label=title_of(method), **look)
 
 
 def _name_of(study: Study, metric: str) -> str:
@@ -195,8 +181,8 @@ def _error_bars(study: Study) -> str:
     return "Error bars: standard deviation over seeds."
 
 
-def _shown(settings: dict[Setting, list[Cell]]) -> str:
-    size = next((each.transfer_size_in_print for each in settings if each.method not in WITHOUT_TRANSFER_SET), None)
+def _shown(settings: dict[Setting, list[Run]]) -> str:
+    size = next((each.transfer_size_in_print for each in settings if has_transfer_set(each.method)), None)
     rank = next((each.lora_rank for each in settings if each.lora_rank), None)
     parts = [f"{size} images in the transfer set"] if size else []
     parts += [f"LoRA rank {rank}"] if rank else []
@@ -222,9 +208,7 @@ def _to_svg(figure: Figure, name: str, caption: str) -> str:
     drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
     drawn = re.sub(r'(href="|url\()#', rf"\1#{name}-", drawn)
-    for method, colour in _COLOURS.items():
-        drawn = drawn.replace(colour, f"var(--{method.replace('_', '-')})")
-    drawn = drawn.replace(_TEXT, "currentColor")
+    drawn = set_colours(drawn)
     view_box = re.search(r'viewBox="[^"]*"', drawn)[0]
     described = f'<svg role="img" aria-labelledby="{name}-title" {view_box} xmlns:xlink="http://www.w3.org/1999/xlink">'
     described += f'<title id="{name}-title">{html.escape(caption)}</title>'

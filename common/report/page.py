@@ -7,10 +7,12 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from common.report.cells import REFERENCE, TEACHER, Study
 from common.report.figures import Drawing, draw_against_labels, draw_against_transfer_size
 from common.report.pictures import Example, Tile, draw_examples
-from common.report.tables import Table, all_metric_tables, explain, size_table, summary_lines
+from common.report.runs import Study
+from common.report.sentences import explain, summary_lines
+from common.report.settings import REFERENCE, is_aside, title_of
+from common.report.tables import Table, all_metric_tables, size_table
 from common.report.text import PHANTOM_WARNING, count_missing, describe_missing
 
 _NAME_COLUMNS = ("method", "network")  # stay in sight where a table is scrolled
@@ -35,7 +37,7 @@ def write_page(study: Study, path: Path) -> None:
 def _head(study: Study) -> str:
     counts = {name: study.description[name] for name in ("labels", "transfer_sizes", "seeds")}
     facts = [
-        f"{len(study.cells)} evaluations",
+        f"{len(study.runs)} evaluations",
         f"labels {_listed(counts['labels'])}",
         f"transfer sets of {_listed(counts['transfer_sizes'])} images",
         f"seeds {_listed(counts['seeds'])}",
@@ -66,15 +68,15 @@ def _transfer_size(study: Study) -> str:
     drawings = [drawing for drawing in drawings if drawing]
     if not drawings:
         return _section(
-            "Dice and size of the transfer set", "<p>There is but one size, so there is nothing to draw.</p>"
+            "Dice and size of the transfer set", "<p>There is only one size, so there is nothing to draw.</p>"
         )
     return _section("Dice and size of the transfer set", _figures(drawings))
 
 
 def _hd95(study: Study) -> str:
     about = (
-        "<p>HD95 is the distance that 95 % of the border points of prediction and label stay below, seen from the "
-        "other one: where Dice asks how much area is right, it asks how far the border is off.</p>"
+        "<p>95 % of the border points of prediction and label are closer to the other border than HD95. Dice measures "
+        "how much of the area is right; HD95 measures how far the border is off.</p>"
     )
     drawing = _figures([draw_against_labels(study, "hd95")])
     return _section("Fine detail: HD95", about + drawing + _tables(all_metric_tables(study, "hd95")))
@@ -87,11 +89,11 @@ def _size(study: Study) -> str:
 def _examples(study: Study) -> str:
     examples = draw_examples(study)
     if examples is None:
-        return _section("Pictures", "<p>No cell of task-specific KD is finished, by which the cases are chosen.</p>")
+        return _section("Pictures", f"<p>Cases are chosen by {title_of(REFERENCE)}, of which no run is finished.</p>")
     about = (
-        f"<p>The best, the median and the worst of {examples.measured} results of task-specific KD with "
-        f"{escape(examples.labels)} labelled images, by its Dice: chosen by one method, they are no fair sample of the "
-        "others. Beside each name is the Dice of this case.</p>"
+        f"<p>The best, the median and the worst of {examples.measured} results of {escape(title_of(REFERENCE))} with "
+        f"{escape(examples.labels)} labelled images, by its Dice. Chosen by one method, they are not a fair sample of "
+        "the others. Beside each name is the Dice of this case.</p>"
         '<p class="key"><span><i class="both"></i>prediction and label agree</span>'
         '<span><i class="prediction"></i>only the prediction has it</span>'
         '<span><i class="label"></i>only the label has it</span></p>'
@@ -146,7 +148,8 @@ def _table(table: Table, titled: bool) -> str:
     )
     rows = []
     for index, line in enumerate(table.rows):
-        row_kinds = [{REFERENCE: "ours", TEACHER: "aside", "unet": "aside"}.get(table.methods[index], "")]
+        method = table.methods[index]
+        row_kinds = ["ours" if method == REFERENCE else "aside" if is_aside(method) else ""]
         if table.head[0] == "labels" and index and line[0] != table.rows[index - 1][0]:
             row_kinds.append("new")
         cells = "".join(f'<td class="{kind}">{escape(text)}</td>' for text, kind in zip(line, kinds, strict=True))

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from common.datasets.readers.images import read_image
 from common.evaluation.summary import mean_over_classes
-from common.report.cells import REFERENCE, Cell, Study
+from common.report.runs import Run, Study
+from common.report.settings import REFERENCE
 from common.report.statistics import main_settings
 
 _SIDE = 480  # longest side of an embedded picture, in pixels
@@ -49,7 +50,7 @@ def draw_examples(study: Study) -> Examples | None:
     They are chosen from all seeds by the mean Dice over classes, with the fewest labels.
 
     Returns:
-        None if no cell of task-specific KD is finished.
+        None if no run of task-specific KD is finished.
 
     Raises:
         InputError: if a picture is damaged.
@@ -59,9 +60,9 @@ def draw_examples(study: Study) -> Examples | None:
     if reference is None:
         return None
     ranked = sorted(
-        (dice, cell.seed, case)
-        for cell in main[reference]
-        for case, dice in zip(cell.cases, mean_over_classes(cell.values["dice"]), strict=True)
+        (dice, run.seed, case)
+        for run in main[reference]
+        for case, dice in zip(run.cases, mean_over_classes(run.values["dice"]), strict=True)
         if np.isfinite(dice)
     )
     places = {"best": len(ranked) - 1, "median": (len(ranked) - 1) // 2, "worst": 0}
@@ -70,23 +71,23 @@ def draw_examples(study: Study) -> Examples | None:
         if ranked and place not in [places[each.rank] for each in shown]:
             _, seed, case = ranked[place]
             settings = [setting for setting in main if setting.num_labels == reference.num_labels]
-            cells = {each.title: _find_cell(main[each], seed, case) for each in settings}
-            shown.append(Example(rank, case, seed, _draw_tiles(cells, case)))
+            runs = {each.title: _find_run(main[each], seed, case) for each in settings}
+            shown.append(Example(rank, case, seed, _draw_tiles(runs, case)))
     return Examples(reference.labels_in_print, len(ranked), shown)
 
 
-def _find_cell(cells: list[Cell], seed: int, case: str) -> Cell | None:
-    return next((cell for cell in cells if cell.seed == seed and case in cell.cases), None)
+def _find_run(runs: list[Run], seed: int, case: str) -> Run | None:
+    return next((run for run in runs if run.seed == seed and case in run.cases), None)
 
 
-def _draw_tiles(cells: dict[str, Cell | None], case: str) -> list[Tile]:
+def _draw_tiles(runs: dict[str, Run | None], case: str) -> list[Tile]:
     tiles = []
-    for title, cell in cells.items():
-        if cell is None or not cell.overlay(case).is_file():
+    for title, run in runs.items():
+        if run is None or not run.overlay(case).is_file():
             tiles.append(Tile(title, None, None))
             continue
-        dice = float(mean_over_classes(cell.values["dice"][[cell.cases.index(case)]])[0])
-        image, marked = _halves(cell.overlay(case))
+        dice = float(mean_over_classes(run.values["dice"][[run.cases.index(case)]])[0])
+        image, marked = _halves(run.overlay(case))
         if all(tile.title != "image" for tile in tiles):
             tiles.insert(0, Tile("image", None, _embed(image)))
         tiles.append(Tile(title, dice, _embed(marked)))

@@ -1,4 +1,4 @@
-"""What the cells of a study say together: means over cases and seeds, intervals, and paired tests."""
+"""What the runs of a study say together: means over cases and seeds, intervals, and paired tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 from common.evaluation.summary import mean_over_classes, summarise
-from common.report.cells import REFERENCE, TEACHER, WITHOUT_TRANSFER_SET, Cell, Setting, Study
+from common.report.runs import Run, Study
+from common.report.settings import REFERENCE, TEACHER, Setting, has_transfer_set
 
 # The exact two-sided test on n differences cannot give less than 2 / 2**n, which for five is 0.0625.
 _FEWEST_DIFFERENCES = 6
@@ -53,18 +54,18 @@ def tabulate(study: Study, metric: str, class_name: str | None = None) -> list[R
     """Return a line for every setting of a study, each but the teacher's tested against task-specific KD.
 
     Args:
-        study: whose cells are tabulated.
+        study: whose runs are tabulated.
         metric: ``dice``, ``iou`` or ``hd95``.
         class_name: one structure; by default the mean over those that a case has.
     """
     settings = study.by_setting()
     rows = []
-    for setting, cells in settings.items():
+    for setting, runs in settings.items():
         reference = find_reference(study, setting)
         comparison = None
         if reference not in (None, setting) and setting.method != TEACHER:
-            comparison = compare(cells, settings[reference], metric, class_name)
-        rows.append(Row(setting, tuple(cell.seed for cell in cells), estimate(cells, metric, class_name), comparison))
+            comparison = compare(runs, settings[reference], metric, class_name)
+        rows.append(Row(setting, tuple(run.seed for run in runs), estimate(runs, metric, class_name), comparison))
     tested = [index for index, row in enumerate(rows) if row.comparison and row.comparison.p is not None]
     corrected = correct_by_holm([rows[index].comparison.p for index in tested])
     for index, p in zip(tested, corrected, strict=True):
@@ -73,7 +74,7 @@ def tabulate(study: Study, metric: str, class_name: str | None = None) -> list[R
 
 
 def find_reference(study: Study, setting: Setting) -> Setting | None:
-    """Return the setting of task-specific KD that another one is held against, None if no cell of it is finished.
+    """Return the setting of task-specific KD that another one is compared with, None if no run of it is finished.
 
     It has as many labels and as large a transfer set; where the other one has none, the largest. Of several LoRA ranks
     it is the first that the study was given.
@@ -88,20 +89,20 @@ def find_reference(study: Study, setting: Setting) -> Setting | None:
     return max(candidates, key=lambda each: _preference(study, each), default=None)
 
 
-def main_settings(study: Study) -> dict[Setting, list[Cell]]:
-    """Return the cells that figures and pictures show: those of one transfer-set size and one LoRA rank.
+def main_settings(study: Study) -> dict[Setting, list[Run]]:
+    """Return the runs that figures and pictures show: those of one transfer-set size and one LoRA rank.
 
     They are the size and rank of task-specific KD that :func:`find_reference` takes.
     """
     settings = study.by_setting()
-    with_transfer_set = [each for each in settings if each.method not in WITHOUT_TRANSFER_SET]
+    with_transfer_set = [each for each in settings if has_transfer_set(each.method)]
     best = max(with_transfer_set or settings, key=lambda each: (each.method == REFERENCE, *_preference(study, each)))
     ranks = [each for each in settings if each.lora_rank is not None]
     rank = max(ranks, key=lambda each: _preference(study, each)).lora_rank if ranks else None
     return {
-        setting: cells
-        for setting, cells in settings.items()
-        if (setting.transfer_size == best.transfer_size or setting.method in WITHOUT_TRANSFER_SET)
+        setting: runs
+        for setting, runs in settings.items()
+        if (setting.transfer_size == best.transfer_size or not has_transfer_set(setting.method))
         and setting.lora_rank in (None, rank)
     }
 
@@ -113,19 +114,19 @@ def _preference(study: Study, setting: Setting) -> tuple[int, float]:
     return -rank, float("inf") if setting.transfer_size is None else setting.transfer_size
 
 
-def estimate(cells: Sequence[Cell], metric: str, class_name: str | None = None) -> Estimate:
+def estimate(runs: Sequence[Run], metric: str, class_name: str | None = None) -> Estimate:
     """Return the mean of a metric over cases and seeds, and how sure it is.
 
     Args:
-        cells: of one setting, one for each seed.
+        runs: of one setting, one for each seed.
         metric: as for :func:`tabulate`.
         class_name: as for :func:`tabulate`.
     """
-    values = np.concatenate([_of_class(cell, metric, class_name) for cell in cells])
-    cases = [case for cell in cells for case in cell.cases]
+    values = np.concatenate([_of_class(run, metric, class_name) for run in runs])
+    cases = [case for run in runs for case in run.cases]
     # The results of several seeds on one case are not independent, so they are drawn together.
     summary = summarise(values, [str(column) for column in range(values.shape[1])], groups=cases)["mean"]
-    means = [mean_over_classes(_of_class(cell, metric, class_name)) for cell in cells]
+    means = [mean_over_classes(_of_class(run, metric, class_name)) for run in runs]
     seed_means = [np.nanmean(column) for column in means if np.isfinite(column).any()]
     return Estimate(
         summary["mean"],
@@ -136,20 +137,20 @@ def estimate(cells: Sequence[Cell], metric: str, class_name: str | None = None) 
     )
 
 
-def compare(cells: Sequence[Cell], reference: Sequence[Cell], metric: str, class_name: str | None = None) -> Comparison:
+def compare(runs: Sequence[Run], reference: Sequence[Run], metric: str, class_name: str | None = None) -> Comparison:
     """Test the differences between two settings by Wilcoxon's signed-rank test, paired by case and seed.
 
     A case that several seeds have measured counts once in the test, with the mean of its differences, since the test
-    takes its differences for independent. The mean difference is over all pairs, as the settings' own means are. The
-    test is about cases: that all cases of a seed share one training of each setting, it does not know.
+    assumes that its differences are independent. The mean difference is over all pairs, as the settings' own means are.
+    The test is about cases: it does not know that all cases of a seed share one training of each setting.
 
     Args:
-        cells: of one setting.
-        reference: the cells to hold them against.
+        runs: of one setting.
+        reference: the runs to compare them with.
         metric: as for :func:`tabulate`.
         class_name: as for :func:`tabulate`.
     """
-    ours, theirs = _by_case_and_seed(cells, metric, class_name), _by_case_and_seed(reference, metric, class_name)
+    ours, theirs = _by_case_and_seed(runs, metric, class_name), _by_case_and_seed(reference, metric, class_name)
     by_case: dict[str, list[float]] = {}
     by_seed: dict[int, list[float]] = {}
     shared = sorted(ours.keys() & theirs.keys())
@@ -198,18 +199,18 @@ def correct_by_holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _of_class(cell: Cell, metric: str, class_name: str | None) -> np.ndarray:
+def _of_class(run: Run, metric: str, class_name: str | None) -> np.ndarray:
     """Return values ``(cases, classes)``, of one class or all of them, nan where they are undefined."""
-    values = np.where(np.isfinite(cell.values[metric]), cell.values[metric], np.nan)
+    values = np.where(np.isfinite(run.values[metric]), run.values[metric], np.nan)
     if class_name is None:
         return values
-    column = cell.classes.index(class_name)
+    column = run.classes.index(class_name)
     return values[:, column : column + 1]
 
 
-def _by_case_and_seed(cells: Sequence[Cell], metric: str, class_name: str | None) -> dict[tuple[str, int], np.ndarray]:
+def _by_case_and_seed(runs: Sequence[Run], metric: str, class_name: str | None) -> dict[tuple[str, int], np.ndarray]:
     return {
-        (case, cell.seed): values
-        for cell in cells
-        for case, values in zip(cell.cases, _of_class(cell, metric, class_name), strict=True)
+        (case, run.seed): values
+        for run in runs
+        for case, values in zip(run.cases, _of_class(run, metric, class_name), strict=True)
     }

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.report.cells import METHODS, REFERENCE, TEACHER, Cell, Study
-from common.report.statistics import Comparison, Row, estimate, main_settings, tabulate
+from common.report.runs import Run, Study
+from common.report.settings import REFERENCE, TEACHER, is_aside, title_of
+from common.report.statistics import Comparison, Row, estimate, tabulate
 
 METRIC_TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}
 _DIGITS = {"dice": 3, "iou": 3, "hd95": 1}
@@ -43,7 +44,7 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
     head = ["labels", "transfer images", "method", f"{METRIC_TITLES[metric]}{unit}", "95 % interval", "difference"]
     several_seeds = len(study.description["seeds"]) > 1
     head += [*(["by seed"] if several_seeds else []), "p", "n", "IoU" if metric == "dice" else "undefined", "seeds"]
-    cells = study.by_setting()
+    runs = study.by_setting()
     lines = []
     for row in rows:
         setting = row.setting
@@ -52,17 +53,18 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
         line += [_describe_mean(row, metric), _describe_interval(row, metric)]
         line += _describe_test(row, metric, several_seeds)
         if metric == "dice":
-            iou = estimate(cells[setting], "iou", class_name).mean
+            iou = estimate(runs[setting], "iou", class_name).mean
             line.append("-" if iou is None else f"{iou:.{_DIGITS['iou']}f}")
         else:
             line.append(f"{row.estimate.undefined} of {row.estimate.measurements}")
-        lines.append([*line, _describe_seeds(study, row)])
+        lines.append([*line, describe_seeds(study, row)])
     subject = class_name or ("mean over classes" if len(study.classes) > 1 else study.classes[0])
     title = f"{METRIC_TITLES[metric]}: {subject}"
     return Table(title, head, lines, [row.setting.method for row in rows], _table_notes(rows, metric))
 
 
-def _describe_seeds(study: Study, row: Row) -> str:
+def describe_seeds(study: Study, row: Row) -> str:
+    """Return how many seeds a row has, and of how many where some are missing."""
     planned = len(row.seeds) + sum(setting == row.setting for setting, _ in study.missing)
     return str(planned) if len(row.seeds) == planned else f"{len(row.seeds)} of {planned}"
 
@@ -139,95 +141,23 @@ def all_metric_tables(study: Study, metric: str) -> list[Table]:
     return [metric_table(study, metric, name) for name in (None, *classes)]
 
 
-def explain(study: Study) -> list[str]:
-    """Say how the numbers in the tables came about."""
-    reference = next((each for each in main_settings(study) if each.method == REFERENCE), None)
-    lines = []
-    if len(study.description["seeds"]) > 1:
-        lines.append(
-            "Means are over the cases of all seeds, ± is the standard deviation of the seeds' means. A seed is one of "
-            "the split as well: ± holds the spread between held-out images and that between trainings."
-        )
-    else:
-        lines.append(
-            "Means are over cases. There is one seed, so nothing is known of the spread between trainings and splits."
-        )
-    lines.append(
-        "95 % interval of the mean: bootstrap, 2,000 samples of cases, each drawn with the results of all its seeds."
-    )
-    if reference:
-        rank = f" and LoRA rank {reference.lora_rank}" if reference.lora_rank else ""
-        lines += [
-            "Difference: the row minus task-specific KD with as many labels and as large a transfer set, the mean over "
-            "what both have measured, of each case and seed; methods without a transfer set are held against "
-            f"{reference.transfer_size_in_print} images{rank}.",
-            "p: two-sided Wilcoxon signed-rank test, paired by case and seed, corrected for several tests by Holm. A "
-            "case that several seeds have measured counts once, by the mean of its differences. n is the number of "
-            "cases that differ; equal ones are left out of the test and stand after the plus. With fewer than six no "
-            "p below 0.05 is possible, and none is given.",
-            "What p is about: these trained networks on other images. All cases of a seed share one training of each "
-            "method, which the test does not know of, so that it cannot say what another training would give: the "
-            "differences by seed, each of another training and split, say more of that."
-            if len(study.description["seeds"]) > 1
-            else "What p is about: these trained networks on other images. What another training would give, one seed "
-            "cannot say.",
-        ]
-    lines.append("Cases are taken for independent of each other, which images of one patient are not.")
-    return lines
-
-
-def summary_lines(study: Study) -> list[str]:
-    """Return a sentence for each number of labels: how task-specific KD did against the best of the others."""
-    main = main_settings(study)
-    tested = {row.setting: row for row in tabulate(study, "dice")}
-    lines = []
-    for reference in (each for each in main if each.method == REFERENCE):
-        rows = [tested[each] for each in main if each.num_labels == reference.num_labels]
-        others = [row for row in rows if row.comparison and row.estimate.mean is not None]
-        own = tested[reference].estimate.mean
-        if own is None:
-            continue
-        line = f"With {reference.labels_in_print} labelled images task-specific KD has Dice {own:.3f}"
-        if others:
-            best = max(others, key=lambda row: _lead(row, own))
-            comparison = best.comparison
-            line += f"; the best of the others is {best.setting.title} with {best.estimate.mean:.3f}"
-            if best.seeds != tested[reference].seeds:
-                line += f", of {_describe_seeds(study, best)} seeds"
-            if comparison.difference is not None:
-                p = describe_p(comparison)
-                p = p if comparison.p_holm is None else f"p {p if p[0] == '<' else f'= {p}'}"
-                line += f" (paired difference {signed(-comparison.difference, 3)}, {p})"
-        teacher = [row.estimate.mean for row in rows if row.setting.method == TEACHER]
-        if teacher and teacher[0] is not None:
-            line += f"; its teacher has {teacher[0]:.3f}"
-        lines.append(line + ".")
-    return lines
-
-
-def _lead(row: Row, own: float) -> float:
-    """Return by how much a row is ahead of the reference: on what both have measured: means may be of other seeds."""
-    difference = row.comparison.difference
-    return row.estimate.mean - own if difference is None else difference
-
-
 def size_table(study: Study) -> Table:
     """Return the table of parameters and speed: the teachers, the student and the reference network."""
-    networks: dict[tuple[str, int], list[Cell]] = {}
-    for setting, cells in study.by_setting().items():
-        kind = setting.title if setting.method in (TEACHER, "unet") else "student"
-        for cell in cells:
-            networks.setdefault((kind, cell.parameters), []).append(cell)
-    ordered = sorted(networks, key=lambda each: (each[0] != METHODS[TEACHER], each[0] != "student", each[1]))
-    teachers = [each for each in ordered if each[0] == METHODS[TEACHER]]
+    networks: dict[tuple[str, int], list[Run]] = {}
+    for setting, runs in study.by_setting().items():
+        kind = setting.title if is_aside(setting.method) else "student"
+        for run in runs:
+            networks.setdefault((kind, run.parameters), []).append(run)
+    ordered = sorted(networks, key=lambda each: (each[0] != title_of(TEACHER), each[0] != "student", each[1]))
+    teachers = [each for each in ordered if each[0] == title_of(TEACHER)]
     base = teachers[0] if teachers else None
     head = ["network", "parameters", "ms per case", "range", "of the teacher's size", "speed to the teacher's"]
     rows = []
     for kind, parameters in ordered:
-        times = [cell.milliseconds_per_image for cell in networks[kind, parameters]]
+        times = [run.milliseconds_per_image for run in networks[kind, parameters]]
         line = [kind, f"{parameters:,}", f"{np.median(times):.1f}", f"{min(times):.1f} to {max(times):.1f}"]
         if base:
-            pace = np.median([cell.milliseconds_per_image for cell in networks[base]]) / np.median(times)
+            pace = np.median([run.milliseconds_per_image for run in networks[base]]) / np.median(times)
             line += [f"{100 * parameters / base[1]:.3g} %", f"{pace:.2g} \N{MULTIPLICATION SIGN}"]
         else:
             line += ["-", "-"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.report.cells import Study
-from common.report.tables import all_metric_tables, explain, size_table, summary_lines
+from common.report.runs import Study
+from common.report.sentences import explain, summary_lines
+from common.report.tables import all_metric_tables, size_table
 
 PHANTOM_WARNING = (
     "These images are phantoms, drawn by a program. The figures show that every stage runs; they say nothing about "
@@ -19,8 +20,8 @@ def write_text(study: Study, path: Path) -> None:
     if study.phantoms:
         parts.append(f"> **Phantoms.** {PHANTOM_WARNING}")
     if study.missing:
-        cells = "\n".join(f"> - {each}" for each in describe_missing(study))
-        parts.append(f"> **Partial.** {count_missing(study)}\n>\n{cells}")
+        runs = "\n".join(f"> - {each}" for each in describe_missing(study))
+        parts.append(f"> **Partial.** {count_missing(study)}\n>\n{runs}")
     parts += ["\n".join(f"- {line}" for line in lines) for lines in [summary_lines(study)] if lines]
     for table in (*all_metric_tables(study, "dice"), *all_metric_tables(study, "hd95"), size_table(study)):
         parts += [f"## {table.title}", table.to_markdown()]
@@ -37,7 +38,7 @@ def count_missing(study: Study) -> str:
 
 
 def describe_missing(study: Study) -> list[str]:
-    """Return a line for each setting of which cells are missing."""
+    """Return a line for each setting of which runs are missing."""
     seeds: dict[str, list[str]] = {}
     for setting, seed in study.missing:
         parts = [f"{setting.labels_in_print} labels"]

@@ -15,6 +15,7 @@ import torch
 
 from common.evaluation.overlays import draw_overlay
 from common.evaluation.summary import summarise
+from common.report.settings import has_fine_tuned_teacher, has_transfer_set
 
 METHODS = ("scratch", "mae", "mocov3", "task_agnostic_kd", "task_specific_kd", "unet")
 _SKILL = {"task_specific_kd": 0.9, "teacher": 0.93, "unet": 0.88}
@@ -62,9 +63,9 @@ def _write_evaluation(
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
-def _write_cell(folder: Path, content: Mapping[str, Any], **evaluation: Any) -> Path:
-    """Write one cell of a study, or a teacher where ``content`` names no method; return its evaluation's folder."""
-    subject, name = ("student", "cell.json") if "method" in content else ("teacher", "teacher.cell.json")
+def _write_run(folder: Path, content: Mapping[str, Any], **evaluation: Any) -> Path:
+    """Write one run of a study, or a teacher where ``content`` names no method; return its evaluation's folder."""
+    subject, name = ("student", "run.json") if "method" in content else ("teacher", "shared.json")
     folder.mkdir(parents=True)
     (folder / name).write_text(json.dumps(dict(content)))
     _write_evaluation(folder / "evaluation" / subject, **evaluation)
@@ -83,7 +84,7 @@ def _write_study(
     phantoms: bool = False,
 ) -> Path:
     """Write a whole study in which every method has a skill of its own, and the teacher the greatest."""
-    (folder / "cells").mkdir(parents=True)
+    (folder / "runs").mkdir(parents=True)
     grid = {"methods": methods, "labels": labels, "transfer_sizes": transfer_sizes, "lora_ranks": lora_ranks}
     description = {"bundle": "ph2_segmentation", "dataset_dir": "/data/PH2", "phantoms": phantoms}
     description |= {"overlay": ["cpu"], "overrides": {"epochs": 3}, **grid, "seeds": seeds}
@@ -96,28 +97,28 @@ def _write_study(
         return {"dice": dice, "iou": dice / (2 - dice), "hd95": 100 * (1 - dice)}
 
     for method, num_labels, size, rank, seed in product(methods, labels, transfer_sizes, lora_ranks, seeds):
-        cell = {"method": method, "num_labels": num_labels, "transfer_size": size, "lora_rank": rank, "seed": seed}
-        if method in ("scratch", "unet"):
-            cell["transfer_size"] = None
-        if method != "task_specific_kd":
-            cell["lora_rank"] = None
-        path = folder / "cells" / "_".join(str(part) for part in cell.values())
+        run = {"method": method, "num_labels": num_labels, "transfer_size": size, "lora_rank": rank, "seed": seed}
+        if not has_transfer_set(method):
+            run["transfer_size"] = None
+        if not has_fine_tuned_teacher(method):
+            run["lora_rank"] = None
+        path = folder / "runs" / "_".join(str(part) for part in run.values())
         cases = [f"IMD{seed}{number:02d}" for number in range(num_cases)]
         if not path.exists():
-            _write_cell(path, cell, cases=cases, classes=classes, values=measure(_SKILL.get(method, 0.85)))
+            _write_run(path, run, cases=cases, classes=classes, values=measure(_SKILL.get(method, 0.85)))
         teacher = folder / "shared" / f"teacher_{num_labels}_{rank}_{seed}"
         if method == "task_specific_kd" and not teacher.exists():
             content = {"num_labels": num_labels, "lora_rank": rank, "seed": seed}
             values = measure(_SKILL["teacher"])
-            _write_cell(
+            _write_run(
                 teacher, content, cases=cases, classes=classes, values=values, parameters=93_735_472, milliseconds=60.0
             )
     return folder
 
 
 @pytest.fixture(scope="session")
-def write_cell() -> Callable[..., Path]:
-    return _write_cell
+def write_run() -> Callable[..., Path]:
+    return _write_run
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from PIL import Image
 
 from common.__main__ import main
 from common.report import write_report
-from common.report.cells import read_study
 from common.report.figures import draw_against_labels, draw_against_transfer_size
 from common.report.page import _tile
 from common.report.pictures import draw_examples
+from common.report.runs import read_study
 from common.report.text import write_text
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base", "source", "embed"}
@@ -105,7 +105,7 @@ def test_ids_are_unique_and_what_they_are_used_for_is_there(source, page):
 def test_colours_of_the_figures_are_those_of_the_page(source):
     style, _, body = source.partition("</style>")
     used = set(re.findall(r"var\((--[\w-]+)\)", body))
-    assert {"--task-specific-kd", "--unet", "--teacher"} <= used
+    assert {"--method-1", "--network", "--teacher"} <= used
     light, dark = style.split("@media (prefers-color-scheme: dark)", 1)
     for colour in used:
         assert f"{colour}: #" in light
@@ -172,11 +172,11 @@ def test_figures_have_a_point_with_error_bar_for_each_number_of_labels(whole_stu
     assert [method for method, _, _ in drawn] == [
         "task_specific_kd", "task_agnostic_kd", "mocov3", "mae", "scratch", "unet", "teacher",
     ]  # fmt: skip
-    cells = [cell for cell in study.cells if cell.setting[:3] == ("mae", 10, 200)]
+    runs = [run for run in study.runs if run.setting[:3] == ("mae", 10, 200)]
     _, places, estimates = drawn[3]
     assert places == [0, 1]
-    assert estimates[1].mean == pytest.approx(np.mean([cell.values["dice"] for cell in cells]))
-    means = [cell.values["dice"].mean() for cell in cells]
+    assert estimates[1].mean == pytest.approx(np.mean([run.values["dice"] for run in runs]))
+    means = [run.values["dice"].mean() for run in runs]
     assert estimates[1].sd == pytest.approx(np.std(means, ddof=1))
 
 
@@ -207,7 +207,7 @@ def test_one_seed_has_no_error_bars(tmp_path, write_study):
 
 def test_distances_that_are_nowhere_defined_leave_a_page(tmp_path, write_study):
     folder = write_study(tmp_path / "study", ("scratch",), (5,), (100,), seeds=(0,))
-    path = folder / "cells/scratch_5_None_None_0/evaluation/student/metrics.csv"
+    path = folder / "runs/scratch_5_None_None_0/evaluation/student/metrics.csv"
     path.write_text(re.sub(r",[\d.]+$", ",inf", path.read_text(), flags=re.MULTILINE))
     assert "HD95 is undefined in 8 of 8 measurements" in page_of(folder).text
 
@@ -219,10 +219,10 @@ def test_best_median_and_worst_are_those_of_task_specific_kd(whole_study):
     study = read_study(whole_study)
     examples = draw_examples(study)
     ranked = sorted(
-        (cell.values["dice"][row, 0], cell.seed, case)
-        for cell in study.cells
-        if cell.setting == ("task_specific_kd", 5, 200, 16)
-        for row, case in enumerate(cell.cases)
+        (run.values["dice"][row, 0], run.seed, case)
+        for run in study.runs
+        if run.setting == ("task_specific_kd", 5, 200, 16)
+        for row, case in enumerate(run.cases)
     )
     assert (examples.labels, examples.measured) == ("5", 16)
     found = {each.rank: (each.tiles[1].dice, each.seed, each.case) for each in examples.shown}
@@ -236,15 +236,15 @@ def test_all_methods_stand_beside_the_image_with_their_own_dice(whole_study):
         "image", "task-specific KD", "task-agnostic KD", "MoCo v3", "MAE", "from scratch", "U-Net",
         "fine-tuned teacher",
     ]  # fmt: skip
-    (cell,) = [cell for cell in study.cells if cell.setting == ("scratch", 5, None, None) and cell.seed == best.seed]
-    assert best.tiles[5].dice == cell.values["dice"][cell.cases.index(best.case), 0]
+    (run,) = [run for run in study.runs if run.setting == ("scratch", 5, None, None) and run.seed == best.seed]
+    assert best.tiles[5].dice == run.values["dice"][run.cases.index(best.case), 0]
 
 
 def test_pictures_are_the_halves_of_the_overlay(whole_study):
     study = read_study(whole_study)
     best = draw_examples(study).shown[0]
-    (cell,) = [cell for cell in study.cells if cell.setting == ("mae", 5, 200, None) and cell.seed == best.seed]
-    overlay = np.asarray(Image.open(cell.overlay(best.case)), float)
+    (run,) = [run for run in study.runs if run.setting == ("mae", 5, 200, None) and run.seed == best.seed]
+    overlay = np.asarray(Image.open(run.overlay(best.case)), float)
     width = overlay.shape[1] // 2
     for tile, expected in ((best.tiles[0], overlay[:, :width]), (best.tiles[4], overlay[:, width:])):
         shown = Image.open(io.BytesIO(base64.b64decode(tile.picture.partition("base64,")[2])))
@@ -252,10 +252,10 @@ def test_pictures_are_the_halves_of_the_overlay(whole_study):
     assert np.abs(overlay[:, :width] - overlay[:, width:]).mean() > 6, "not a test: the halves are alike"
 
 
-def test_missing_cell_leaves_a_gap_beside_the_others(tmp_path, whole_study):
+def test_missing_run_leaves_a_gap_beside_the_others(tmp_path, whole_study):
     folder = shutil.copytree(whole_study, tmp_path / "study")
     for seed in (0, 1):
-        shutil.rmtree(folder / f"cells/mae_5_200_None_{seed}/evaluation/student/overlays")
+        shutil.rmtree(folder / f"runs/mae_5_200_None_{seed}/evaluation/student/overlays")
     tiles = draw_examples(read_study(folder)).shown[0].tiles
     assert [tile.title for tile in tiles if tile.picture is None] == ["MAE"]
     assert "no picture" in _tile(tiles[4], "case")
@@ -266,7 +266,7 @@ def test_without_task_specific_kd_no_case_is_chosen(tmp_path, write_study):
     assert draw_examples(read_study(folder)) is None
     page = page_of(folder)
     assert page.tags("img") == []
-    assert "No cell of task-specific KD is finished" in page.text
+    assert "Cases are chosen by task-specific KD, of which no run is finished." in page.text
 
 
 def test_single_case_is_best_median_and_worst_at_once(tmp_path, write_study):
@@ -285,9 +285,9 @@ def test_phantoms_have_a_banner(tmp_path, write_study):
     assert "These are images of the dataset" not in page.text
 
 
-def test_missing_cells_have_a_banner(tmp_path, write_study):
+def test_missing_runs_have_a_banner(tmp_path, write_study):
     folder = write_study(tmp_path / "study", ("mae", "scratch"), (5,), (100,), seeds=(0,))
-    shutil.rmtree(folder / "cells/scratch_5_None_None_0")
+    shutil.rmtree(folder / "runs/scratch_5_None_None_0")
     text = page_of(folder).text
     assert "Partial. One planned evaluation is not finished; everything below is without it." in text
     assert "from scratch, 5 labels: seed 0" in text
@@ -308,7 +308,7 @@ def test_command_writes_three_files_and_says_where(tmp_path, write_study, monkey
 
 def test_failed_report_leaves_nothing(tmp_path, write_study):
     folder = write_study(tmp_path / "study", ("task_specific_kd",), (5,), (100,), seeds=(0,))
-    for picture in folder.glob("cells/*/evaluation/student/overlays/*.png"):
+    for picture in folder.glob("runs/*/evaluation/student/overlays/*.png"):
         picture.write_bytes(b"")
     before = sorted(folder.iterdir())
     with pytest.raises(ValueError, match=r"\.png: the file is empty"):

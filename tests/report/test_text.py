@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.report.cells import read_study
+from common.report.runs import read_study
 from common.report.tables import metric_table, size_table
 from common.report.text import write_text
 
@@ -28,14 +28,14 @@ def rows_of(text, title):
 
 
 def measured(folder, name):
-    """Return the Dice of a cell of one class from its metrics.csv."""
-    path = folder / "cells" / name / "evaluation/student/metrics.csv"
+    """Return the Dice of a run of one class from its metrics.csv."""
+    path = folder / "runs" / name / "evaluation/student/metrics.csv"
     return np.array([float(line.split(",")[2]) for line in path.read_text().splitlines()[1:]])
 
 
 def set_dice(folder, name, dice):
-    """Give all cases of a cell the same Dice."""
-    path = folder / "cells" / name / "evaluation/student/metrics.csv"
+    """Give all cases of a run the same Dice."""
+    path = folder / "runs" / name / "evaluation/student/metrics.csv"
     head, *lines = path.read_text().splitlines()
     rows = [[*line.split(",")[:2], str(dice), *line.split(",")[3:]] for line in lines]
     path.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
@@ -88,10 +88,10 @@ def test_summary_does_not_hold_means_of_other_seeds_against_each_other(tmp_path,
         set_dice(folder, f"task_specific_kd_5_100_16_{seed}", best)
         set_dice(folder, f"scratch_5_None_None_{seed}", best - 0.2)
     set_dice(folder, "mae_5_100_None_0", easy - 0.3)
-    shutil.rmtree(folder / "cells/mae_5_100_None_1")
+    shutil.rmtree(folder / "runs/mae_5_100_None_1")
     text = text_of(folder, tmp_path)
     assert "has Dice 0.600; the best of the others is from scratch with 0.400 (paired difference +0.200" in text
-    shutil.rmtree(folder / "cells/scratch_5_None_None_1")
+    shutil.rmtree(folder / "runs/scratch_5_None_None_1")
     text = text_of(folder, tmp_path)
     assert "the best of the others is from scratch with 0.700, of 1 of 2 seeds (paired difference +0.200" in text
 
@@ -99,7 +99,7 @@ def test_summary_does_not_hold_means_of_other_seeds_against_each_other(tmp_path,
 def test_one_seed_shows_no_spread(tmp_path, write_study):
     text = text_of(write_study(tmp_path / "study", seeds=(4,)), tmp_path)
     assert "±" not in text.partition("## Size")[0]
-    assert "There is one seed, so nothing is known of the spread between trainings and splits." in text
+    assert "One seed says nothing of the spread between trainings and splits." in text
 
 
 def test_several_classes_have_a_table_each_and_one_for_their_mean(tmp_path, write_study):
@@ -137,7 +137,7 @@ def test_too_few_cases_are_said(tmp_path, write_study):
 
 def test_undefined_distances_are_counted_and_said(tmp_path, write_study):
     folder = write_study(tmp_path / "study", ("mae", "task_specific_kd"), (5,), (100,), seeds=(0,))
-    path = folder / "cells/mae_5_100_None_0/evaluation/student/metrics.csv"
+    path = folder / "runs/mae_5_100_None_0/evaluation/student/metrics.csv"
     lines = path.read_text().splitlines()
     lines[1] = lines[1].rpartition(",")[0] + ",inf"
     lines[2] = lines[2].rpartition(",")[0] + ","
@@ -153,17 +153,25 @@ def test_undefined_distances_are_counted_and_said(tmp_path, write_study):
     assert rows_of(text, "HD95: lesion")[1]["n"] == "6"
 
 
+@pytest.mark.parametrize("base_name", ["embedded", "facebook/sam-vit-base"])
+def test_the_stand_in_teacher_is_called_so(tmp_path, write_study, base_name):
+    folder = write_study(tmp_path / "study", ("task_specific_kd",), (5,), (100,), seeds=(0,))
+    (folder / "shared/teacher_5_16_0/teacher").mkdir()
+    (folder / "shared/teacher_5_16_0/teacher/teacher.json").write_text(json.dumps({"base_name": base_name}))
+    assert ("The teacher is the stand-in teacher" in text_of(folder, tmp_path)) == (base_name == "embedded")
+
+
 @pytest.mark.parametrize("phantoms", [True, False])
 def test_phantoms_are_called_phantoms(tmp_path, write_study, phantoms):
     folder = write_study(tmp_path / "study", ("scratch",), (5,), (100,), seeds=(0,), phantoms=phantoms)
     assert ("> **Phantoms.** These images are phantoms" in text_of(folder, tmp_path)) == phantoms
 
 
-def test_missing_cells_are_listed(tmp_path, whole_study):
+def test_missing_runs_are_listed(tmp_path, whole_study):
     study = shutil.copytree(whole_study, tmp_path / "study")
     for seed in (0, 1):
-        shutil.rmtree(study / f"cells/mae_10_200_None_{seed}")
-    shutil.rmtree(study / "cells/mocov3_5_100_None_1")
+        shutil.rmtree(study / f"runs/mae_10_200_None_{seed}")
+    shutil.rmtree(study / "runs/mocov3_5_100_None_1")
     text = text_of(study, tmp_path)
     assert "> **Partial.** 3 planned evaluations are not finished; everything below is without them." in text
     assert "> - MoCo v3, 5 labels, 100 transfer images: seed 1\n" in text
@@ -183,6 +191,6 @@ def test_size_and_speed_are_held_against_the_teacher(whole_study):
 
 def test_distance_unit_is_that_of_the_study(tmp_path, write_study):
     folder = write_study(tmp_path / "study", ("scratch",), (5,), (100,), seeds=(0,))
-    path = folder / "cells/scratch_5_None_None_0/evaluation/student/summary.json"
+    path = folder / "runs/scratch_5_None_None_0/evaluation/student/summary.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "distance_unit": "mm"}))
     assert metric_table(read_study(folder), "hd95").head[3] == "HD95 (mm)"
