@@ -17,11 +17,11 @@ from common.datasets import find_dataset
 collect_ignore = ["monailabel"]  # in an environment of its own, by ci/test_monailabel.sh
 
 _TINY_PHANTOMS = {
-    "drive": {"num_training": 6, "num_test": 3, "image_size": (96, 92)},
+    "drive": {"num_training": 8, "num_test": 3, "image_size": (96, 92)},
     "kidneyus": {"num_exams": 8, "image_size": (120, 160)},
-    "autooral": {"num_training": 12, "image_size": (60, 80)},
+    "autooral": {"num_training": 12, "num_validation": 3, "image_size": (60, 80)},
     "chaos": {"num_patients": 5, "image_size": (40, 48), "num_slices": 8},
-    "ph2": {"num_images": 12, "image_size": (60, 80)},
+    "ph2": {"num_images": 20, "image_size": (60, 80)},
 }
 
 

@@ -11,21 +11,20 @@ import pytest
 from monai.data import PILReader
 from monai.transforms import LoadImaged
 from PIL import Image
-from scipy.ndimage import binary_dilation
 
-from common.datasets import ph2
+from common.datasets.ph2 import PH2Dataset
 from common.datasets.readers.images import to_grey
+from common.datasets.splits import SPLITS
 from common.errors import InputError
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "PH2" / "PH2Dataset"
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason="PH2 is not beside the project")
 SIZE = (60, 80)
-SECTIONS = ("training", "validation", "test")
 
 
 @pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    return ph2.write_phantoms(tmp_path_factory.mktemp("ph2") / "PH2", 20, SIZE)
+def pristine(tiny_phantoms):
+    return tiny_phantoms("ph2")
 
 
 @pytest.fixture
@@ -34,9 +33,21 @@ def phantoms(pristine, tmp_path):
     return Path(shutil.copytree(pristine, tmp_path / "PH2"))
 
 
-def faults_of(folder, **arguments):
+def folder_of(root):
+    return PH2Dataset(root=root).folder
+
+
+def entries_of(folder, split, **settings):
+    return PH2Dataset(root=folder, **settings).entries(split)
+
+
+def check(folder, **settings):
+    return PH2Dataset(root=folder, **settings).check()
+
+
+def issues_of(folder, **arguments):
     with pytest.raises(InputError) as caught:
-        ph2.check(folder, **arguments)
+        check(folder, **arguments)
     return str(caught.value)
 
 
@@ -53,7 +64,7 @@ def names_of(entries):
 
 
 def diagnosis_of(name):
-    """As :func:`ph2.write_phantoms` promises: two in five common nevi, two atypical nevi, one melanoma."""
+    """As :func:`write_phantoms` promises: two in five common nevi, two atypical nevi, one melanoma."""
     return ("common", "atypical", "melanoma", "common", "atypical")[(int(name[3:]) - 2) % 5]
 
 
@@ -62,19 +73,19 @@ def diagnosis_of(name):
 
 @pytest.mark.parametrize("given", [".", "..", "PH2 Dataset images"])
 def test_root_is_found_from_one_level_off(phantoms, given):
-    assert ph2.find_root(phantoms / given) == phantoms
+    assert folder_of(phantoms / given) == phantoms
 
 
 @pytest.mark.parametrize("given", ["PH2 Dataset images/IMD002", "../.."])
 def test_two_levels_off_is_told_the_layout(phantoms, given):
     with pytest.raises(InputError, match=r"PH2 Dataset images/IMD002/IMD002_Dermoscopic_Image/IMD002\.bmp"):
-        ph2.find_root(phantoms / given)
+        folder_of(phantoms / given)
 
 
 # Splits
 
 
-def test_sections_are_stratified_by_diagnosis(pristine, caplog):
+def test_splits_are_stratified_by_diagnosis(pristine, caplog):
     caplog.set_level(logging.INFO)
     expected = {
         "test": {"common": 2, "atypical": 2, "melanoma": 1},
@@ -82,15 +93,15 @@ def test_sections_are_stratified_by_diagnosis(pristine, caplog):
         "training": {"common": 4, "atypical": 4, "melanoma": 2},
     }
     for seed in range(3):
-        for section, counts in expected.items():
-            names = names_of(ph2.datalist(pristine, section, seed, num_validation=5))
+        for split, counts in expected.items():
+            names = names_of(entries_of(pristine, split, seed=seed, num_validation=5))
             assert Counter(map(diagnosis_of, names)) == counts
     assert "the split is stratified by diagnosis" in caplog.text
 
 
 def test_small_label_budget_is_stratified_and_part_of_a_larger_one(pristine):
-    large = ph2.datalist(pristine, "training", num_labels=10)
-    small = ph2.datalist(pristine, "training", num_labels=5)
+    large = entries_of(pristine, "training", num_labels=10)
+    small = entries_of(pristine, "training", num_labels=5)
     assert small == large[:5]
     counts = Counter(map(diagnosis_of, names_of(small)))
     assert counts["common"] == counts["atypical"] == 2
@@ -100,14 +111,14 @@ def test_small_label_budget_is_stratified_and_part_of_a_larger_one(pristine):
 def test_either_table_gives_the_same_split(pristine, phantoms, kept):
     for table in {"PH2_dataset.xlsx", "PH2_dataset.txt"} - {kept}:
         (phantoms / table).unlink()
-    for section in SECTIONS:
-        assert names_of(ph2.datalist(phantoms, section)) == names_of(ph2.datalist(pristine, section))
+    for split in SPLITS:
+        assert names_of(entries_of(phantoms, split)) == names_of(entries_of(pristine, split))
 
 
 def test_split_without_tables_is_plain_and_says_so(phantoms, caplog):
     for table in ("PH2_dataset.xlsx", "PH2_dataset.txt"):
         (phantoms / table).unlink()
-    assert ph2.check(phantoms) == {"training": 13, "validation": 2, "test": 5}
+    assert check(phantoms) == {"training": 13, "validation": 2, "test": 5}
     assert "the split is not stratified, because no diagnosis could be read" in caplog.text
 
 
@@ -127,7 +138,7 @@ def test_damaged_workbook_is_named_and_the_text_file_taken(pristine, phantoms, c
         workbook.save(path)
     else:
         path.write_bytes(content)
-    assert names_of(ph2.datalist(phantoms, "test")) == names_of(ph2.datalist(pristine, "test"))
+    assert names_of(entries_of(phantoms, "test")) == names_of(entries_of(pristine, "test"))
     assert "PH2_dataset.xlsx" in caplog.text
     assert reason in caplog.text
 
@@ -135,7 +146,7 @@ def test_damaged_workbook_is_named_and_the_text_file_taken(pristine, phantoms, c
 def test_damaged_text_file_is_named(phantoms, caplog):
     (phantoms / "PH2_dataset.xlsx").unlink()
     (phantoms / "PH2_dataset.txt").write_text("nothing of use")
-    ph2.check(phantoms)
+    check(phantoms)
     assert "PH2_dataset.txt: no row such as '|| IMD003 || || 0 ||'" in caplog.text
     assert "not stratified" in caplog.text
 
@@ -145,7 +156,7 @@ def test_header_row_is_found_wherever_it_is(pristine, phantoms):
     workbook = openpyxl.load_workbook(phantoms / "PH2_dataset.xlsx")
     workbook.active.delete_rows(1, 9)
     workbook.save(phantoms / "PH2_dataset.xlsx")
-    assert names_of(ph2.datalist(phantoms, "test")) == names_of(ph2.datalist(pristine, "test"))
+    assert names_of(entries_of(phantoms, "test")) == names_of(entries_of(pristine, "test"))
 
 
 def test_folders_without_an_image_of_their_name_are_left_out_and_named(phantoms, caplog):
@@ -154,7 +165,7 @@ def test_folders_without_an_image_of_their_name_are_left_out_and_named(phantoms,
     path = image_path(phantoms, "IMD006")
     path.rename(path.with_suffix(".png"))
     (images / ".cache").mkdir()
-    assert sum(ph2.check(phantoms).values()) == 18
+    assert sum(check(phantoms).values()) == 18
     assert "2 folders without an image of their name are left out; expected IMD004 copy/IMD004 copy_Derm" in caplog.text
     assert "in IMD004 copy, IMD006" in caplog.text
 
@@ -167,20 +178,20 @@ def test_images_without_a_diagnosis_are_named(phantoms, caplog):
     sheet["D15"] = sheet["C15"].value  # two diagnoses are none
     names = [sheet["A15"].value, "IMD002"]
     workbook.save(phantoms / "PH2_dataset.xlsx")
-    assert sum(ph2.check(phantoms).values()) == 20
+    assert sum(check(phantoms).values()) == 20
     assert "2 of 20 images have no diagnosis" in caplog.text
     assert all(name in caplog.text for name in names)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_sections_share_no_image(pristine, seed):
-    names = [name for section in SECTIONS for name in names_of(ph2.datalist(pristine, section, seed))]
+def test_splits_share_no_image(pristine, seed):
+    names = [name for split in SPLITS for name in names_of(entries_of(pristine, split, seed=seed))]
     assert len(names) == len(set(names)) == 20
 
 
 def test_entries_join_files_of_one_name(pristine):
-    for section in SECTIONS:
-        for entry in ph2.datalist(pristine, section):
+    for split in SPLITS:
+        for entry in entries_of(pristine, split):
             name = Path(entry["image"]).stem
             assert entry == {"image": str(image_path(pristine, name)), "label": str(label_path(pristine, name))}
 
@@ -190,7 +201,7 @@ def test_entries_join_files_of_one_name(pristine):
 
 @pytest.mark.parametrize("num_labels", [0, 14])
 def test_label_budget_out_of_range_says_how_many_there_are(pristine, num_labels):
-    for refused in (ph2.check, lambda *given, **more: ph2.datalist(*given, "training", **more)):
+    for refused in (check, lambda *given, **more: entries_of(*given, "training", **more)):
         with pytest.raises(InputError, match=f"num_labels must be between 1 and the 13 .*, got {num_labels}"):
             refused(pristine, num_labels=num_labels)
 
@@ -199,22 +210,22 @@ def test_too_few_images_says_how_many_are_needed(phantoms):
     for folder in sorted((phantoms / "PH2 Dataset images").iterdir())[3:]:
         shutil.rmtree(folder)
     needed = "too few complete images: 1 for the test, 2 for validation, 1 for training needed, found 3 images"
-    assert needed in faults_of(phantoms)
+    assert needed in issues_of(phantoms)
 
 
 def test_folder_without_images_is_told_the_layout(phantoms):
     for folder in (phantoms / "PH2 Dataset images").iterdir():
         shutil.rmtree(folder)
-    assert "PH2 Dataset images: no images in it; expected files such as IMD002/IMD002_Derm" in faults_of(phantoms)
+    assert "PH2 Dataset images: no images in it; expected files such as IMD002/IMD002_Derm" in issues_of(phantoms)
 
 
 def test_image_without_its_label_is_named(phantoms):
     label_path(phantoms).unlink()
     name = "PH2 Dataset images/IMD004"
     expected = f"{name}/IMD004_Dermoscopic_Image/IMD004.bmp: no label, expected {name}/IMD004_lesion/IMD004_lesion.bmp"
-    assert expected in faults_of(phantoms)
-    with pytest.raises(InputError, match="1 fault\n.*" + expected):
-        ph2.datalist(phantoms, "training")
+    assert expected in issues_of(phantoms)
+    with pytest.raises(InputError, match="1 issue\n.*" + expected):
+        entries_of(phantoms, "training")
 
 
 @pytest.mark.parametrize("path_of", [image_path, label_path])
@@ -223,7 +234,7 @@ def test_truncated_or_empty_bmp_is_named(phantoms, path_of, share):
     path = path_of(phantoms)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    message = faults_of(phantoms)
+    message = issues_of(phantoms)
     assert f"{path}: " in message
     assert ("the file is empty" if share == 0 else "cannot be read") in message
 
@@ -231,7 +242,7 @@ def test_truncated_or_empty_bmp_is_named(phantoms, path_of, share):
 def test_label_of_another_size_is_named_with_both_sizes(phantoms):
     size = Image.open(image_path(phantoms)).size
     Image.open(label_path(phantoms)).resize((50, 40)).save(label_path(phantoms))
-    message = faults_of(phantoms)
+    message = issues_of(phantoms)
     assert "IMD004_lesion.bmp: is 50 x 40, but its image" in message
     assert "IMD004.bmp is {} x {} pixels".format(*size) in message
 
@@ -248,7 +259,7 @@ def test_label_of_another_size_is_named_with_both_sizes(phantoms):
 def test_label_with_unexpected_values_is_named(phantoms, change, reason):
     label = np.asarray(Image.open(label_path(phantoms))).astype(np.uint8)
     Image.fromarray(change(label).astype(np.uint8)).save(label_path(phantoms))
-    message = faults_of(phantoms)
+    message = issues_of(phantoms)
     assert "IMD004_lesion.bmp: " in message
     assert reason in message
 
@@ -256,78 +267,21 @@ def test_label_with_unexpected_values_is_named(phantoms, change, reason):
 def test_lesion_that_fills_the_image_is_accepted(phantoms):
     size = Image.open(image_path(phantoms)).size
     Image.new("1", size, 1).save(label_path(phantoms))
-    assert sum(ph2.check(phantoms).values()) == 20
+    assert sum(check(phantoms).values()) == 20
 
 
 def test_image_that_is_not_rgb_is_named(phantoms):
     Image.open(image_path(phantoms)).convert("L").save(image_path(phantoms))
-    assert "IMD004.bmp: expected 8-bit RGB, got Pillow mode L" in faults_of(phantoms)
+    assert "IMD004.bmp: expected 8-bit RGB, got Pillow mode L" in issues_of(phantoms)
 
 
-def test_all_faults_are_listed_at_once(phantoms):
+def test_all_issues_are_listed_at_once(phantoms):
     image_path(phantoms, "IMD003").write_bytes(b"")
     label_path(phantoms, "IMD004").unlink()
     label_path(phantoms, "IMD005").write_bytes(b"BM")
-    message = faults_of(phantoms, num_labels=50)
-    assert message.startswith(f"PH2 in {phantoms}: 4 faults")
+    message = issues_of(phantoms, num_labels=50)
+    assert message.startswith(f"PH2 in {phantoms}: 4 issues")
     assert all(name in message for name in ("IMD003.bmp", "IMD004.bmp", "IMD005_lesion.bmp", "num_labels"))
-
-
-# Phantoms
-
-
-def test_phantoms_have_the_layout_and_formats_of_ph2(pristine):
-    names = [f"IMD{number:03d}" for number in range(2, 22)]
-    expected = {"PH2_dataset.xlsx", "PH2_dataset.txt"}
-    expected |= {path_of(Path(), name).as_posix() for path_of in (image_path, label_path) for name in names}
-    assert {path.relative_to(pristine).as_posix() for path in pristine.rglob("*.*")} == expected
-    modes = Counter()
-    for name in names:
-        image, label = Image.open(image_path(pristine, name)), Image.open(label_path(pristine, name))
-        assert (image.format, image.mode, label.format) == ("BMP", "RGB", "BMP")
-        assert image.size == label.size
-        modes[label.mode] += 1
-    assert modes == {"1": 19, "RGB": 1}
-    assert len({Image.open(image_path(pristine, name)).size for name in names}) > 3
-
-
-def test_phantom_tables_hold_every_image(pristine):
-    rows = list(openpyxl.load_workbook(pristine / "PH2_dataset.xlsx").active.values)
-    assert rows[12][:5] == ("Image Name", "Histological Diagnosis", "Common Nevus", "Atypical Nevus", "Melanoma")
-    assert sorted(row[0] for row in rows[13:]) == [f"IMD{number:03d}" for number in range(2, 22)]
-    lines = (pristine / "PH2_dataset.txt").read_text().splitlines()[1:]
-    codes = {fields[1].strip(): int(fields[3]) for fields in (line.split("||") for line in lines)}
-    assert codes == {row[0]: row[2:5].index("X") for row in rows[13:]}
-
-
-def test_same_seed_writes_the_same_pixels_and_another_seed_others(pristine, tmp_path):
-    again = ph2.write_phantoms(tmp_path / "again", 2, SIZE)
-    other = ph2.write_phantoms(tmp_path / "other", 2, SIZE, seed=1)
-    for path_of in (image_path, label_path):
-        expected = path_of(pristine, "IMD003").read_bytes()
-        assert path_of(again, "IMD003").read_bytes() == expected
-        assert path_of(other, "IMD003").read_bytes() != expected
-
-
-def test_existing_dataset_is_not_overwritten_by_phantoms(pristine):
-    with pytest.raises(InputError, match="exists already"):
-        ph2.write_phantoms(pristine, 1, SIZE)
-
-
-def test_phantom_lesions_are_darker_than_the_skin_around_them(pristine):
-    for name in names_of(ph2.datalist(pristine, "training")):
-        image = np.asarray(Image.open(image_path(pristine, name)), float)
-        lesion = np.asarray(Image.open(label_path(pristine, name)).convert("L")) > 0
-        ring = binary_dilation(lesion, iterations=6) & ~binary_dilation(lesion, iterations=2)
-        assert image[lesion].mean() < 0.85 * image[ring].mean()
-
-
-def test_phantom_lesions_are_off_the_centre_and_asymmetric(pristine):
-    """A flip or a turn that is applied to the image alone must not go unnoticed."""
-    for name in names_of(ph2.datalist(pristine, "training")):
-        lesion = np.asarray(Image.open(label_path(pristine, name)).convert("L")) > 0
-        for flipped in (lesion[::-1], lesion[:, ::-1], lesion[::-1, ::-1]):
-            assert (lesion != flipped).sum() > 0.03 * lesion.sum()
 
 
 # Reading with MONAI, and the real data
@@ -352,17 +306,17 @@ def test_monai_reads_labels_of_24_and_of_1_bit(pristine, name):
 def test_real_data_is_found_from_any_of_its_folders_and_passes(caplog):
     caplog.set_level(logging.INFO)
     for given in (REAL, REAL.parent, REAL / "PH2 Dataset images"):
-        assert ph2.find_root(given).samefile(REAL)
-    assert ph2.check(REAL) == {"training": 58, "validation": 2, "test": 20}
+        assert folder_of(given).samefile(REAL)
+    assert check(REAL) == {"training": 58, "validation": 2, "test": 20}
     assert "the split is stratified by diagnosis" in caplog.text
     assert "no diagnosis" not in caplog.text
 
 
 @needs_real_data
-def test_real_test_section_has_the_shares_of_the_whole():
+def test_real_test_split_has_the_shares_of_the_whole():
     rows = list(openpyxl.load_workbook(REAL / "PH2_dataset.xlsx").active.values)[13:]
     column = {row[0]: next(place for place in (2, 3, 4) if row[place]) for row in rows}
-    assert Counter(column[name] for name in names_of(ph2.datalist(REAL, "test"))) == {2: 8, 3: 8, 4: 4}
+    assert Counter(column[name] for name in names_of(entries_of(REAL, "test"))) == {2: 8, 3: 8, 4: 4}
 
 
 @needs_real_data
@@ -370,4 +324,4 @@ def test_monai_reads_real_data_as_pillow_does():
     assert_monai_agrees_with_pillow(
         {"image": str(image_path(REAL, "IMD002")), "label": str(label_path(REAL, "IMD002"))}
     )
-    assert_monai_agrees_with_pillow(ph2.datalist(REAL, "training")[0])
+    assert_monai_agrees_with_pillow(entries_of(REAL, "training")[0])
