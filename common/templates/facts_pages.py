@@ -1,0 +1,67 @@
+"""Read the page of facts about a dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import InputError
+
+_FOLDER = Path(__file__).parent / "facts"
+FACTS: dict[str, Path] = {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
+SEES = {  # what the networks see: the key of its size, and what that is
+    "crops": ("crop_size", "pixels a side of the crops"),
+    "images": ("image_size", "pixels a side that images are resized to"),
+    "slices": ("image_size", "pixels a side that slices are resized to"),
+}
+
+# What a page need not say.
+_DEFAULTS: dict[str, Any] = {
+    "class_imports": None,
+    "image_imports": None,
+    "example_override": None,
+    "class_keys": [],
+    "label_keys": [],
+    "reading_keys": [],
+    "other_classes": None,
+    "padding_mode": "zeros",
+    "dice_over_batch": False,
+    "overlay_style": "area",
+    "stages_section": None,
+    "performance_details": None,
+}
+
+
+def read_facts(facts: str | os.PathLike) -> dict[str, Any]:
+    """Return the facts about a dataset, as templates take them.
+
+    Args:
+        facts: the name of a dataset of this project, such as ``drive``, or the path of a page.
+
+    Raises:
+        InputError: if there is no such page, or it is not a page of facts.
+    """
+    path = FACTS.get(str(facts), Path(facts))
+    if not path.is_file():
+        raise InputError(
+            f"facts: there is no page {facts}; name a dataset ({', '.join(FACTS)}) or the path of a YAML file, for "
+            f"which {_FOLDER} has examples"
+        )
+    try:
+        page = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"facts: {path} cannot be read as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(page, dict):
+        raise InputError(f"facts: {path} must be a mapping of facts by name, got a {type(page).__name__}")
+    sees = page.get("sees")
+    if sees not in SEES:
+        raise InputError(f"facts: {path}: sees must be one of {', '.join(SEES)}, got {sees!r}")
+    name = page.get("name")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
+        raise InputError(f"facts: {path}: name must be lower-case letters, digits and _, got {name!r}")
+    size, size_is = SEES[sees]
+    return {**_DEFAULTS, **page, "size": size, "size_is": size_is}
