@@ -64,7 +64,11 @@ class FeatureHooks:
             ValueError: if an output does not have the layout of its layer.
         """
         outputs, self._outputs = self._outputs, {}
-        return {layer: as_grid(output, image_size, self._layouts.get(layer)) for layer, output in outputs.items()}
+        return {
+            layer: as_grid(outputs[layer], image_size, self._layouts.get(layer))
+            for layer in self.layers
+            if layer in outputs
+        }
 
     @torch.no_grad()
     def shapes(self, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, int, int]]:

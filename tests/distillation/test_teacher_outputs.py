@@ -46,7 +46,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from common.datasets.drive import write_phantoms
+from common.datasets.phantoms.drive import write_phantoms
 from common.distillation import teacher_outputs
 from common.distillation.features import FeatureTaps
 from common.distillation.losses import FeatureAlignmentLoss, LogitDistillationLoss
