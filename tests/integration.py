@@ -23,11 +23,12 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 import common
 from common.errors import InputError
+from common.files.locks import unlock_all
 from common.students.vit import ViTSegmenter
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -36,13 +37,14 @@ CONFIGS = BUNDLE / "configs"
 METHOD_CONFIGS = Path(common.__file__).parent / "distillation" / "methods"
 IMAGE_SIZE = (96, 80)  # height and width of the phantoms
 
-TINY: dict[str, Any] = {
-    "patch_size": 32,
+TINY: dict[str, Any] = {  # of that bundle; tiny() has those of any
+    "crop_size": 32,
+    "sample_size": 32,
     "epochs": 2,
     "val_interval": 1,
     "sample_interval": 99,
     "batch_size": 2,
-    "patches_per_epoch": 4,
+    "samples_per_epoch": 4,
     "lora_rank": 2,
     "diffusion_channels": [8, 8, 8, 8],
     "num_images": 4,
@@ -94,6 +96,17 @@ def tiny_unet(channels: int = 1, seed: int = 0) -> UNet2DModel:
     )
 
 
+def size_key(bundle: Path) -> str:
+    """Return the key that has the size of what the networks of a bundle see."""
+    config = ConfigParser.load_config_file(str(bundle / "configs" / "train.yaml"))
+    return "crop_size" if "crop_size" in config else "image_size"
+
+
+def tiny(bundle: Path) -> dict[str, Any]:
+    """Return tiny settings for the stages of a bundle."""
+    return {size_key(bundle) if key == "crop_size" else key: value for key, value in TINY.items()}
+
+
 def config_files(stage: str, overlays: Sequence[str | Path] = ("demo",), bundle: Path = BUNDLE) -> list[str]:
     """Return the config of a stage and its overlays, given by name or by path."""
     configs = bundle / "configs"
@@ -107,9 +120,9 @@ def with_method(method: str, overlays: Sequence[str | Path] = ("demo",)) -> tupl
 
 def settings(stage: str, bundle: Path = BUNDLE, **overrides: Any) -> dict[str, Any]:
     """Return tiny settings for a stage."""
-    student = {"network_def": TINY_STUDENT} if stage in _WITH_STUDENT else {}
-    # A copy: MONAI writes overrides such as network_def::depth into the values it is given.
-    return copy.deepcopy({**TINY, **student, "bundle_root": str(bundle), **overrides})
+    student = {"student_def": TINY_STUDENT} if stage in _WITH_STUDENT else {}
+    # A copy: MONAI writes overrides such as student_def::depth into the values it is given.
+    return copy.deepcopy({**tiny(bundle), **student, "bundle_root": str(bundle), **overrides})
 
 
 def load_stage(
@@ -164,7 +177,7 @@ def cut_off(stage: str, at_iteration: int, **overrides: Any) -> None:
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Undo what a stage does to the process it runs in: log files, log level, exception hook, import path."""
+    """Undo what a stage does to the process it runs in: log files, locks, log level, exception hook, import path."""
     root = logging.getLogger()
     before = (sys.excepthook, list(sys.path), list(root.handlers), root.level)
     root.setLevel(logging.INFO)  # as the bundle's logging.conf does
@@ -173,6 +186,7 @@ def contained() -> Iterator[None]:
     finally:
         sys.excepthook, sys.path[:], handlers, level = before
         root.setLevel(level)
+        unlock_all()
         for handler in [handler for handler in root.handlers if handler not in handlers]:
             root.removeHandler(handler)
             handler.close()
@@ -232,16 +246,16 @@ def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.Compl
 
 
 def write_teacher(output_dir: Path, seed: int = 0) -> None:
-    """Write the embedded teacher as if finetune_teacher had been run for no time at all; a seed above 0 changes it."""
+    """Write the stand-in teacher as if finetune_teacher had been run for no time at all; a seed above 0 changes it."""
+    from common.teachers import build_teacher
     from common.teachers.folder import save_teacher
     from common.teachers.lora import add_lora
-    from common.teachers.sam import SamSegmenter
 
     torch.manual_seed(seed)
-    teacher = SamSegmenter("embedded", num_classes=2, input_scale=1)
+    teacher = build_teacher("embedded", num_classes=2)
     if seed:
         torch.nn.init.normal_(next(teacher.decoder.parameters()))
-    save_teacher(add_lora(teacher, rank=2), output_dir / "teacher", "embedded")
+    save_teacher(add_lora(teacher, rank=2), output_dir / "teacher")
 
 
 def write_transfer(output_dir: Path, count: int = 4, size: int = 32, channels: int = 3, seed: int = 0) -> None:

@@ -1,6 +1,6 @@
 """What every bundle is rendered from: a template per file, completed by a page of facts about the dataset.
 
-``bundle/`` has the files of a bundle, ``shared/`` the pieces that several of them include, ``facts/`` a page per dataset.
+``bundle/`` has the files of a bundle, ``shared/`` what several of them include, ``facts/`` a page per dataset.
 """
 
 from common.templates.facts_pages import FACTS, read_facts
