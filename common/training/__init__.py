@@ -1,1 +1,1 @@
-"""What every training shares: progress, seeds, resuming, logs, several processes."""
+"""What every training shares: progress, seeds, resuming, learning rates, logs, several processes."""

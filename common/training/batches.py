@@ -9,7 +9,7 @@ from common.errors import InputError
 
 
 def check_any(entries: Sequence[Mapping[str, str]]) -> None:
-    """Check that there is something to train on: a server may be asked to before it was given a label.
+    """Check that there is something to train on: an annotation server may start a training before it has a label.
 
     Args:
         entries: a MONAI datalist.
@@ -21,23 +21,23 @@ def check_any(entries: Sequence[Mapping[str, str]]) -> None:
         raise InputError("train::dataset::data: there is no image with a label to train on; submit a label first")
 
 
-def check_patches(entries: Sequence[Mapping[str, str]], patch_size: int) -> None:
-    """Check that a patch can be cut out of every image: smaller ones would not stack into a batch.
+def check_crops(entries: Sequence[Mapping[str, str]], crop_size: int) -> None:
+    """Check that no image is smaller than the crops: its crops would not stack into a batch with the others.
 
     Args:
         entries: a MONAI datalist.
-        patch_size: height and width of the patches.
+        crop_size: height and width of the crops in pixels.
 
     Raises:
         InputError: naming the first images that are smaller, or that cannot be read.
     """
     sizes = {path: read_image(path).size for path in dict.fromkeys(entry["image"] for entry in entries)}
     small = [
-        f"{path} is {width} x {height}" for path, (width, height) in sizes.items() if min(width, height) < patch_size
+        f"{path} is {width} x {height}" for path, (width, height) in sizes.items() if min(width, height) < crop_size
     ]
     if small:
         limit = min(min(size) for size in sizes.values())
         raise InputError(
-            f"patch_size: {len(small)} of {len(sizes)} images are smaller than {patch_size} ({'; '.join(small[:3])} "
-            f"pixels): set patch_size to {limit} or less"
+            f"crop_size: {len(small)} of {len(sizes)} images are smaller than {crop_size} ({'; '.join(small[:3])} "
+            f"pixels): set crop_size to {limit} or less"
         )

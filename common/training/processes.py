@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sized
 
 import ignite.distributed as idist
 import torch
@@ -42,9 +43,36 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.preserve_format
 
 
-def parallel(network: nn.Module, device: torch.device, channels_last: bool = False) -> nn.Module:
-    """Move a network to its device and, among several processes, let each see the others' gradients."""
+def parallel(network: nn.Module, device: torch.device | str, channels_last: bool = False) -> nn.Module:
+    """Move a network to its device and, among several processes, average its gradients over them.
+
+    Batch norms go by the images of all processes on GPUs; on CPUs, where PyTorch cannot, each has its own statistics.
+
+    Args:
+        network: moved in place.
+        device: of this process, such as ``cpu``.
+        channels_last: see :func:`memory_format`.
+    """
+    device = torch.device(device)
     network = network.to(device, memory_format=memory_format(channels_last))
     if idist.get_world_size() == 1:
         return network
-    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    # Buffers are the same everywhere. To broadcast them in every forward pass would need as many passes in all
+    # processes, and in validation one may have more images than another.
+    return DistributedDataParallel(network, device_ids=[device] if on_gpu else None, broadcast_buffers=False)
+
+
+def validation_sampler(dataset: Sized) -> range | None:
+    """Return the indices of this process's share of a validation set, for a ``DataLoader``; None for a single process.
+
+    The shares are disjoint, so that MONAI's metrics, which gather the images of all processes, count each image once.
+    With fewer images than processes every process takes all of them, since each must take part in the gathering; that
+    counts all images equally often. (``DistributedSampler`` repeats some images, or refuses to have that few.)
+    """
+    count, processes = len(dataset), idist.get_world_size()
+    if processes == 1:
+        return None
+    return range(count) if count < processes else range(idist.get_rank(), count, processes)

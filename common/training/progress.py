@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def _has(package: str, what: str) -> bool:
-    """Say whether a package that is pleasant to have is installed; where it is not, the log says once what is off."""
+    """Say whether an optional package is installed; where it is not, the log says once what is off."""
     found = find_spec(package) is not None
     if not found:
         logger.info(f"{what} off: {package} is not installed")
@@ -55,22 +55,19 @@ class ProgressBar:
 class ProgressReport:
     """A progress bar, TensorBoard scalars, and a line in the log at the end of each epoch; on the first rank only.
 
-    Where tqdm or TensorBoard is not installed it goes without.
+    Of a trainer it shows the loss, and the ``last_terms`` of its loss function where that has some: scalar tensors by
+    name. They are read from the device once per step. An evaluator shows its metrics. Where tqdm or TensorBoard is not
+    installed it goes without.
 
     Args:
         output_dir: TensorBoard's files go to ``<output_dir>/tensorboard/<stage>``.
         stage: name of the stage.
-        terms: what to show of a trainer's output; an evaluator, which has none, shows its metrics.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, stage: str, terms: Sequence[str] = ("loss",)) -> None:
+    def __init__(self, output_dir: str | os.PathLike, stage: str) -> None:
         self.folder = Path(output_dir) / "tensorboard" / stage
         self.stage = stage
-        self.terms = list(terms)
-
-    def _scalars(self, output: Any) -> dict[str, float]:
-        first = output[0] if isinstance(output, list) else output
-        return {term: float(torch.as_tensor(first[term]).detach()) for term in self.terms}
+        self.scalars: dict[str, float] = {}  # of the last step
 
     def attach(self, engine: Engine) -> None:
         """
@@ -84,22 +81,35 @@ class ProgressReport:
             StatsHandler(iteration_log=False, output_transform=lambda output: None).attach(engine)
             self._attach_tensorboard(engine, iteration_log=False)
             return
-        ProgressBar(self.stage).attach(engine, output_transform=self._scalars)
-        self._attach_tensorboard(engine, tag_name="training", epoch_log=False, output_transform=self._scalars)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_where_training_diverged)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._read_scalars)
+        ProgressBar(self.stage).attach(engine, output_transform=self._last_scalars)
+        self._attach_tensorboard(engine, tag_name="training", epoch_log=False, output_transform=self._last_scalars)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)
 
     def _attach_tensorboard(self, engine: Engine, **settings: Any) -> None:
         if _has("tensorboard", "TensorBoard's files are"):
             TensorBoardStatsHandler(log_dir=str(self.folder), **settings).attach(engine)
 
-    def _stop_where_training_diverged(self, engine: Engine) -> None:
-        if not all(math.isfinite(value) for value in self._scalars(engine.state.output).values()):
+    def _read_scalars(self, engine: Engine) -> None:
+        """Read the last step's scalars, and stop a training that has diverged.
+
+        Ignite's ``TerminateOnNan`` would end it as if it were complete, and the stage would save its weights.
+        """
+        output = engine.state.output[0] if isinstance(engine.state.output, list) else engine.state.output
+        terms = getattr(getattr(engine, "loss_function", None), "last_terms", {})
+        values = {"loss": torch.as_tensor(output["loss"]).detach(), **terms}
+        device = next((value.device for value in terms.values()), values["loss"].device)
+        together = torch.stack([value.to(device, torch.float32) for value in values.values()])
+        self.scalars = dict(zip(values, together.tolist(), strict=True))
+        if not all(map(math.isfinite, self.scalars.values())):
             raise RuntimeError(
                 f"{self.stage}: the loss is no longer a number at iteration {engine.state.iteration} "
-                f"({self._scalars(engine.state.output)}): lower learning_rate, or turn amp off"
+                f"({self.scalars}): lower learning_rate, or turn amp off"
             )
 
+    def _last_scalars(self, output: Any) -> dict[str, float]:
+        return self.scalars
+
     def _log_epoch(self, engine: Engine) -> None:
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in self._scalars(engine.state.output).items())
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in self.scalars.items())
         logger.info(f"{self.stage}: epoch {engine.state.epoch}/{engine.state.max_epochs}, {shown}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,26 +12,29 @@ from common.errors import InputError
 
 
 @torch.no_grad()
-def check_patch_size(network: nn.Module, patch_size: int, in_channels: int = 3, *inputs: Any) -> None:
-    """Pass one empty patch through a network.
+def check_image_size(
+    network: nn.Module, size: int, in_channels: int = 3, *, inputs: Sequence[Any] = (), key: str = "image_size"
+) -> None:
+    """Pass one empty image through a network.
 
     Args:
         network: any network of images ``(B, in_channels, H, W)``; its mode and weights do not change.
-        patch_size: height and width of the patch.
-        in_channels: channels of the patch.
+        size: height and width of the image in pixels.
+        in_channels: channels of the image.
         inputs: what else the network is called with, such as a timestep.
+        key: the config's name for the size, for the message.
 
     Raises:
-        InputError: if the network refuses it.
+        InputError: if the network refuses the image.
     """
     was_training = network.training
     device = next(network.parameters()).device
     try:
-        network.eval()(torch.zeros(1, in_channels, patch_size, patch_size, device=device), *inputs)
+        network.eval()(torch.zeros(1, in_channels, size, size, device=device), *inputs)
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"patch_size: the {type(network).__name__} takes no patches of {patch_size} x {patch_size} pixels "
-            f"({error}); a multiple of 32 suits most networks"
+            f"{key}: the {type(network).__name__} does not take images of {size} x {size} pixels ({error}); a size "
+            "that is divisible by 32 suits most networks"
         ) from error
     finally:
         network.train(was_training)

@@ -20,7 +20,7 @@ from common.training.workers import start_worker
 TRAINING = """
 import os, sys, time
 from monai.data import DataLoader
-from common.workers import start_worker
+from common.training.workers import start_worker
 
 def slowly(worker_id):
     with open(sys.argv[1], "w") as file:

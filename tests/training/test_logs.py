@@ -1,0 +1,110 @@
+"""A stage logs to its own file, has its folder to itself, and shows a user's errors without a traceback."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import InputError, StageError
+from common.files import locks
+from common.training import logs
+
+OTHER_RUN = "import sys; from common.training import logs; logs.start(sys.argv[1], 'distill')"
+
+
+@pytest.fixture(autouse=True)
+def contained(monkeypatch) -> Iterator[None]:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    root.setLevel(logging.INFO)
+    yield
+    root.setLevel(level)
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)
+        handler.close()
+    locks.unlock_all()
+
+
+def test_a_stage_logs_to_a_file_of_its_own_until_it_stops(tmp_path):
+    logs.start(tmp_path, "train")
+    logging.getLogger("common").info("one")
+    logs.stop(tmp_path)
+    logging.getLogger("common").info("other")
+    text = (tmp_path / "logs/train.log").read_text(encoding="utf-8")
+    assert "INFO common: one" in text
+    assert "other" not in text
+
+
+def test_stages_in_other_folders_go_on_logging(tmp_path):
+    for name in ("one", "other"):
+        logs.start(tmp_path / name, "train")
+    logs.stop(tmp_path / "one")
+    logging.getLogger("common").info("news")
+    assert (tmp_path / "one/logs/train.log").read_text() == ""
+    assert "news" in (tmp_path / "other/logs/train.log").read_text()
+
+
+def run_elsewhere(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", OTHER_RUN, str(folder)], capture_output=True, text=True, check=False)
+
+
+def test_a_second_run_in_the_folder_is_refused_with_one_line_and_logs_nothing(tmp_path):
+    logs.start(tmp_path, "train")
+    logs.start(tmp_path, "train")  # in the same process, such as a notebook, it may
+    second = run_elsewhere(tmp_path)
+    assert second.returncode == 1
+    expected = f"another run is writing to {tmp_path}; wait until it has ended, or choose another output_dir"
+    assert second.stderr == f"error: output_dir: {expected}\n"
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["train.log"]
+    logs.stop(tmp_path)
+    assert run_elsewhere(tmp_path).returncode == 0
+
+
+def test_a_stage_that_only_adds_files_does_not_lock(tmp_path):
+    logs.start(tmp_path, "inference", lock=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+def test_other_ranks_log_warnings_only_and_to_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    logs.start(tmp_path / "run", "train")
+    assert not (tmp_path / "run").exists()
+    assert logging.getLogger().level == logging.WARNING
+
+
+def test_a_path_that_monai_has_changed_is_refused(tmp_path):
+    with pytest.raises(InputError, match="run::2 has ::, which is what MONAI makes of #"):
+        logs.start(tmp_path / "run::2", "train")
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (InputError("no images"), "error: no images\n"),
+        (StageError("stage train failed"), "stage train failed\n"),
+    ],
+)
+def test_an_error_of_the_user_is_one_line_even_if_monai_has_wrapped_it(error, shown, capsys):
+    wrapped = raised(RuntimeError("Failed to evaluate"), raised(error))
+    logs.report(RuntimeError, wrapped, wrapped.__traceback__)
+    assert capsys.readouterr().err == shown
+
+
+def test_any_other_error_has_its_traceback(capsys, caplog):
+    error = raised(RuntimeError("a bug"))
+    logs.report(RuntimeError, error, error.__traceback__)
+    assert "Traceback" in capsys.readouterr().err
+    assert "a bug" in caplog.text

@@ -1,0 +1,111 @@
+"""What a training shows of itself: read from the device once per step, and the end of one that diverges."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import ignite.handlers
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.handlers import TensorBoardStatsHandler
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+
+from common.training import progress
+from common.training.progress import ProgressReport
+
+
+class LossOfTerms(nn.Module):
+    """Has two terms, as a distillation loss has them after each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_terms: dict[str, Tensor] = {}
+
+    def forward(self, value: Tensor) -> Tensor:
+        self.last_terms = {"features": value, "logits": 3 * value}
+        return 4 * value
+
+
+def make_trainer(loss: nn.Module | None = None) -> Engine:
+    loss = loss or LossOfTerms()
+    engine = Engine(lambda engine, batch: {"loss": loss(torch.tensor(batch))})
+    engine.loss_function = loss
+    return engine
+
+
+def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in EventAccumulator(str(folder)).Reload().Scalars(tag)]
+
+
+def test_the_loss_and_its_terms_are_in_the_log_and_in_tensorboard(tmp_path, caplog):
+    trainer = make_trainer()
+    ProgressReport(tmp_path, "distill").attach(trainer)
+    with caplog.at_level(logging.INFO):
+        trainer.run([0.5, 0.25], max_epochs=2)
+    assert "distill: epoch 2/2, loss 1.0000, features 0.2500, logits 0.7500" in caplog.text
+    for tag, factor in (("loss", 4), ("features", 1), ("logits", 3)):
+        expected = [(step, factor * value) for step, value in enumerate([0.5, 0.25] * 2, start=1)]
+        assert scalars(tmp_path / "tensorboard/distill", tag) == expected
+
+
+def test_a_loss_without_terms_is_shown_alone(tmp_path, caplog):
+    trainer = make_trainer(nn.Identity())
+    ProgressReport(tmp_path, "train").attach(trainer)
+    with caplog.at_level(logging.INFO):
+        trainer.run([0.5], max_epochs=1)
+    assert "train: epoch 1/1, loss 0.5000\n" in caplog.text
+
+
+def test_all_values_are_read_from_the_device_once_per_step(tmp_path, monkeypatch):
+    reads = []
+
+    def counted(name: str):
+        read = getattr(Tensor, name)
+        return lambda self, *args: (reads.append(name), read(self, *args))[1]
+
+    for name in ("item", "tolist", "__float__", "__bool__", "numpy", "cpu"):
+        monkeypatch.setattr(Tensor, name, counted(name))
+    trainer = make_trainer()
+    ProgressReport(tmp_path, "distill").attach(trainer)
+    trainer.run([0.5, 0.25, 0.125], max_epochs=2)
+    assert len(reads) == 6, reads
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("loss", [nn.Identity(), LossOfTerms()])
+def test_a_loss_that_is_not_a_number_stops_the_training(value, loss, tmp_path):
+    trainer = make_trainer(loss)
+    ProgressReport(tmp_path, "train").attach(trainer)
+    with pytest.raises(
+        RuntimeError, match=r"train: the loss is no longer a number at iteration 2 .*: lower learning_rate"
+    ):
+        trainer.run([1.0, value, 1.0], max_epochs=1)
+    assert trainer.state.iteration == 2
+
+
+def test_it_goes_without_what_is_not_installed_and_says_so_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("common.training.progress.find_spec", lambda name: None)
+    for shown in (ignite.handlers.ProgressBar, TensorBoardStatsHandler):
+        monkeypatch.setattr(shown, "attach", lambda *arguments, **options: pytest.fail("attached"))
+    progress._has.cache_clear()
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            trainer = Engine(lambda engine, batch: [{"loss": torch.tensor(0.5)}])
+            ProgressReport(tmp_path, "train").attach(trainer)
+            trainer.run([0], max_epochs=1)
+    progress._has.cache_clear()
+    assert caplog.text.count("progress bars are off: tqdm is not installed") == 1
+    assert caplog.text.count("TensorBoard's files are off: tensorboard is not installed") == 1
+    assert caplog.text.count("train: epoch 1/1, loss 0.5000") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_ranks_show_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    trainer = make_trainer()
+    ProgressReport(tmp_path, "train").attach(trainer)
+    trainer.run([float("nan")], max_epochs=1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,45 @@
+"""Sizes that a network does not take are refused before training."""
+
+from __future__ import annotations
+
+import pytest
+from torch import Tensor, nn
+
+from common.errors import InputError
+from common.training.sizes import check_image_size
+
+
+class Halving(nn.Module):
+    """Takes even sizes and, beside the images, a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 1)
+        self.calls: list[tuple] = []
+
+    def forward(self, images: Tensor, *inputs: int) -> Tensor:
+        self.calls.append((tuple(images.shape), self.training, inputs))
+        if images.shape[-1] % 2:
+            raise ValueError(f"{images.shape[-1]} must be divisible by 2")
+        return self.conv(images)
+
+
+def test_a_size_that_fits_leaves_the_network_as_it_was():
+    network = Halving().train()
+    check_image_size(network, 6, 2, inputs=(0,))
+    assert network.calls == [((1, 2, 6, 6), False, (0,))]
+    assert network.training
+
+
+@pytest.mark.parametrize("key", ["image_size", "crop_size"])
+def test_another_is_refused_by_the_name_that_the_config_has_for_it(key):
+    network = Halving().train()
+    message = f"{key}: the Halving does not take images of 7 x 7 pixels .7 must be divisible by 2.; a size that is"
+    with pytest.raises(InputError, match=message):
+        check_image_size(network, 7, 2, key=key)
+    assert network.training
+
+
+def test_so_are_channels_that_do_not_fit():
+    with pytest.raises(InputError, match="does not take images of 6 x 6 pixels"):
+        check_image_size(Halving(), 6, 3)
