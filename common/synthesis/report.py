@@ -121,8 +121,8 @@ def _log(report: Mapping[str, Any]) -> None:
     between = "unknown" if distance["training_images"] is None else f"{distance['training_images']['median']:.3f}"
     sure = "not measured" if confidence is None else f"{confidence['median']:.3f} (5 % below {confidence['5 %']:.3f})"
     logger.info(
-        f"transfer set: {report['kept']} of {report['drawn']} samples kept; dropped {copies} copies of training images "
-        f"and {unsure} of low confidence"
+        f"transfer set: {report['kept']} of {report['drawn']} samples kept; dropped as copies of training images "
+        f"{copies}, for low confidence {unsure}"
     )
     logger.info(
         f"distance to the nearest training image: median {distance['samples']['median']:.3f}, least "

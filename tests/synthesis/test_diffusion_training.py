@@ -8,41 +8,16 @@ import ignite.distributed as idist
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusion_trainers import losses_of, make_trainer
 from ignite.engine import Events
 from integration import tiny_unet
 from monai.data import MetaTensor
-from monai.engines import SupervisedTrainer
-from monai.engines.utils import IterationEvents
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.synthesis.diffusion_training import DenoisingInferer, GradientClipping, PrepareDiffusion
 
 SIZE = 16
-
-
-def make_trainer(network, batches, optimizer=None, **changes) -> SupervisedTrainer:
-    arguments = {
-        "device": "cpu",
-        "max_epochs": 1,
-        "train_data_loader": batches,
-        "network": network,
-        "loss_function": nn.MSELoss(),
-        "optimizer": optimizer or torch.optim.Adam(network.parameters(), lr=1e-3),
-        "prepare_batch": PrepareDiffusion(DDPMScheduler()),
-        "inferer": DenoisingInferer(),
-        "train_handlers": [GradientClipping()],
-    }
-    return SupervisedTrainer(**{**arguments, **changes})
-
-
-def losses_of(trainer: SupervisedTrainer) -> list[float]:
-    losses = []
-    trainer.add_event_handler(
-        IterationEvents.LOSS_COMPLETED, lambda engine: losses.append(float(engine.state.output["loss"]))
-    )
-    trainer.run()
-    return losses
 
 
 def gradient_norm(network: nn.Module) -> torch.Tensor:

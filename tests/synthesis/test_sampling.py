@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from diffusion_trainers import losses_of, make_trainer
 from integration import tiny_unet
 from monai.transforms import LoadImage
-from test_diffusion_training import losses_of, make_trainer
 
 from common.synthesis.diffusion_training import PrepareDiffusion
 from common.synthesis.pictures import to_pictures

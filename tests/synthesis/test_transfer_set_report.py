@@ -1,0 +1,59 @@
+"""What the reports say of a transfer set."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from textures import small_textures
+from transfer_sets import Brightness, build, make_training_images, read_report, read_rows
+
+from common.synthesis.pictures import to_pictures
+from common.synthesis.training_images import distances_between_groups
+
+
+def test_report_and_table_agree(tmp_path, pipeline, draw, caplog):
+    known, new = small_textures(6), small_textures(5, seed=1)
+    draw(torch.cat([known[:1], new]))
+    with caplog.at_level(logging.INFO):
+        build(pipeline, tmp_path / "transfer", make_training_images(known), num_images=5, teacher=Brightness())
+    report, rows = read_report(tmp_path / "transfer"), read_rows(tmp_path / "transfer")
+    assert len(rows) == report["drawn"] == 6
+    for key, part in (("distance", report["distance"]["samples"]), ("confidence", report["confidence"])):
+        values = [float(row[key]) for row in rows]
+        assert part["median"] == pytest.approx(np.median(values), abs=1e-4)
+        assert (part["least"], part["most"]) == pytest.approx((min(values), max(values)), abs=1e-4)
+    between = distances_between_groups(make_training_images(known))
+    assert report["distance"]["training_images"]["median"] == pytest.approx(np.median(between), abs=1e-5)
+    for row in rows:
+        assert (row["dropped"] == "copy") == (float(row["distance"]) < 0.5 * float(row["rival"]))
+    assert report["settings"]["num_images"] == 5
+    assert report["diversity"]["images"] == 5
+    assert 1 < report["diversity"]["samples"] <= 5
+    assert "5 of 6 samples kept; dropped as copies of training images 1" in caplog.text
+    assert f"between training images {report['distance']['training_images']['median']:.3f}" in caplog.text
+    assert f"of 5 samples {report['diversity']['samples']:.1f}" in caplog.text
+
+
+def test_the_most_similar_pairs_come_first_on_the_contact_sheet(tmp_path, pipeline, draw):
+    known, new = small_textures(4), small_textures(2, seed=1)
+    lopsided = known[1].clone()
+    draw(torch.cat([new[:1], lopsided[None].transpose(-2, -1), new[1:]]))
+    build(pipeline, tmp_path / "transfer", make_training_images(known), num_images=2, batch_size=2)
+    sheet = np.asarray(Image.open(tmp_path / "transfer/contact_sheet.png").convert("L"), float)
+    left, right = sheet[8:136, 8:136], sheet[8:136, 136:264]
+    seen = to_pictures(lopsided[None].transpose(-2, -1))[0].resize((128, 128), Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(left, np.asarray(seen, float), atol=1)
+    # The training image is turned as its copy is, so that the two can be compared.
+    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.95
+
+
+def test_without_a_teacher_nothing_is_said_of_it(tmp_path, pipeline, caplog):
+    with caplog.at_level(logging.INFO):
+        build(pipeline, tmp_path / "transfer", make_training_images(small_textures(3)), num_images=2)
+    assert read_report(tmp_path / "transfer")["confidence"] is None
+    assert {(row["confidence"], row["foreground"]) for row in read_rows(tmp_path / "transfer")} == {("", "")}
+    assert "teacher's confidence not measured" in caplog.text
