@@ -6,22 +6,25 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import yaml
 from torch import nn
 
 from common.errors import InputError
-from common.files.atomic import replace_file, replace_folder
+from common.files.atomic import atomic_file, atomic_folder
+from common.files.provenance import provenance_path, read_provenance
 from common.files.weights import load_weights
 from common.release.archive import check_replaceable, write_archive, write_large_files
 from common.release.card import missing_sections, model_card
-from common.release.configs import STAGES, read_settings, released_configs, source_config
-from common.release.evidence import check_summary, gather, read_summary
+from common.release.configs import SIZES, STAGES, read_settings, released_configs, source_config
+from common.release.evidence import gather
 from common.release.exports import check_packages, export_release
 from common.release.metadata import release_metadata
 from common.release.sources import find_modules, required_packages, write_modules
-from common.training.sizes import check_patch_size
+from common.release.summaries import check_summary, read_summary
+from common.training.sizes import check_image_size
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ def release_bundle(
         teacher: what the student was distilled from, where its folder does not tell: a name, or ``none``.
         trained_on: what the student was trained on, in words, for the model card.
         url: where files over 25 MB will be uploaded to, for ``large_files.yml``.
-        overrides: keys to set in the configs, such as ``network_def`` of another student. What the student was
-            evaluated with, such as ``patch_size``, is set without being named.
+        overrides: keys to set in the configs, such as ``student_def`` of another student. What the student was
+            evaluated with, such as ``image_size``, is set without being named.
 
     Returns:
         The folder of the release.
@@ -72,30 +75,31 @@ def release_bundle(
     summary_path = Path(metrics) if metrics else weights_path.parent / "evaluation" / "student" / "summary.json"
     summary = read_summary(summary_path)
     settings = read_settings(source / "configs", overrides, summary["settings"])
-    network, in_channels, patch_size, classes = _build(source / "configs", settings, weights_path)
-    check_patch_size(network, patch_size, in_channels)
-    _check_output(network, in_channels, patch_size, classes)
-    check_summary(summary_path, summary, network, classes)
+    student = _build(source / "configs", settings, weights_path)
+    check_image_size(student.network, student.size, student.in_channels, key=student.size_key)
+    _check_output(student)
+    check_summary(summary_path, summary, student.network, student.classes)
     evidence = gather(weights_path, summary, str(teacher) if teacher else None)
 
-    texts = [(source / "configs" / f"{stage}.yaml").read_text(encoding="utf-8") for stage in STAGES]
-    modules = find_modules([*texts, *map(str, settings.values())])
+    texts = released_configs(source / "configs", settings)
+    modules = find_modules(yaml.safe_load(text) for text in texts.values())
     metadata = release_metadata(
         json.loads((source / "configs" / "metadata.json").read_text(encoding="utf-8")),
-        evidence, network, classes, settings, required_packages(modules), version, changes,
+        evidence, student.network, student.classes, settings, required_packages(modules), version, changes,
     )  # fmt: skip
-    one_size = not _takes(network, metadata["network_data_format"]["inputs"]["image"])
+    one_size = not _takes(student.network, metadata["network_data_format"]["inputs"]["image"])
     if one_size:
         for data in (metadata["network_data_format"][key] for key in ("inputs", "outputs")):
-            next(iter(data.values()))["spatial_shape"] = [patch_size, patch_size]
+            next(iter(data.values()))["spatial_shape"] = [student.size, student.size]
     page = (source / "docs" / "README.md").read_text(encoding="utf-8")
-    card = model_card(page, metadata, evidence, network, settings, source.name, trained_on)
+    has_provenance = bool(read_provenance(weights_path))
+    card = model_card(page, metadata, evidence, student.network, settings, source.name, trained_on, has_provenance)
 
-    with replace_file(archive) as fresh_archive, replace_folder(folder) as fresh:
+    with atomic_file(archive) as fresh_archive, atomic_folder(folder) as fresh:
         for name in _COPIED:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, fresh / name)
-        for name, text in released_configs(source / "configs", settings).items():
+        for name, text in texts.items():
             (fresh / "configs" / name).write_text(text, encoding="utf-8")
         described = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
         (fresh / "configs" / "metadata.json").write_text(described, encoding="utf-8")
@@ -103,7 +107,9 @@ def release_bundle(
         write_modules(modules, fresh)
         (fresh / "models").mkdir()
         shutil.copyfile(weights_path, fresh / "models" / "model.pt")
-        export_release(fresh, in_channels, patch_size, one_size)
+        if has_provenance:
+            shutil.copyfile(provenance_path(weights_path), provenance_path(fresh / "models" / "model.pt"))
+        export_release(fresh, student.in_channels, student.size, one_size)
         large = write_large_files(fresh, url)
         write_archive(fresh, fresh_archive, folder.name)
     if large:
@@ -124,22 +130,35 @@ def _check_source(source: Path) -> None:
         )
 
 
-def _build(configs: Path, settings: dict[str, Any], weights: Path) -> tuple[nn.Module, int, int, list[str]]:
-    """Return the student with its weights, its channels, the size it sees, and the names of its classes."""
+class _Student(NamedTuple):
+    """The student with its weights, the names of its classes, and the images that it sees: channels, pixels a side."""
+
+    network: nn.Module
+    classes: list[str]
+    in_channels: int
+    size_key: str
+    size: int
+
+
+def _build(configs: Path, settings: dict[str, Any], weights: Path) -> _Student:
     evaluation = source_config(configs, "evaluate", settings)
-    values = {key: evaluation.get_parsed_content(key) for key in ("in_channels", "patch_size", "classes")}
+    size_key = next((key for key in SIZES if key in evaluation), None)
+    if size_key is None:
+        raise InputError(f"{configs / 'evaluate.yaml'} has no key {' or '.join(SIZES)}, which says what a student sees")
+    in_channels, classes, size = (evaluation.get_parsed_content(key) for key in ("in_channels", "classes", size_key))
     network = source_config(configs, "inference", settings).get_parsed_content("network_def")
     network = load_weights(network, weights, "train").eval()
-    return network, values["in_channels"], values["patch_size"], list(values["classes"])
+    names = classes.values() if isinstance(classes, dict) else classes
+    return _Student(network, list(names), in_channels, size_key, size)
 
 
-def _check_output(network: nn.Module, in_channels: int, patch_size: int, classes: list[str]) -> None:
+def _check_output(student: _Student) -> None:
     with torch.no_grad():
-        channels = network(torch.zeros(1, in_channels, patch_size, patch_size)).shape[1]
-    if channels != len(classes):
+        channels = student.network(torch.zeros(1, student.in_channels, student.size, student.size)).shape[1]
+    if channels != len(student.classes):
         raise InputError(
-            f"network_def: the {type(network).__name__} tells {channels} classes apart, but there are {len(classes)}: "
-            f"{', '.join(classes)}"
+            f"student_def: the {type(student.network).__name__} tells {channels} classes apart, but there are "
+            f"{len(student.classes)}: {', '.join(student.classes)}"
         )
 
 

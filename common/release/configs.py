@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 
 from common.errors import InputError
 from common.pipeline.overrides import check_overrides
-from common.release.config_text import ConfigText, rename_modules
+from common.release.config_text import ConfigText, rename_modules, strings_in
 from common.release.rendering import render
 
 STAGES = ("inference", "train", "evaluate")
@@ -27,7 +27,10 @@ _FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "dev
 # A release knows where it is.
 _ROOT_IMPORTS = ("$import pathlib", f"$import {PACKAGE}")
 _ROOT = f"$str(pathlib.Path({PACKAGE}.__file__).parents[1])"
-_INITIAL_WEIGHTS = "$weights.first_existing(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')"
+_TRAIN = {  # it goes on from a student, and there is no stage that makes one
+    "initial_weights": "$weights.first_existing(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
+    "student": "$weights.load_weights(@network_def, @initial_weights)",
+}
 
 
 def read_settings(configs: Path, overrides: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,10 +59,16 @@ def read_settings(configs: Path, overrides: Mapping[str, Any], measured: Mapping
 def source_config(configs: Path, stage: str, settings: Mapping[str, Any]) -> ConfigParser:
     """Return a stage of the source with these settings, as far as it has such keys, ready to be parsed."""
     parser = ConfigParser(ConfigParser.load_config_file(str(configs / f"{stage}.yaml")))
-    for key, value in settings.items():
-        if key in parser:
-            parser[key] = value
+    for key, value in _fitting(settings, parser):
+        parser[key] = value
     return parser
+
+
+def _fitting(settings: Mapping[str, Any], parser: ConfigParser) -> list[tuple[str, Any]]:
+    """Return the settings that a stage has; one without a ``student_def`` has the student as its ``network_def``."""
+    if "student_def" not in parser:
+        settings = {re.sub(r"^student_def\b", "network_def", key): value for key, value in settings.items()}
+    return [(key, value) for key, value in settings.items() if key in parser]
 
 
 def released_configs(configs: Path, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -97,13 +106,13 @@ def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any]) -> Confi
     text = _read(configs / f"{stage}.yaml")
     text.set_head(render(f"heads/{stage}.txt"))
     known = ConfigParser(text.config())
-    for key, value in settings.items():
-        if key in known and known[key] != value:
+    for key, value in _fitting(settings, known):
+        if known[key] != value:
             text.set(key, value)
     imports = list(text.config().get("imports", []))
     own = {"bundle_root": _ROOT}
     if stage == "train":
-        own["initial_weights"] = _INITIAL_WEIGHTS
+        own |= _TRAIN
     if stage == "evaluate":  # the student alone, read as for inference
         inference = _read(configs / "inference.yaml").config()
         imports += [line for line in inference.get("imports", []) if line not in imports]
@@ -126,15 +135,8 @@ def _used(imports: list[str], config: Mapping[str, Any]) -> Iterator[str]:
     for line in imports:
         (statement,) = ast.parse(line.removeprefix("$")).body
         names = [alias.asname or alias.name.split(".")[0] for alias in statement.names]
-        if any(re.search(rf"\b{name}\b\.", each) for name in names for each in _strings(texts)):
+        if any(re.search(rf"\b{name}\b\.", each) for name in names for each in strings_in(texts)):
             yield line
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _strings(item)
 
 
 def _look_at_data_when_run(text: ConfigText) -> None:
@@ -151,12 +153,12 @@ def _look_at_data_when_run(text: ConfigText) -> None:
 def _reached(value: Any, parser: ConfigParser) -> set[str]:
     """Return the keys that a value refers to, by way of others too."""
     reached: set[str] = set()
-    waiting = list(_strings(value))
+    waiting = list(strings_in(value))
     while waiting:
         for key in ReferenceResolver.match_refs_pattern(waiting.pop()):
             if key in parser and key not in reached:
                 reached.add(key)
-                waiting += _strings(parser[key])
+                waiting += strings_in(parser[key])
     return reached
 
 

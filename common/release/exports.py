@@ -1,6 +1,6 @@
 """TorchScript and ONNX of a released student, made by the release itself: nothing of this repository is in them.
 
-``python -m common.release.exports FOLDER IN_CHANNELS PATCH_SIZE [one_size]`` runs in a process of its own, since the
+``python -m common.release.exports FOLDER IN_CHANNELS IMAGE_SIZE [one_size]`` runs in a process of its own, since the
 modules of every release are called ``scripts``.
 """
 
@@ -41,13 +41,13 @@ def check_packages() -> None:
         )
 
 
-def export_release(folder: Path, in_channels: int, patch_size: int, one_size: bool = False) -> None:
+def export_release(folder: Path, in_channels: int, image_size: int, one_size: bool = False) -> None:
     """Write ``models/model.ts`` and ``models/model.onnx`` of the release in a folder, in another process.
 
     Args:
         folder: of the release.
         in_channels: channels of an image.
-        patch_size: height and width of an image.
+        image_size: height and width of an image.
         one_size: whether the network promises to take no other height and width; ONNX then takes no other.
 
     Raises:
@@ -56,13 +56,13 @@ def export_release(folder: Path, in_channels: int, patch_size: int, one_size: bo
     command = [sys.executable, "-W", "ignore", "-m", "common.release.exports"]
     # TorchScript numbers what it writes in the order of sets, which depends on the seed of Python's hashes.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-    arguments = [str(folder.resolve()), str(in_channels), str(patch_size), *([_ONE_SIZE] if one_size else [])]
+    arguments = [str(folder.resolve()), str(in_channels), str(image_size), *([_ONE_SIZE] if one_size else [])]
     done = subprocess.run([*command, *arguments], env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         raise StageError(f"{done.stderr.strip()}\nerror: the student could not be exported, so nothing was released")
 
 
-def _export(folder: Path, in_channels: int, patch_size: int, one_size: bool) -> None:
+def _export(folder: Path, in_channels: int, image_size: int, one_size: bool) -> None:
     from monai.bundle import ConfigParser, ckpt_export
 
     os.chdir(folder)
@@ -80,11 +80,11 @@ def _export(folder: Path, in_channels: int, patch_size: int, one_size: bool) -> 
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(torch.load("models/model.pt", map_location="cpu", weights_only=True))
     network.eval()
-    wide = patch_size if one_size else patch_size + 32  # a multiple of 32 suits most networks
+    wide = image_size if one_size else image_size + 32  # a multiple of 32 suits most networks
     dynamic = (0,) if one_size else (0, 2, 3)
-    _write_onnx(network, torch.rand(2, in_channels, patch_size, wide), Path("models/model.onnx"), dynamic)
+    _write_onnx(network, torch.rand(2, in_channels, image_size, wide), Path("models/model.onnx"), dynamic)
     generator = torch.Generator().manual_seed(0)
-    for shape in ((1, in_channels, patch_size, patch_size), (2, in_channels, wide, patch_size)):
+    for shape in ((1, in_channels, image_size, image_size), (2, in_channels, wide, image_size)):
         compare(network, torch.rand(shape, generator=generator))
 
 

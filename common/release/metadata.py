@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from common.distillation.methods import Method
 from common.errors import InputError
-from common.release.evidence import NO_TEACHER, STAND_IN, UNKNOWN, Evidence
+from common.release.evidence import NO_TEACHER, Evidence
 from common.students.vit import ViTSegmenter
 
 # What MONAI needs for a bundle with a ViT and YAML configs. What only evaluate.yaml needs, or what a stage does
@@ -60,9 +61,8 @@ def release_metadata(
     needed = sorted({*_REQUIRED, *packages} - _LISTED_APART.keys())
     metadata["required_packages_version"] = {name: installed_version(name) for name in needed}
     metadata |= _what_it_is(source, classes, settings)
-    title = re.sub(r",? distilled from .*", "", source["name"])
-    metadata["name"] = f"{title}{title_suffix(evidence.teacher)}"
-    metadata["description"] = f"{describe_network(network)}, {origin(evidence)}, for: {metadata['task']}"
+    metadata["name"] = source["name"] + _title_suffix(evidence)
+    metadata["description"] = f"{describe_network(network)}, {describe_making(evidence)}, for: {metadata['task']}"
     metadata["eval_metrics"] = _metrics(evidence.summary)
     return metadata
 
@@ -79,30 +79,34 @@ def describe_network(network: nn.Module) -> str:
     return f"A {type(network).__name__} ({size})"
 
 
-def origin(evidence: Evidence) -> str:
-    """Return what a student was distilled from, without claiming what is not known."""
-    if evidence.teacher == STAND_IN:
+def describe_making(evidence: Evidence) -> str:
+    """Return how a student was made before it was fine-tuned, without claiming what is not known."""
+    method = evidence.method
+    if evidence.has_stand_in:
         return (
-            "distilled from a stand-in teacher: a miniature of the Segment Anything Model that was pre-trained on "
-            "procedural shapes alone, not the published model"
+            "distilled from a stand-in teacher: a small Segment Anything Model that was pre-trained on procedural "
+            "shapes alone, not a published one"
         )
     if evidence.teacher == NO_TEACHER:
-        how = {"mae": " after masked autoencoding", "mocov3": " after contrastive pre-training (MoCo v3)"}
-        return f"trained without a teacher{how.get(evidence.method, '')}"
-    if evidence.teacher == UNKNOWN:
+        return "trained without a teacher" + (f", after {method.title} pre-training" if _pre_trains(method) else "")
+    if not evidence.names_teacher:
         return "whose teacher, if it had one, is not known"
-    how = {
-        "task_agnostic_kd": f"the encoder of {evidence.teacher} as it was published",
-        "task_specific_kd": f"{evidence.teacher}, fine-tuned with LoRA",
-    }
-    return f"distilled from {how.get(evidence.method, evidence.teacher)}"
+    if method and method.teacher == "fine_tuned":
+        return f"distilled from {evidence.teacher}, fine-tuned with LoRA"
+    if method and method.teacher == "published":
+        return f"distilled from {evidence.teacher} as it was published"
+    return f"distilled from {evidence.teacher}"
 
 
-def title_suffix(teacher: str) -> str:
+def _pre_trains(method: Method | None) -> bool:
+    return method is not None and method.prepares is not None
+
+
+def _title_suffix(evidence: Evidence) -> str:
     """Return what follows the title of a student of this teacher."""
-    if teacher == STAND_IN:
+    if evidence.has_stand_in:
         return ", distilled from a stand-in teacher"
-    return "" if teacher in (NO_TEACHER, UNKNOWN) else f", distilled from {teacher}"
+    return f", distilled from {evidence.teacher}" if evidence.names_teacher else ""
 
 
 def _version(source: Mapping[str, Any], version: str | None, changes: str | None) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _what_it_is(source: Mapping[str, Any], classes: Sequence[str], settings: Map
         meaning = ", ".join(f"{index} is {name}" for index, name in channels.items())
         changed["label_classes"] = f"single channel data, {meaning}"
         changed["pred_classes"] = f"{len(classes)} channels, one per class: {', '.join(classes)}"
-        changed["task"] = f"Segmentation of {', '.join(classes[1:])} in {source['task'].rpartition(' in ')[2]}"
+        changed["task"] = f"Segmentation of {', '.join(classes[1:])}"
     if settings.get("modality") in _SEQUENCES:
         image["modality"], name = _SEQUENCES[settings["modality"]]
         changed["image_classes"] = f"axial slice of a {name} volume, intensities scaled to [0, 1]"

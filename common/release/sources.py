@@ -12,26 +12,29 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import common
 from common.errors import InputError
+from common.release.config_text import strings_in
 from common.release.configs import PACKAGE
 
 _ROOT = Path(common.__file__).parent
 _SOURCE = "common"
 
 
-def find_modules(configs: Iterable[str]) -> list[str]:
+def find_modules(configs: Iterable[Any]) -> list[str]:
     """Return the names of the modules that configs need, sorted, packages whose own content they need included.
 
     Args:
-        configs: texts of configs, before they are renamed.
+        configs: contents of a release's configs.
 
     Raises:
         InputError: if a config names a module that does not exist.
     """
-    named = {name for text in configs for name in re.findall(rf"\b{_SOURCE}(?:\.\w+)+", _without_comments(text))}
-    waiting = sorted(_module_of(name) for name in named)
+    texts = strings_in(list(configs))
+    named = {name for text in texts for name in re.findall(rf"\b{PACKAGE}((?:\.[A-Za-z]\w*)+)", text)}
+    waiting = sorted(_module_of(_SOURCE + name) for name in named)
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -98,10 +101,6 @@ def _references(tree: ast.AST, plain: bool) -> Iterator[ast.AST]:
             yield node
 
 
-def _without_comments(text: str) -> str:
-    return re.sub(r"(^|\s)#.*", "", text)
-
-
 def _submodules() -> list[str]:
     return sorted({path.stem for path in _ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()})
 
@@ -127,6 +126,9 @@ def _top_level(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
             yield child
+        elif isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for other in child.orelse:  # what type checkers alone import stays behind
+                yield from _top_level(ast.Module([other], []))
         elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield from _top_level(child)
 

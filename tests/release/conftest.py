@@ -27,18 +27,18 @@ def student_folder(tmp_path_factory) -> Path:
 def released(student_folder, tmp_path_factory) -> Path:
     """A release of it, with its exports; not to be changed."""
     dist = tmp_path_factory.mktemp("dist")
-    return release_bundle(str(bundle_of("drive")), str(student_folder / "model.pt"), dist, network_def=PLAIN_STUDENT)
+    return release_bundle(str(bundle_of("drive")), str(student_folder / "model.pt"), dist, student_def=PLAIN_STUDENT)
 
 
 @pytest.fixture
 def release(tmp_path, monkeypatch) -> Callable[..., Path]:
     """Return what releases a student without TorchScript and ONNX."""
 
-    def no_exports(folder: Path, in_channels: int, patch_size: int, one_size: bool) -> None:
+    def no_exports(folder: Path, in_channels: int, image_size: int, one_size: bool) -> None:
         (folder / "models" / "model.ts").write_bytes(b"not exported")
 
     def run(name: str, weights: Path, bundle: Path | None = None, **options: Any) -> Path:
-        options = {"output_dir": str(tmp_path / "dist"), "network_def": PLAIN_STUDENT, **options}
+        options = {"output_dir": str(tmp_path / "dist"), "student_def": PLAIN_STUDENT, **options}
         return release_bundle(str(bundle or bundle_of(name)), str(weights), **options)
 
     monkeypatch.setattr(common.release, "export_release", no_exports)

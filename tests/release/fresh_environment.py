@@ -17,7 +17,7 @@ import torch
 from integration import PICTURE_SIZES, contained, lopsided_image
 from monai.bundle import ConfigWorkflow
 from PIL import Image
-from students import NAMES, PATCH_SIZE, PLAIN_STUDENT, bundle_of, write_student
+from students import IMAGE_SIZE, NAMES, PLAIN_STUDENT, bundle_of, size_key, write_student
 
 from common.datasets.readers.volumes import NibabelReader
 from common.release import release_bundle
@@ -35,7 +35,7 @@ class Released(NamedTuple):
     folder: Path
     weights: Path
     dataset_dir: Path
-    network_def: dict[str, Any] | None
+    student_def: dict[str, Any] | None
 
 
 def run_fresh(release: Released, *arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -64,12 +64,12 @@ def released(request, tmp_path_factory, tiny_phantoms):
     @cache
     def make(name: str) -> Released:
         folder = tmp_path_factory.mktemp(name)
-        network_def = None if name == DEFAULT_STUDENT else PLAIN_STUDENT
+        student_def = None if name == DEFAULT_STUDENT else PLAIN_STUDENT
         settings = {"task": "capsule", "annotator": 1} if name == "kidneyus" else {}
-        weights = write_student(name, folder / "run", network_def, **settings)
-        overrides = {"network_def": network_def} if network_def else {}
+        weights = write_student(name, folder / "run", student_def, **settings)
+        overrides = {"student_def": student_def} if student_def else {}
         bundle = release_bundle(str(bundle_of(name)), str(weights), str(dist), **overrides)
-        return Released(name, bundle, weights, tiny_phantoms(name), network_def)
+        return Released(name, bundle, weights, tiny_phantoms(name), student_def)
 
     return make
 
@@ -110,8 +110,8 @@ class TestRelease:
             output_dir=tmp_path / "there",
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        keys = {"ckpt_path": str(release.weights), "patch_size": PATCH_SIZE}
-        keys |= {"network_def": release.network_def} if release.network_def else {}
+        keys = {"ckpt_path": str(release.weights), size_key(name): IMAGE_SIZE}
+        keys |= {"network_def": release.student_def} if release.student_def else {}
         keys |= {"task": "capsule"} if name == "kidneyus" else {}
         places = {"dataset_dir": str(images(name)), "output_dir": str(tmp_path / "here")}
         source = ConfigWorkflow(
@@ -135,7 +135,7 @@ class TestRelease:
 
     def test_fine_tuning_goes_on_from_the_student_without_a_teacher(self, name, released, tmp_path):
         release = released(name)
-        tiny = {"epochs": 2, "val_interval": 1, "patches_per_epoch": 4, "batch_size": 2, "num_workers": 0}
+        tiny = {"epochs": 2, "val_interval": 1, "samples_per_epoch": 4, "batch_size": 2, "num_workers": 0}
         places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path / "run"}
         files = ["configs/train.yaml", "configs/cpu.yaml"] if name == "ph2" else "configs/train.yaml"
         done = run_bundle(release, "run", config_file=files, num_validation=1, learning_rate=1e-5, **tiny, **places)

@@ -17,7 +17,7 @@ from common.files.weights import save_weights
 from common.release.configs import source_config
 
 NAMES = ("drive", "ph2", "autooral", "kidneyus", "chaos")
-PATCH_SIZE = 64
+IMAGE_SIZE = 64
 PLAIN_STUDENT = {key: value for key, value in TINY_STUDENT.items() if key != "dropout"}
 
 
@@ -25,28 +25,40 @@ def bundle_of(name: str) -> Path:
     return BUNDLES / f"{name}_segmentation"
 
 
+def size_key(name: str) -> str:
+    """Return the key by which a bundle's configs have the size that a student sees."""
+    return "crop_size" if name == "drive" else "image_size"
+
+
 def write_student(
-    name: str, folder: Path, network_def: dict[str, Any] | None = PLAIN_STUDENT, seed: int = 0, **settings: Any
+    name: str,
+    folder: Path,
+    student_def: dict[str, Any] | None = PLAIN_STUDENT,
+    seed: int = 0,
+    provenance: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Path:
     """Write ``model.pt`` and the summary of its evaluation, and return the path of the weights.
 
     Args:
         name: of the dataset.
         folder: where a run would leave its results.
-        network_def: of the student; None takes that of the bundle.
+        student_def: of the student; None takes that of the bundle.
         seed: of the weights.
-        settings: what it was evaluated with, besides ``patch_size``.
+        provenance: of the weights.
+        settings: what it was evaluated with, besides its size.
     """
-    settings = {"patch_size": PATCH_SIZE, **settings}
-    values = {**settings, **({"network_def": copy.deepcopy(network_def)} if network_def else {})}
+    settings = {size_key(name): IMAGE_SIZE, **settings}
+    values = {**settings, **({"student_def": copy.deepcopy(student_def)} if student_def else {})}
     torch.manual_seed(seed)
     network = source_config(bundle_of(name) / "configs", "inference", values).get_parsed_content("network_def")
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
-    save_weights(network, folder / "model.pt")
+    save_weights(network, folder / "model.pt", provenance)
     classes = source_config(bundle_of(name) / "configs", "evaluate", values).get_parsed_content("classes")
-    write_summary(folder / "evaluation" / "student" / "summary.json", network.eval(), list(classes), settings)
+    names = list(classes.values() if isinstance(classes, dict) else classes)
+    write_summary(folder / "evaluation" / "student" / "summary.json", network.eval(), names, settings)
     return folder / "model.pt"
 
 
