@@ -65,14 +65,14 @@ class FrozenTeacher:
             images: ``(B, C, H, W)`` in [0, 1], on any device.
         """
         self.network.to(self.device)
-        images = images.to(self.device, memory_format=self.memory_format)
+        images = images.to(self.device)
         with torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
             runs = [self._run(images, orientation) for orientation in ORIENTATIONS[self.orientations]]
         logits = torch.stack([each[0] for each in runs]).mean(0)
         return logits, {layer: torch.stack([each[1][layer] for each in runs]).mean(0) for layer in self.hooks.layers}
 
     def _run(self, images: Tensor, orientation: Orientation) -> tuple[Tensor, dict[str, Tensor]]:
-        shown = orientation.apply(images)
+        shown = orientation.apply(images).to(memory_format=self.memory_format)
         logits = orientation.undo(self.network(shown))
         grids = self.hooks.pop(tuple(shown.shape[2:]))
         return logits, {layer: orientation.undo(grid) for layer, grid in grids.items()}

@@ -24,7 +24,7 @@ def make_network(width: int) -> nn.Sequential:
 
 
 def make_batches(count: int) -> list[dict[str, Any]]:
-    """Return batches of four images with the teacher's outputs; the labels, and the padding, are in one half of each."""
+    """Return batches of four images; one half of each has all the padding, and the other all the labels."""
     generator = torch.Generator().manual_seed(0)
     batches = []
     for _ in range(count):
