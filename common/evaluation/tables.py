@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.evaluation.summary import summarise
-from common.files.atomic import replace_file
+from common.files.atomic import atomic_file
 
 
 def write_measurements(
@@ -27,7 +27,7 @@ def write_measurements(
         classes: names of the classes, without background.
         measured: values ``(cases, classes)`` by metric; what is not finite is written as ``nan`` or ``inf``.
     """
-    with replace_file(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["case", "class", *measured])
         for row, case in enumerate(cases):
@@ -50,6 +50,6 @@ def write_summary(
         The summary of each metric; see :func:`common.evaluation.summary.summarise`.
     """
     metrics = {name: summarise(values, classes) for name, values in measured.items()}
-    with replace_file(path) as fresh:
+    with atomic_file(path) as fresh:
         fresh.write_text(json.dumps({**about, "metrics": metrics}, indent=2) + "\n", encoding="utf-8")
     return metrics

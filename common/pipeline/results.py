@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from common.pipeline.stages import STAGES
+from common.teachers.names import STAND_IN
 
-_STAND_IN = "embedded"  # the name of the stand-in teacher's base in teacher.json
 _FORMATS = {"dice": ".3f", "iou": ".3f", "hd95": ".1f"}
 
 
@@ -40,6 +40,6 @@ def results_table(output_dir: str | os.PathLike) -> str:
 
 def _name_teacher(output_dir: Path) -> str:
     path = output_dir / STAGES["finetune_teacher"]
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("base_name") == _STAND_IN:
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("base_name") == STAND_IN:
         return "stand-in teacher"
     return "teacher"

@@ -13,9 +13,9 @@ import numpy as np
 from common.errors import InputError
 from common.report.settings import TEACHER, Setting, has_fine_tuned_teacher, has_transfer_set, order
 from common.report.study_files import METRICS, how_to_repair, read_json, read_metrics
+from common.teachers.names import STAND_IN
 
 _GRID = ("methods", "labels", "transfer_sizes", "lora_ranks", "seeds")
-_STAND_IN = "embedded"  # the name of the stand-in teacher's base in teacher.json
 
 
 class Run(NamedTuple):
@@ -95,7 +95,7 @@ def read_study(folder: Path) -> Study:
     bases = [
         read_json(path, {}).get("base_name") for path in (folder / "shared").glob("teacher_*/teacher/teacher.json")
     ]
-    return Study(folder, description, runs, missing, stand_in=_STAND_IN in bases)
+    return Study(folder, description, runs, missing, stand_in=STAND_IN in bases)
 
 
 def write_results(study: Study, path: Path) -> None:

@@ -39,6 +39,7 @@ _RESERVED = {
     "teacher_outputs": "nothing: each run has its own while it lasts",
     "initial_weights": "nothing: each method has its own",
     "ckpt_path": "nothing: each run has its own",
+    "checkpoint_path": "nothing: each run has its own",
     "bundle_root": "the bundle as the first argument",
 }
 

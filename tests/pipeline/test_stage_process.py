@@ -14,7 +14,14 @@ import psutil
 import pytest
 from integration import alive
 
+from common.pipeline import stage_process
 from common.pipeline.stage_process import run_stage
+
+
+@pytest.fixture(autouse=True)
+def _light_server(monkeypatch):
+    """Spare the server what these stages do not import."""
+    monkeypatch.setattr(stage_process, "_IMPORTS", [stage_process.__name__])
 
 
 def config(folder: Path, *expressions: str) -> list[str]:
@@ -29,9 +36,10 @@ def starter(arguments: list[str]) -> list[str]:
     """Return the command of a process that runs a stage and ends with its exit code."""
     lines = [
         "import signal, sys",
-        "from common.stage_process import run_stage",
+        "from common.pipeline import stage_process",
+        "stage_process._IMPORTS = [stage_process.__name__]",  # what stages import besides would take seconds
         "signal.signal(signal.SIGINT, signal.default_int_handler)",  # ignored if tests run in the background
-        f"sys.exit(run_stage({arguments!r}))",
+        f"sys.exit(stage_process.run_stage({arguments!r}))",
     ]
     return [sys.executable, "-c", "\n".join(lines)]
 

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
+import cached_configs
 import pytest
-from monai.bundle import ConfigParser
 from stub_stages import StubStages
 
-from common.pipeline import run
+from common.pipeline import stage_process
 
-
-@pytest.fixture
-def _configs_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare each of many short studies the second that YAML takes."""
-    monkeypatch.setattr(ConfigParser, "load_config_files", lambda files: copy.deepcopy(_read(*_versions(files))))
-
-
-def _versions(files: Sequence[str]) -> list[tuple[str, int]]:
-    return [(file, Path(file).stat().st_mtime_ns) for file in files]
-
-
-_load_config_files = ConfigParser.load_config_files
-
-
-@cache
-def _read(*versions: tuple[str, int]) -> dict[str, Any]:
-    return _load_config_files([file for file, _ in versions])
+_configs_are_read_once = cached_configs.configs_are_read_once
 
 
 @pytest.fixture
@@ -42,6 +22,6 @@ def stub(tmp_path: Path) -> StubStages:
 @pytest.fixture
 def stages(stub: StubStages, _configs_are_read_once: None, monkeypatch: pytest.MonkeyPatch) -> StubStages:
     """Stub stages for pipelines in this process."""
-    monkeypatch.setattr(run, "run_stage", stub.run)
+    monkeypatch.setattr(stage_process, "run_stage", stub.run)
     monkeypatch.setenv("STUB_STAGES", "")
     return stub

@@ -36,7 +36,7 @@ class StubStages:
         self._gate.touch()
 
     def run(self, arguments: list[str], distributed: bool) -> int:
-        """Take the place of ``common.pipeline.run_stage``."""
+        """Take the place of ``common.pipeline.stage_process.run_stage``."""
         os.environ["STUB_STAGES"] = json.dumps(self._plan)
         return self._run_stage(arguments, distributed)
 
@@ -53,12 +53,12 @@ class StubStages:
 
     @property
     def ran(self) -> list[tuple[str, str]]:
-        """Part and stage of all that ran, in order."""
-        return list(dict.fromkeys((step["part"], step["stage"]) for step in self.journal))
+        """Job and stage of all that ran, in order."""
+        return list(dict.fromkeys((step["job"], step["stage"]) for step in self.journal))
 
-    def arguments(self, part: str, stage: str) -> dict[str, str]:
+    def arguments(self, job: str, stage: str) -> dict[str, str]:
         """Return what a stage was given on its command line."""
-        return next(step["arguments"] for step in self.journal if (step["part"], step["stage"]) == (part, stage))
+        return next(step["arguments"] for step in self.journal if (step["job"], step["stage"]) == (job, stage))
 
     def wait_for(self, reached: Callable[[list[dict[str, Any]]], bool], study: subprocess.Popen) -> None:
         """Wait until the journal of a study in another process has come to a point."""

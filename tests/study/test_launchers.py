@@ -1,6 +1,6 @@
 """Studies that are killed, started twice, or lose a node of their cluster: nothing is lost, nothing runs twice.
 
-They are run by the real command, with stub stages in processes of their own; one cell on the cluster is real.
+They are run by the real command, with stub stages in processes of their own; one run on the cluster is real.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def check_no_step_was_lost(stub: StubStages, finished: int) -> dict[tuple[str, s
     """Check that every stage made all its steps in order, at most the one in progress again; return pids by stage."""
     stages: dict[tuple[str, str], list[dict]] = {}
     for step in stub.journal:
-        stages.setdefault((step["part"], step["stage"]), []).append(step)
+        stages.setdefault((step["job"], step["stage"]), []).append(step)
     assert len(stages) == finished
     for steps in stages.values():
         numbers = [step["step"] for step in steps]
@@ -75,7 +75,7 @@ def test_a_killed_study_loses_the_step_in_progress_and_no_second_one_runs_beside
     assert third.returncode == 0, third.stderr
     assert stub.journal[HELD + 1]["step"] == HELD
     pids = check_no_step_was_lost(stub, finished=2 + 3)
-    assert [stage for stage, ids in pids.items() if len(ids) > 1] == [(interrupted["part"], interrupted["stage"])]
+    assert [stage for stage, ids in pids.items() if len(ids) > 1] == [(interrupted["job"], interrupted["stage"])]
 
 
 class Cluster(NamedTuple):
@@ -135,26 +135,26 @@ def test_a_study_on_a_cluster_goes_on_when_a_node_is_stopped(start_cluster, stub
     printed = log.read_text()
     assert "[4/4] " in printed
     assert printed.count("left: ") == 1 + 4
-    cells = ("mae_2labels_3images_seed0", "mae_2labels_4images_seed0", "scratch_2labels_seed0")
-    for cell in cells:
-        assert (tmp_path / "study" / "cells" / cell / "evaluation/student/summary.json").is_file()
+    runs = ("mae_2labels_3images_seed0", "mae_2labels_4images_seed0", "scratch_2labels_seed0")
+    for run in runs:
+        assert (tmp_path / "study" / "runs" / run / "evaluation/student/summary.json").is_file()
 
 
-def test_a_real_cell_is_run_by_a_cluster_and_one_that_fails_is_reported(start_cluster, command, tmp_path):
+def test_a_real_run_is_run_by_a_cluster_and_one_that_fails_is_reported(start_cluster, command, tmp_path):
     cluster = start_cluster(environment())
     tiny = {key: TINY[key] for key in ("patch_size", "epochs", "val_interval", "batch_size", "patches_per_epoch")}
     run = command(methods="unet,mae", labels=2, launcher="ray", **tiny, diffusion_channels=[8, 8, 8, 7])
     done = subprocess.run(run, env=cluster.environment, capture_output=True, text=True, check=False)
-    cells = tmp_path / "study" / "cells"
-    summary = json.loads((cells / "unet_2labels_seed0" / "evaluation" / "student" / "summary.json").read_text())
+    runs = tmp_path / "study" / "runs"
+    summary = json.loads((runs / "unet_2labels_seed0" / "evaluation" / "student" / "summary.json").read_text())
     assert summary["cases"] == 3
     assert summary["parameters"] > 1_600_000
     assert done.returncode == 1
     lines = done.stderr[done.stderr.index("error: ") :].splitlines()
-    assert lines[0] == "error: 2 parts are not finished; the same command tries again"
+    assert lines[0] == "error: 2 jobs are not finished; the same command tries again"
     log = tmp_path / "study" / "shared" / "diffusion_2labels_seed0" / "output.log"
     assert sorted(lines[1:3]) == [
-        "  cells/mae_2labels_64images_seed0: not run: shared/diffusion_2labels_seed0 is missing",
+        "  runs/mae_2labels_64images_seed0: not run: shared/diffusion_2labels_seed0 is missing",
         "  shared/diffusion_2labels_seed0: failed: stage train_diffusion failed (exit code 1); the same command goes "
         f"on from there; see {log}",
     ]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from integration import BUNDLE, TINY, TINY_STUDENT, run_in_process
 
-from common.pipeline import run
-from common.study.plan import METHODS
+from common.distillation.methods import METHODS
+from common.pipeline import stage_process
 from common.study.run import run_study
 
 
 def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "run_stage", run_in_process)
+    monkeypatch.setattr(stage_process, "run_stage", run_in_process)
     tiny = {key: value for key, value in TINY.items() if key not in ("num_images", "lora_rank")}
     run_study(
         str(BUNDLE),
@@ -24,13 +24,13 @@ def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms
         num_images=4,
         lora_ranks=2,
         overlay="demo",
-        network_def=TINY_STUDENT,
+        student_def=TINY_STUDENT,
         **tiny,
     )
-    cells = {read(path)["method"]: path.parent for path in (tmp_path / "study" / "cells").glob("*/cell.json")}
-    assert cells.keys() == METHODS.keys()
-    for method, cell in cells.items():
-        summary = read(cell / "evaluation" / "student" / "summary.json")
+    runs = {read(path)["method"]: path.parent for path in (tmp_path / "study" / "runs").glob("*/run.json")}
+    assert runs.keys() == METHODS.keys()
+    for method, folder in runs.items():
+        summary = read(folder / "evaluation" / "student" / "summary.json")
         assert summary["cases"] == 3
         assert (summary["parameters"] > 1_600_000) == (method == "unet")
     assert read(tmp_path / "study/shared/teacher_2labels_rank2_seed0/evaluation/teacher/summary.json")["cases"] == 3

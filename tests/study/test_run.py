@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from integration import BUNDLE, BUNDLES
 
-from common.datasets.drive import write_phantoms
+from common.datasets.drive import DriveDataset
+from common.distillation.methods import METHODS, UNET
 from common.errors import InputError, StageError
-from common.files.atomic import replace_file
-from common.study.plan import METHODS, UNET
+from common.files.atomic import atomic_file
 from common.study.run import run_study
 
 SHARED = ["shared/diffusion_2labels_seed0", "shared/teacher_2labels_rank4_seed0"]
@@ -48,46 +48,46 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class TestCells:
-    def test_every_cell_and_what_it_shares_is_run_once_and_in_order(self, study, stages):
+class TestRuns:
+    def test_every_run_and_what_it_shares_is_run_once_and_in_order(self, study, stages):
         study()
         student = ("distill", "train", "evaluate")
         assert stages.ran == [
             *((SHARED[0], stage) for stage in ("train_diffusion", "synthesize")),
-            *(("cells/mae_2labels_4images_seed0", stage) for stage in student),
+            *(("runs/mae_2labels_4images_seed0", stage) for stage in student),
             *((SHARED[1], stage) for stage in ("finetune_teacher", "evaluate_teacher")),
-            *(("cells/task_specific_kd_2labels_4images_rank4_seed0", stage) for stage in student),
+            *(("runs/task_specific_kd_2labels_4images_rank4_seed0", stage) for stage in student),
         ]
 
-    def test_a_cell_takes_the_shared_transfer_set_and_teacher(self, study):
+    def test_a_run_takes_the_shared_transfer_set_and_teacher(self, study):
         folder = study()
-        cell = folder / "cells/task_specific_kd_2labels_4images_rank4_seed0"
-        assert (cell / "transfer").resolve() == folder / SHARED[0] / "transfer"
-        assert (cell / "teacher").resolve() == folder / SHARED[1] / "teacher"
-        assert not (folder / "cells/mae_2labels_4images_seed0/teacher").exists()
+        run = folder / "runs/task_specific_kd_2labels_4images_rank4_seed0"
+        assert (run / "transfer").resolve() == folder / SHARED[0] / "transfer"
+        assert (run / "teacher").resolve() == folder / SHARED[1] / "teacher"
+        assert not (folder / "runs/mae_2labels_4images_seed0/teacher").exists()
 
-    def test_stages_get_the_values_of_their_part_and_the_users(self, study, stages):
+    def test_stages_get_the_values_of_their_job_and_the_users(self, study, stages):
         study(transfer_sizes="3,4", seeds=1, num_validation=1, epochs=7, copy_threshold=0.4, masking_ratio=0.5)
         drawn = stages.arguments("shared/diffusion_2labels_seed1", "synthesize")
         assert (drawn["--num_images"], drawn["--teacher"], drawn["--num_labels"]) == ("4", "$None", "2")
         taught = stages.arguments("shared/teacher_2labels_rank4_seed1", "finetune_teacher")
         assert (taught["--lora_rank"], taught["--epochs"], taught["--num_validation"]) == ("4", "7", "1")
-        distilled = stages.arguments("cells/task_specific_kd_2labels_3images_rank4_seed1", "distill")
+        distilled = stages.arguments("runs/task_specific_kd_2labels_3images_rank4_seed1", "distill")
         assert (distilled["--num_transfer"], distilled["--seed"], distilled["--split_seed"]) == ("3", "1", "1")
         files = [Path(file).name for file in ast.literal_eval(distilled["--config_file"])]
         assert files == ["distill.yaml", "demo.yaml", "task_specific_kd.yaml"]
         assert drawn["--copy_threshold"] == "0.4"
         assert not {"--copy_threshold", "--masking_ratio"} & distilled.keys()
-        assert stages.arguments("cells/mae_2labels_3images_seed1", "distill")["--masking_ratio"] == "0.5"
+        assert stages.arguments("runs/mae_2labels_3images_seed1", "distill")["--masking_ratio"] == "0.5"
 
     def test_the_unet_takes_the_place_of_the_student_and_starts_from_nothing(self, study, stages):
-        study(methods="unet,scratch", network_def={"_target_": "Another"}, **{"network_def::in_channels": 2})
+        study(methods="unet,scratch", student_def={"_target_": "Another"}, **{"student_def::in_channels": 2})
         for stage in ("train", "evaluate"):
-            given = stages.arguments("cells/unet_2labels_seed0", stage)
-            assert ast.literal_eval(given["--network_def"]) == UNET
-            assert "--network_def::in_channels" not in given
-        assert stages.arguments("cells/unet_2labels_seed0", "train")["--initial_weights"] == "$None"
-        assert "Another" in stages.arguments("cells/scratch_2labels_seed0", "train")["--network_def"]
+            given = stages.arguments("runs/unet_2labels_seed0", stage)
+            assert ast.literal_eval(given["--student_def"]) == UNET
+            assert "--student_def::in_channels" not in given
+        assert stages.arguments("runs/unet_2labels_seed0", "train")["--initial_weights"] == "$None"
+        assert "Another" in stages.arguments("runs/scratch_2labels_seed0", "train")["--student_def"]
 
     def test_the_folder_says_what_it_holds(self, study, dataset_dir):
         folder = study(labels=[2, 3], num_validation=1)
@@ -113,22 +113,22 @@ class TestCells:
                 }
             ],
         }
-        cell = folder / "cells/mae_3labels_4images_seed0"
+        run = folder / "runs/mae_3labels_4images_seed0"
         about = {"method": "mae", "num_labels": 3, "transfer_size": 4, "lora_rank": None, "seed": 0}
-        assert read(cell / "cell.json") == about
-        assert read(cell / "seconds.json").keys() == {"distill", "train", "evaluate"}
+        assert read(run / "run.json") == about
+        assert read(run / "seconds.json").keys() == {"distill", "train", "evaluate"}
         teacher = folder / "shared/teacher_3labels_rank4_seed0"
-        assert read(teacher / "teacher.cell.json") == {"num_labels": 3, "lora_rank": 4, "seed": 0}
+        assert read(teacher / "shared.json") == {"num_labels": 3, "lora_rank": 4, "seed": 0}
 
-    def test_what_only_training_needs_is_deleted_when_a_cell_is_finished(self, study):
-        cell = study() / "cells/mae_2labels_4images_seed0"
-        left = {path.name for path in cell.iterdir()}
-        assert left & {"checkpoints", "teacher_cache"} == set()
+    def test_what_only_training_needs_is_deleted_when_a_run_is_finished(self, study):
+        run = study() / "runs/mae_2labels_4images_seed0"
+        left = {path.name for path in run.iterdir()}
+        assert left & {"checkpoints", "teacher_outputs"} == set()
         assert {"distilled.pt", "model.pt", "evaluation", "output.log"} <= left
 
     def test_phantoms_are_written_with_the_demo(self, study, monkeypatch):
-        small = partial(write_phantoms, num_training=4, num_test=1, image_size=(96, 80))
-        monkeypatch.setattr("common.study.run.phantom_writer", {"drive_segmentation": small}.get)
+        small = partial(DriveDataset.write_phantoms, num_training=4, num_test=1, image_size=(96, 80))
+        monkeypatch.setattr(DriveDataset, "write_phantoms", small)
         folder = study(dataset_dir=None, overlay=None, demo=True, methods="scratch")
         assert (folder / "phantoms" / "training" / "images").is_dir()
         record = read(folder / "study.json")
@@ -149,18 +149,18 @@ class TestAgain:
         folder = study()
         assert len(stages.journal) == count
         assert (
-            f"study of drive_segmentation in {folder}: 2 of 2 cells finished; left: nothing" in capsys.readouterr().out
+            f"study of drive_segmentation in {folder}: 2 of 2 runs finished; left: nothing" in capsys.readouterr().out
         )
 
     def test_a_larger_grid_adds_what_is_missing(self, study, stages):
         study(methods="mae")
         before = stages.ran
         folder = study(methods="scratch,mae", labels="3,2")
-        assert list(dict.fromkeys(part for part, _ in stages.ran[len(before) :])) == [
-            "cells/scratch_3labels_seed0",
+        assert list(dict.fromkeys(job for job, _ in stages.ran[len(before) :])) == [
+            "runs/scratch_3labels_seed0",
             "shared/diffusion_3labels_seed0",
-            "cells/mae_3labels_4images_seed0",
-            "cells/scratch_2labels_seed0",
+            "runs/mae_3labels_4images_seed0",
+            "runs/scratch_2labels_seed0",
         ]
         record = read(folder / "study.json")
         assert (record["methods"], record["labels"]) == (["mae", "scratch"], [2, 3])
@@ -228,51 +228,51 @@ class TestAgain:
 
 
 class TestFailures:
-    def test_a_cell_that_fails_does_not_stop_the_others_and_is_reported_with_its_log(self, study, stages, tmp_path):
-        failed = "cells/mae_2labels_4images_seed0"
+    def test_a_run_that_fails_does_not_stop_the_others_and_is_reported_with_its_log(self, study, stages, tmp_path):
+        failed = "runs/mae_2labels_4images_seed0"
         stages.plan(failing=[f"{failed}:train"])
         log = tmp_path / "study" / failed / "output.log"
         with pytest.raises(InputError) as caught:
             study()
         assert str(caught.value).splitlines() == [
-            "1 part is not finished; the same command tries again",
+            "1 job is not finished; the same command tries again",
             f"  {failed}: failed: the stage was told to fail; see {log}",
         ]
         assert "error: the stage was told to fail" in log.read_text()
-        assert ("cells/task_specific_kd_2labels_4images_rank4_seed0", "evaluate") in stages.ran
+        assert ("runs/task_specific_kd_2labels_4images_rank4_seed0", "evaluate") in stages.ran
         assert (failed, "evaluate") not in stages.ran
 
-    def test_cells_without_what_they_share_are_not_run(self, study, stages):
+    def test_runs_without_what_they_share_are_not_run(self, study, stages):
         stages.plan(failing=[f"{SHARED[1]}:finetune_teacher"])
         with pytest.raises(InputError) as caught:
             study(transfer_sizes="3,4")
-        cells = [f"cells/task_specific_kd_2labels_{size}images_rank4_seed0" for size in (3, 4)]
+        runs = [f"runs/task_specific_kd_2labels_{size}images_rank4_seed0" for size in (3, 4)]
         lines = str(caught.value).splitlines()
-        assert lines[0] == "3 parts are not finished; the same command tries again"
-        assert lines[2:] == [f"  {cell}: not run: {SHARED[1]} is missing" for cell in cells]
-        assert not {part for part, _ in stages.ran} & set(cells)
-        assert ("cells/mae_2labels_4images_seed0", "evaluate") in stages.ran
+        assert lines[0] == "3 jobs are not finished; the same command tries again"
+        assert lines[2:] == [f"  {run}: not run: {SHARED[1]} is missing" for run in runs]
+        assert not {job for job, _ in stages.ran} & set(runs)
+        assert ("runs/mae_2labels_4images_seed0", "evaluate") in stages.ran
 
     def test_the_same_command_tries_again(self, study, stages):
-        stages.plan(failing=["cells/mae_2labels_4images_seed0:train"])
+        stages.plan(failing=["runs/mae_2labels_4images_seed0:train"])
         with pytest.raises(InputError):
             study()
         count = len(stages.journal)
         stages.plan(failing=[])
         study()
-        assert [(step["part"], step["stage"]) for step in stages.journal[count:]] == [
-            ("cells/mae_2labels_4images_seed0", "train"),
-            ("cells/mae_2labels_4images_seed0", "evaluate"),
+        assert [(step["job"], step["stage"]) for step in stages.journal[count:]] == [
+            ("runs/mae_2labels_4images_seed0", "train"),
+            ("runs/mae_2labels_4images_seed0", "evaluate"),
         ]
 
     def test_an_error_of_an_earlier_run_is_not_shown_for_this_one(self, study, stages, monkeypatch):
-        cell = "cells/mae_2labels_4images_seed0"
-        stages.plan(failing=[f"{cell}:train"])
+        run = "runs/mae_2labels_4images_seed0"
+        stages.plan(failing=[f"{run}:train"])
         with pytest.raises(InputError):
             study()
         stages.plan(failing=[])
-        monkeypatch.setattr("common.pipeline.results.results_table", lambda folder: {}["no such key"])
-        with pytest.raises(InputError, match=f"{cell}: failed: KeyError: 'no such key'; see"):
+        monkeypatch.setattr("common.pipeline.run.results_table", lambda folder: {}["no such key"])
+        with pytest.raises(InputError, match=f"{run}: failed: KeyError: 'no such key'; see"):
             study()
 
     def test_an_interrupted_study_says_how_to_go_on(self, study, stages, monkeypatch):
@@ -280,7 +280,7 @@ class TestFailures:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("common.pipeline.run_stage", interrupt)
+            patch.setattr("common.pipeline.stage_process.run_stage", interrupt)
             with pytest.raises(StageError, match="interrupted; the same command goes on from there"):
                 study()
         study()
@@ -298,7 +298,7 @@ class TestRefusals:
             ({"labels": (2, 0)}, "--labels: expected whole numbers of at least 1, got 0"),
             ({"labels": 2.5}, r"--labels: expected whole numbers of at least 1, got 2\.5"),
             ({"labels": "2,many"}, "--labels: expected whole numbers of at least 1, got 'many'"),
-            ({"labels": (2, 99)}, "--labels: 99 is more than the 5 training images that there are with seed 0"),
+            ({"labels": (2, 99)}, "--labels: 99 is more than the 7 training images that there are with seed 0"),
             ({"transfer_sizes": ()}, "--transfer_sizes: is empty"),
             ({"lora_ranks": "0"}, "--lora_ranks: expected whole numbers of at least 1"),
             ({"seeds": -1}, "--seeds: expected whole numbers of at least 0"),
@@ -326,11 +326,11 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"--launcher ray needs Ray: pip install .*\[ray\]"):
             study(launcher="ray")
 
-    def test_every_fault_of_the_dataset_is_listed_before_anything_runs(self, study, stages, dataset_dir, tmp_path):
+    def test_every_issue_of_the_dataset_is_listed_before_anything_runs(self, study, stages, dataset_dir, tmp_path):
         broken = Path(shutil.copytree(dataset_dir, tmp_path / "broken"))
         for number in (21, 22):
             (broken / "training" / "1st_manual" / f"{number}_manual1.gif").unlink()
-        with pytest.raises(InputError, match="2 faults"):
+        with pytest.raises(InputError, match="2 issues"):
             study(dataset_dir=str(broken))
         assert stages.journal == []
 
@@ -348,12 +348,12 @@ class TestRefusals:
 
     def test_a_folder_that_cannot_be_written_to(self, stages, dataset_dir, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"--output_dir .*file/study: cannot be written to"):
+        with pytest.raises(InputError, match=r"output_dir: .*file/study cannot be written to"):
             run_study(str(BUNDLE), str(tmp_path / "file" / "study"), str(dataset_dir), labels=2, overlay="demo")
 
     def test_a_damaged_record(self, study):
         path = study() / "study.json"
-        with replace_file(path) as fresh:
+        with atomic_file(path) as fresh:
             fresh.write_text(path.read_text()[:40])
         with pytest.raises(InputError, match=r"study\.json is damaged"):
             study()
@@ -365,7 +365,7 @@ class TestDryRun:
         assert not (tmp_path / "study").exists()
         assert [line.split() for line in capsys.readouterr().out.splitlines()][:2] == [
             [SHARED[0], "train_diffusion,", "synthesize"],
-            ["cells/mae_2labels_4images_seed0", "distill,", "train,", "evaluate"],
+            ["runs/mae_2labels_4images_seed0", "distill,", "train,", "evaluate"],
         ]
 
     def test_it_shows_what_is_finished_and_how_long_the_rest_will_take(self, study, tmp_path, capsys):
@@ -375,8 +375,8 @@ class TestDryRun:
         study(dry_run=True, seeds="0,1")
         lines = capsys.readouterr().out.splitlines()
         assert sum(line.endswith("  finished") for line in lines) == 4
-        assert lines[-1].startswith(f"study of drive_segmentation in {folder}: 2 of 4 cells finished; ")
-        assert "left: 2 cells and 2 shared parts, about " in lines[-1]
+        assert lines[-1].startswith(f"study of drive_segmentation in {folder}: 2 of 4 runs finished; ")
+        assert "left: 2 runs and 2 shared jobs, about " in lines[-1]
         assert files_of(folder) == before
 
 
@@ -387,13 +387,13 @@ class TestPresets:
         dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
         run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), preset="quick", labels=[2], dry_run=True)
         out = capsys.readouterr().out
-        assert all(f"cells/{method}_2labels" in out for method in METHODS)
+        assert all(f"runs/{method}_2labels" in out for method in METHODS)
 
     def test_quick_has_no_more_labels_than_the_phantoms_with_the_fewest_images(self, tmp_path, capsys):
         """Those of DRIVE, as ``--demo`` writes them; the others have more."""
-        write_phantoms(str(tmp_path / "phantoms"), image_size=(96, 80))
+        DriveDataset.write_phantoms(str(tmp_path / "phantoms"), image_size=(96, 80))
         run_study(str(BUNDLE), str(tmp_path / "s"), str(tmp_path / "phantoms"), preset="quick", dry_run=True)
-        assert "cells/task_specific_kd_7labels_64images_rank64_seed0" in capsys.readouterr().out
+        assert "runs/task_specific_kd_7labels_64images_rank64_seed0" in capsys.readouterr().out
         with pytest.raises(InputError, match="8 is more than the 7 training images that there are"):
             run_study(str(BUNDLE), str(tmp_path / "s"), str(tmp_path / "phantoms"), preset="quick", labels=8)
 
@@ -401,9 +401,9 @@ class TestPresets:
     def test_paper_has_label_budgets_for_every_bundle(self, bundle, tmp_path, capsys):
         run_study(str(bundle), str(tmp_path / "study"), demo=True, preset="paper", dry_run=True)
         out = capsys.readouterr().out
-        assert "0 of 126 cells finished" in out
+        assert "0 of 126 runs finished" in out
         if bundle.name == "kidneyus_segmentation":
-            assert "cells/task_specific_kd_80labels_1000images" in out
+            assert "runs/task_specific_kd_80labels_1000images" in out
 
     @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
     def test_cpu_has_small_settings_that_every_bundle_takes(self, bundle, tmp_path, capsys, tiny_phantoms):
@@ -411,10 +411,10 @@ class TestPresets:
         run_study(
             str(bundle), str(tmp_path / "s"), str(dataset_dir), preset="cpu", labels=[2], num_validation=1, dry_run=True
         )
-        assert "cells/task_specific_kd_2labels_128images_rank64_seed2" in capsys.readouterr().out
+        assert "runs/task_specific_kd_2labels_128images_rank64_seed2" in capsys.readouterr().out
         run_study(str(bundle), str(tmp_path / "s"), demo=True, preset="cpu", dry_run=True)
         budgets = 2 if bundle.name in ("drive_segmentation", "chaos_segmentation") else 3
-        assert f"0 of {budgets * len(METHODS) * 3} cells finished" in capsys.readouterr().out
+        assert f"0 of {budgets * len(METHODS) * 3} runs finished" in capsys.readouterr().out
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"
@@ -422,15 +422,15 @@ class TestPresets:
         record = read(study(preset=str(path), methods=None, labels=2) / "study.json")
         assert (record["labels"], record["methods"], record["overrides"]) == ([2], ["scratch"], {"epochs": 9})
 
-    def test_a_preset_may_have_values_by_bundle(self, study, tmp_path):
+    def test_a_preset_may_have_values_by_dataset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"
         path.write_text(
             "methods: [scratch]\n"
-            "seeds: {ph2_segmentation: [7]}\n"
-            "patch_size: {drive_segmentation: 48, others: 32}\n"
-            "epochs: {ph2_segmentation: 4, others: 9}\n"
-            "network_def: {_target_: UNet}\n"
+            "seeds: {ph2: [7]}\n"
+            "crop_size: {drive: 48, others: 32}\n"
+            "epochs: {ph2: 4, others: 9}\n"
+            "student_def: {_target_: UNet}\n"
         )
         record = read(study(preset=str(path), methods=None) / "study.json")
-        assert record["seeds"] == [0], "those are another bundle's"
-        assert record["overrides"] == {"patch_size": 48, "epochs": 9, "network_def": {"_target_": "UNet"}}
+        assert record["seeds"] == [0], "those are of another dataset"
+        assert record["overrides"] == {"crop_size": 48, "epochs": 9, "student_def": {"_target_": "UNet"}}

@@ -19,16 +19,16 @@ def run_stage(arguments, distributed=False):
     values = dict(zip(arguments[::2], arguments[1::2], strict=True))
     stage = values.get("--stage") or Path(ast.literal_eval(values["--config_file"])[0]).stem
     folder = Path(values["--output_dir"])
-    part = "/".join(folder.parts[-2:])
+    job = "/".join(folder.parts[-2:])
     plan = json.loads(os.environ["STUB_STAGES"])
-    if f"{part}:{stage}" in plan.get("failing", []):
+    if f"{job}:{stage}" in plan.get("failing", []):
         print("error: the stage was told to fail", file=sys.stderr)
         return 1
     saved = folder / "checkpoints" / f"{stage}.pt"
     saved.parent.mkdir(parents=True, exist_ok=True)
     done = int(saved.read_text()) if saved.exists() else 0
     for step in range(done, plan.get("steps", 1)):
-        made = {"part": part, "stage": stage, "step": step, "pid": os.getpid(), "arguments": values}
+        made = {"job": job, "stage": stage, "step": step, "pid": os.getpid(), "arguments": values}
         made["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
         with Path(plan["journal"]).open("a") as journal:
             journal.write(json.dumps(made) + "\n")
@@ -39,11 +39,11 @@ def run_stage(arguments, distributed=False):
     artefact.parent.mkdir(parents=True, exist_ok=True)
     metrics = {name: {"mean": {"mean": 0.5}} for name in ("dice", "iou", "hd95")}
     artefact.write_text(json.dumps({"metrics": metrics, "parameters": 1, "milliseconds_per_image": 1}))
-    (folder / "teacher_cache").mkdir(exist_ok=True)
+    (folder / "teacher_outputs").mkdir(exist_ok=True)
     return 0
 
 
 if os.environ.get("STUB_STAGES"):
-    stub = ModuleType("common.stage_process")
+    stub = ModuleType("common.pipeline.stage_process")
     stub.run_stage = run_stage
-    sys.modules["common.stage_process"] = stub
+    sys.modules["common.pipeline.stage_process"] = stub
