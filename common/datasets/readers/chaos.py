@@ -146,14 +146,15 @@ class LoadGroundd(LoadLabeld):
     Args:
         keys: where the path is, and where the label goes.
         modality: as for :class:`GroundReader`.
+        allow_missing_keys: whether to leave alone what has no label.
 
     Raises:
         InputError: if ``modality`` is unknown.
     """
 
-    def __init__(self, keys: KeysCollection, modality: str) -> None:
+    def __init__(self, keys: KeysCollection, modality: str, allow_missing_keys: bool = False) -> None:
         self._ground = GroundReader(modality)
-        super().__init__(keys, len(CLASSES[modality]))
+        super().__init__(keys, len(CLASSES[modality]), allow_missing_keys=allow_missing_keys)
 
     def read_own(self, label: str | os.PathLike) -> np.ndarray:
         """Return the class ids ``(W, H[, D])``, of a volume in LPS.

@@ -68,7 +68,9 @@ class LoadLabeld(MapTransform):
                 sizes = (" x ".join(map(str, shape)) for shape in (values.shape, seen))
                 raise InputError("{}: is {} pixels, but its image is {}".format(label, *sizes))
             ids = np.ascontiguousarray(self._as_ids(values, label), np.float32)
-            loaded[key] = MetaTensor(torch.from_numpy(ids[None]))
+            # A label lies where its image does, as far as the image says: distances in millimetres go by that.
+            affine = image.affine if isinstance(image, MetaTensor) else None
+            loaded[key] = MetaTensor(torch.from_numpy(ids[None]), affine=affine)
         return loaded
 
     def _as_ids(self, values: np.ndarray, label: Any) -> np.ndarray:
