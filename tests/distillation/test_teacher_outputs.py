@@ -508,7 +508,7 @@ class TestTraining:
             data = Dataset(outputs, Compose([moving, follow]).set_random_state(0))
             options = {"weights": {"features": None, "supervised": None}, "learning_rate": 0}
             network.requires_grad_()
-            trainer = make_trainer(network, copy.deepcopy(network), DataLoader(data, 3), pairs, **options)
+            trainer = make_trainer(network, copy.deepcopy(network), DataLoader(data, batch_size=3), pairs, **options)
             losses[padding_mode] = history_of(trainer)[0]["logits"]
         assert losses["zeros"] < losses["border"] / 100, "which counts them"
 
