@@ -1,4 +1,4 @@
-"""Masked autoencoding of the student (He et al., 2022, arXiv 2111.06377)."""
+"""Masked autoencoding of the student (He et al., 2022, arXiv 2111.06377): network, loss, and a trainer's batch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def prepare_images(
     non_blocking: bool = False,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Return the images of a batch as input and as target, for a network that is to draw what it sees."""
+    """Return the images ``(B, C, H, W)`` of a batch as input and as target: ``prepare_batch`` of a trainer of MONAI."""
     images = batchdata[Keys.IMAGE].to(device=device, non_blocking=non_blocking, **kwargs)
     return images, images
 
@@ -59,16 +59,15 @@ def prepare_images(
 class MaskedAutoencoder(MaskedAutoEncoderViT):
     """MONAI's ``MaskedAutoEncoderViT`` whose encoder is the student's own, layer by layer.
 
-    What the encoder learns, the student has learned: nothing is copied, so that nothing can be left out. The positions
-    of both encoder and decoder are fixed sines and cosines, as in the paper. The class token serves the autoencoder
-    alone, since the student has none; segmentation from a masked autoencoder does without it (Li et al., 2022,
-    arXiv 2203.16527).
+    The layers are shared, so what the encoder learns, the student has learned. The positions of both encoder and
+    decoder are fixed sines and cosines, as in the paper. The class token serves the autoencoder alone, since the
+    student has none; segmentation from a masked autoencoder does without it (Li et al., 2022, arXiv 2203.16527).
 
     Args:
         student: its ``encoder`` is a :class:`~common.students.vit.ViTEncoder`.
         image_size: height and width of the images in pixels.
         masking_ratio: share of the patches that the encoder does not see.
-        decoder_hidden_size: width of the decoder; a multiple of 4 and of ``decoder_num_heads``.
+        decoder_hidden_size: width of the decoder; must be divisible by 4 and by ``decoder_num_heads``.
         decoder_depth: transformer blocks of the decoder.
         decoder_num_heads: attention heads of the decoder.
 
@@ -90,9 +89,8 @@ class MaskedAutoencoder(MaskedAutoEncoderViT):
         count = (image_size // projection.kernel_size[0]) ** 2
         if not 0 < int((1 - masking_ratio) * count) < count:
             raise InputError(
-                f"patch_size, masking_ratio: of the {count} patches of {image_size} x {image_size} pixels, a "
-                f"masking_ratio of {masking_ratio} leaves none to see or none to draw; choose a larger patch_size or "
-                "another masking_ratio"
+                f"masking_ratio: of the {count} patches of an image of {image_size} x {image_size} pixels, a ratio of "
+                f"{masking_ratio} leaves none to see or none to draw; choose another masking_ratio or larger images"
             )
         super().__init__(
             in_channels=projection.in_channels,
@@ -119,7 +117,7 @@ class MaskedAutoencoder(MaskedAutoEncoderViT):
         self.decoder_embed.register_forward_hook(lambda module, inputs, output: output.float())
 
     def forward(self, x: Tensor, masking_ratio: float | None = None) -> tuple[Tensor, Tensor]:
-        """Draw the masked patches of images from the others.
+        """Reconstruct the masked patches of images from the others.
 
         Args:
             x: images ``(B, C, H, W)`` in [0, 1].

@@ -1,4 +1,4 @@
-"""MoCo v3 of the student (Chen et al., 2021, arXiv 2104.02057)."""
+"""MoCo v3 of the student (Chen et al., 2021, arXiv 2104.02057): networks, loss, and what a trainer makes of a batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class MomentumEncoder(EMAHandler):
     """
 
     def __init__(self, encoder: nn.Module, momentum: float = 0.99) -> None:
-        super().__init__(encoder, momentum=1 - momentum, handle_buffers="ema_train")  # ignite counts what is new
+        # Ignite's momentum is the share of the new weights.
+        super().__init__(encoder, momentum=1 - momentum, handle_buffers="ema_train")
 
     def attach(self, engine: Engine) -> None:
         """
@@ -90,7 +91,7 @@ def prepare_crops(
     non_blocking: bool = False,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
-    """Return the two crops of each image of a batch as a network's inputs, and which image each is of as the target."""
+    """Return crops ``(B, C, H, W)`` as the inputs, and whose they are ``(B,)`` as the target: ``prepare_batch``."""
     first, second = (batchdata[key].to(device=device, non_blocking=non_blocking, **kwargs) for key in CROP_KEYS)
     return first, batchdata[IMAGE_ID_KEY].to(device=device, non_blocking=non_blocking), (second,), {}
 

@@ -8,7 +8,11 @@ import torch
 from monai.networks.nets import UNet
 from torch.testing import assert_close
 
-from common.distillation.methods.masked_autoencoder import MaskedAutoencoder, MaskedReconstructionLoss
+from common.distillation.methods.masked_autoencoder import (
+    MaskedAutoencoder,
+    MaskedReconstructionLoss,
+    prepare_images,
+)
 from common.errors import InputError
 from common.students.vit import ViTSegmenter
 
@@ -131,5 +135,41 @@ def test_a_student_without_such_an_encoder_is_refused():
 
 @pytest.mark.parametrize(("image_size", "masking_ratio"), [(16, 0.75), (32, 0.9), (64, 0.0)])
 def test_images_with_no_patch_to_see_or_none_to_draw_are_refused(image_size, masking_ratio, student):
-    with pytest.raises(InputError, match=r"patch_size, masking_ratio: of the \d+ patches .* leaves none"):
+    with pytest.raises(InputError, match=r"masking_ratio: of the \d+ patches .* leaves none"):
         MaskedAutoencoder(student, image_size, masking_ratio)
+
+
+# The loss
+
+
+def test_reconstruction_loss_is_the_squared_error_of_masked_patches_normalised_one_by_one():
+    images, mask = torch.rand(2, 3, 8, 12), torch.tensor([[1, 0, 0, 1, 1, 0], [0, 0, 1, 0, 0, 0]])
+    pixels = torch.randn(2, 6, 4 * 4 * 3)
+    errors = []
+    for item, patch in mask.nonzero().tolist():
+        row, column = divmod(patch, 3)
+        target = images[item, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].double().numpy()
+        target = (target - target.mean()) / np.sqrt(target.var(ddof=1) + 1e-6)
+        drawn = pixels[item, patch].double().numpy().reshape(4, 4, 3).transpose(2, 0, 1)
+        errors.append(np.mean((drawn - target) ** 2))
+    assert MaskedReconstructionLoss(4)((pixels, mask), images).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_patches_that_were_seen_do_not_count():
+    images, mask = torch.rand(1, 1, 8, 8), torch.tensor([[1, 0, 0, 0]])
+    pixels = torch.randn(1, 4, 16, requires_grad=True)
+    MaskedReconstructionLoss(4)((pixels, mask), images).backward()
+    assert pixels.grad[0, 0].all()
+    assert not pixels.grad[0, 1:].any()
+
+
+def test_a_patch_of_one_colour_is_drawn_as_zero():
+    loss = MaskedReconstructionLoss(4)
+    assert loss((torch.zeros(1, 1, 16), torch.ones(1, 1)), torch.full((1, 1, 4, 4), 0.3)).item() < 1e-6
+
+
+def test_images_are_input_and_target(images):
+    given, target = prepare_images({"image": images}, torch.device("cpu"), memory_format=torch.channels_last)
+    assert torch.equal(given, images)
+    assert target is given
+    assert given.is_contiguous(memory_format=torch.channels_last)

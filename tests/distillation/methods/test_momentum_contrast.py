@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine, Events
 from monai.networks.nets import UNet
 from torch import nn
 from torch.testing import assert_close
 
+from common.distillation.methods import momentum_contrast
 from common.distillation.methods.momentum_contrast import (
     ContrastiveEncoder,
     ContrastiveLoss,
     MomentumContrast,
+    MomentumEncoder,
     check_batch_size,
     make_head,
+    prepare_crops,
 )
 from common.errors import InputError
 from common.students.vit import ViTSegmenter
@@ -124,3 +129,113 @@ def test_batches_of_one_image_are_refused():
     check_batch_size(2)
     with pytest.raises(InputError, match=r"batch_size: .* at least 2, got 1"):
         check_batch_size(1)
+
+
+# The moving average
+
+
+class TestMomentumEncoder:
+    def test_the_average_keeps_more_of_itself_along_half_a_cosine(self):
+        encoder = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+        nn.init.zeros_(encoder[0].weight)
+        handler = MomentumEncoder(encoder, momentum=0.9)
+        found = []
+
+        def step(engine: Engine, batch: float) -> None:
+            nn.init.constant_(encoder[0].weight, batch)
+
+        engine = Engine(step)
+        handler.attach(engine)
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: found.append(handler.ema_model[0].weight.item())
+        )
+        values = [1.0, -2.0, 4.0]
+        engine.run(values, max_epochs=2)
+        expected, average = [], 0.0
+        for step_number, value in enumerate(values * 2):
+            momentum = 1 - 0.1 * (np.cos(np.pi * step_number / 6) + 1) / 2
+            average = momentum * average + (1 - momentum) * value
+            expected.append(average)
+        assert found == pytest.approx(expected, rel=1e-5)
+
+    def test_its_batch_norms_go_by_the_batch(self):
+        encoder = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)).eval()
+        average = MomentumEncoder(encoder).ema_model
+        assert average.training
+        assert average(torch.tensor([[1.0], [3.0]])).mean().item() == pytest.approx(0, abs=1e-6)
+        assert not any(p.requires_grad for p in average.parameters())
+
+
+# The loss
+
+
+def leaf(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, requires_grad=True)
+
+
+def info_nce(queries: np.ndarray, keys: np.ndarray, own: list[int], images: list[int], temperature: float) -> float:
+    """Return the mean over queries ``(B, D)`` before scaling; ``own`` are their keys', ``images`` all keys' images."""
+    queries, keys = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (queries, keys))
+    terms = []
+    for query, positive in zip(queries, own, strict=True):
+        similarities = np.exp(keys @ query / temperature)
+        others = sum(value for value, image in zip(similarities, images, strict=True) if image != images[positive])
+        terms.append(-np.log(similarities[positive] / (similarities[positive] + others)))
+    return float(np.mean(terms))
+
+
+@pytest.mark.parametrize("images", [[0, 1, 2, 3, 4], [7, 3, 7, -2, 7]], ids=["distinct", "copies"])
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_contrastive_loss_is_info_nce_both_ways_times_twice_the_temperature(temperature, images):
+    queries, keys = torch.randn(2, 5, 7), torch.randn(2, 5, 7)
+    q, k = queries.double().numpy(), keys.double().numpy()
+    own = list(range(5))
+    expected = info_nce(q[0], k[1], own, images, temperature) + info_nce(q[1], k[0], own, images, temperature)
+    loss = ContrastiveLoss(temperature)((queries, keys), torch.tensor(images))
+    assert loss.item() == pytest.approx(2 * temperature * expected, rel=1e-4)
+
+
+def test_a_batch_of_one_image_alone_has_nothing_to_be_told_apart():
+    queries, keys = leaf(2, 4, 7), torch.randn(2, 4, 7)
+    loss = ContrastiveLoss()((queries, keys), torch.full((4,), 5))
+    loss.backward()
+    assert loss.item() == 0
+    assert not queries.grad.any()
+
+
+def test_contrastive_loss_counts_the_keys_of_all_processes(monkeypatch):
+    queries, keys, elsewhere = torch.randn(2, 3, 6), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
+    images, images_elsewhere = torch.tensor([4, 5, 6]), torch.tensor([5, 8, 9])
+    gathered = iter([images_elsewhere, unit(elsewhere[1]), unit(elsewhere[0])])  # keys of the second crop come first
+    monkeypatch.setattr(momentum_contrast.idist, "get_rank", lambda: 1)
+    monkeypatch.setattr(momentum_contrast.idist, "all_gather", lambda own: torch.cat([next(gathered), own]))
+    q, k, other = (each.double().numpy() for each in (queries, keys, elsewhere))
+    everywhere = [5, 8, 9, 4, 5, 6]
+    expected = info_nce(q[0], np.concatenate([other[1], k[1]]), [3, 4, 5], everywhere, 0.2)
+    expected += info_nce(q[1], np.concatenate([other[0], k[0]]), [3, 4, 5], everywhere, 0.2)
+    assert ContrastiveLoss(0.2)((queries, keys), images).item() == pytest.approx(0.4 * expected, rel=1e-4)
+
+
+def unit(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors / vectors.norm(dim=-1, keepdim=True)
+
+
+def test_contrastive_loss_gives_keys_no_gradient():
+    queries, keys = leaf(2, 3, 4), leaf(2, 3, 4)
+    ContrastiveLoss()((queries, keys), torch.arange(3)).backward()
+    assert queries.grad.any()
+    assert keys.grad is None
+
+
+def test_a_temperature_that_is_not_positive_is_refused_by_the_contrastive_loss():
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        ContrastiveLoss(0)
+
+
+def test_both_crops_are_inputs_and_their_image_the_target():
+    batch = {"image": torch.rand(2, 3, 4, 4), "second_crop": torch.rand(2, 3, 4, 4), "image_id": torch.tensor([3, 9])}
+    first, target, others, keywords = prepare_crops(batch, torch.device("cpu"), memory_format=torch.channels_last)
+    assert torch.equal(first, batch["image"])
+    assert torch.equal(others[0], batch["second_crop"])
+    assert torch.equal(target, batch["image_id"])
+    assert (len(others), keywords) == (1, {})
