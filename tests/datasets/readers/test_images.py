@@ -1,7 +1,8 @@
-"""Pictures are read as they are, or named."""
+"""Images are read as they are, or named."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from integration import refused
 from PIL import Image
 
-from common.datasets.readers.images import ImageFiles, LoadPictured, to_rgb, unlabelled_images
+from common.datasets.readers.image_files import ImageFiles
+from common.datasets.readers.images import LoadPictured, read_image, to_grey, to_rgb
+from common.errors import InputError
 
 
 def save(path: Path, size: tuple[int, int] = (32, 32), mode: str = "RGB") -> None:
@@ -26,26 +29,52 @@ def test_more_than_8_bits_a_channel_are_refused_as_pillow_would_make_white_of_th
     assert list(ImageFiles(tmp_path).unreadable) == [path]
 
 
-def test_images_that_viewers_turn_are_named(tmp_path, caplog):
-    exif = Image.Exif()
-    for name, orientation in {"upright": 1, "turned": 6}.items():
-        exif[0x0112] = orientation
-        Image.new("RGB", (40, 20)).save(tmp_path / f"{name}.jpg", exif=exif)
-    Image.new("RGB", (40, 20)).save(tmp_path / "damaged.png", exif=b"Exif\0\0no tags")
-    files = ImageFiles(tmp_path)
-    files.report()
-    [record] = caplog.records
-    assert record.getMessage().startswith("1 images say that they are to be shown turned (EXIF), first turned.jpg")
-    assert len(files.readable) == 3
+GREY = np.array([[0, 0], [0, 200]], np.uint8)
 
 
-def test_images_without_labels_are_all_readable_or_named(tmp_path):
-    assert unlabelled_images(None) == []
-    save(tmp_path / "plain.png")
-    assert unlabelled_images(tmp_path) == [{"image": str(tmp_path / "plain.png")}]
-    (tmp_path / "half.png").write_bytes((tmp_path / "plain.png").read_bytes()[:40])
-    (tmp_path / "empty.png").touch()
-    with refused("unlabelled images in .*: 2 faults\n  - .*empty.png: the file is empty.*\n  - .*half.png: cannot be"):
-        unlabelled_images(tmp_path)
-    with refused("unlabelled_dir: .*missing does not exist"):
-        unlabelled_images(tmp_path / "missing")
+def image_bytes(format_name):
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, format_name)
+    return stream.getvalue()
+
+
+def test_read_image_returns_pixels_that_outlive_the_file(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(image_bytes("PNG"))
+    image = read_image(path)
+    path.unlink()
+    assert np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(image_bytes("PNG")))))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("format_name", ["GIF", "TIFF", "PNG", "BMP", "JPEG"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_truncated_image_is_named(tmp_path, format_name, share):
+    data = image_bytes(format_name)
+    path = tmp_path / "21_training.tif"
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=r"21_training\.tif"):
+        read_image(path)
+
+
+def test_folder_in_the_place_of_an_image_is_named_as_one(tmp_path):
+    (tmp_path / "image.png").mkdir()
+    with pytest.raises(InputError, match=r"image\.png: is a folder, expected an image"):
+        read_image(tmp_path / "image.png")
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "no such file"), (b"", "empty"), (b"<html>", "cannot be read")])
+def test_file_that_is_no_image_is_named_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "21_training.tif"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"21_training\.tif: .*{reason}"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_grey_is_one_channel_with_the_same_foreground(mode):
+    grey = to_grey(Image.fromarray(GREY).convert(mode))
+    assert grey.mode == "L"
+    assert np.array_equal(np.asarray(grey) > 0, GREY > 0)

@@ -11,10 +11,8 @@ import torch
 from integration import refused
 from PIL import Image
 
-from common.datasets.chaos import LoadLabeld as LoadChaosLabeld
 from common.datasets.readers.labels import LoadLabeld
 from common.datasets.readers.nifti import read_volume
-from common.datasets.readers.volumes import LoadSliced, SliceDataset
 
 IDS = np.zeros((7, 11), np.uint8)  # (H, W)
 IDS[:3, :2] = 1
@@ -103,33 +101,3 @@ class TestRefused:
         (tmp_path / name).write_bytes(b"no label")
         with refused(f"{name}: cannot be read as"):
             load(tmp_path / name, 2)
-
-
-class TestSlices:
-    def test_a_volume_stands_for_its_slices_and_a_slice_for_itself(self, tiny_phantoms, tmp_path):
-        values = np.random.default_rng(0).normal(size=(11, 7, 3)).astype(np.float32)
-        ids = np.random.default_rng(1).integers(0, 5, (11, 7, 3)).astype(np.uint8)
-        volume = {
-            "image": str(save_nifti(tmp_path / "image.nii.gz", values, "PIR")),
-            "label": str(save_nifti(tmp_path / "label.nii.gz", ids, "RAS")),
-        }
-        patient = tiny_phantoms("chaos") / "Train_Sets" / "MR"
-        image = next(patient.glob("*/T2SPIR/DICOM_anon/*.dcm"))
-        label = image.parents[1] / "Ground" / f"{image.stem}.png"
-        dataset = SliceDataset(
-            [volume, {"image": str(image), "label": str(label)}],
-            transform=lambda entry: LoadChaosLabeld("label", "t2")(LoadSliced("image")(entry)),
-            progress=False,
-        )
-        assert len(dataset) == 4
-        for index in range(3):
-            np.testing.assert_array_equal(dataset[index]["image"][0], values[..., index])
-            np.testing.assert_array_equal(dataset[index]["label"][0], ids[..., index])
-        grey = np.asarray(Image.open(label)).T
-        np.testing.assert_array_equal(dataset[3]["label"][0], np.round(grey / 63))
-        assert dataset[3]["image"].shape == (1, *grey.shape)
-
-    def test_a_picture_is_no_volume(self, tmp_path):
-        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5), np.uint8), np.eye(4)), tmp_path / "flat.nii")
-        with refused(r"flat\.nii: expected a volume of three axes, got shape \(4, 5\)"):
-            SliceDataset([{"image": str(tmp_path / "flat.nii")}])

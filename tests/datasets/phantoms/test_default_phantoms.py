@@ -1,0 +1,32 @@
+"""Phantoms of the default size suit the values that a bundle has without an overlay."""
+
+from __future__ import annotations
+
+import pytest
+from integration import BUNDLE
+from monai.bundle import ConfigParser
+
+from common.datasets import DATASETS, find_dataset
+
+OWN = {"chaos": [{"modality": modality} for modality in ("ct", "t1_in", "t1_out", "t2")]}
+
+
+@pytest.fixture(scope="module", params=DATASETS)
+def default_phantoms(request, tmp_path_factory):
+    return request.param, find_dataset(request.param).write_phantoms(tmp_path_factory.mktemp("default") / "phantoms")
+
+
+def test_default_phantoms_pass_with_the_defaults_of_their_bundle(default_phantoms):
+    name, folder = default_phantoms
+    config = ConfigParser.load_config_file(str(BUNDLE.parent / f"{name}_segmentation" / "configs" / "train.yaml"))
+    for own in OWN.get(name, [{}]):
+        dataset = find_dataset(name)(root=folder, num_validation=config["num_validation"], **own)
+        assert min(dataset.check().values()) >= 1
+        for seed in range(1, 10):
+            assert all(dataset.with_settings(seed=seed).all_entries().values()), f"seed {seed}"
+
+
+def test_default_phantoms_pass_without_any_settings(default_phantoms):
+    name, folder = default_phantoms
+    for own in OWN.get(name, [{}]):
+        assert min(find_dataset(name)(root=folder, **own).check().values()) >= 1

@@ -1,0 +1,127 @@
+"""A user's own volumes: what is found, what is left out, and what results are called."""
+
+import logging
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+from monai.transforms import LoadImage, SaveImage
+
+from common.datasets.readers.nifti import read_volume
+from common.datasets.readers.volume_files import VolumeFiles, find_slices, name_result
+from common.datasets.readers.volumes import VolumeReader
+from common.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def pristine(tiny_phantoms):
+    return tiny_phantoms("chaos")
+
+
+@pytest.fixture
+def folder(pristine, tmp_path):
+    """Two DICOM folders, one of them deep, and two NIfTI files."""
+    shutil.copytree(pristine / "Test_Sets/CT/3", tmp_path / "mine" / "patient10")
+    shutil.copytree(pristine / "Train_Sets/CT/1/DICOM_anon", tmp_path / "mine" / "patient9")
+    for name in ("a.nii.gz", "b.nii"):
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)), tmp_path / "mine" / name)
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    return tmp_path / "mine"
+
+
+def names(volumes, folder):
+    return [str(entry["image"]).removeprefix(f"{folder}/") for entry in volumes.entries]
+
+
+def test_dicom_folders_and_nifti_files_are_found_at_any_depth(folder):
+    volumes = VolumeFiles(folder)
+    assert names(volumes, folder) == ["a.nii.gz", "b.nii", "patient9", "patient10/DICOM_anon"]
+    assert volumes.root == folder
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "patient9"])
+def test_one_volume_can_be_given_by_itself(folder, name):
+    volumes = VolumeFiles(folder / name)
+    assert names(volumes, folder) == [name]
+    assert volumes.root == folder
+
+
+def test_damaged_volumes_are_left_out_and_named_with_the_reason(folder, caplog):
+    next((folder / "patient9").iterdir()).write_bytes(b"")
+    (folder / "a.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:60])
+    nibabel.save(nibabel.Nifti1Image(np.ones((4, 5)), np.eye(4)), folder / "flat.nii")
+    (folder / "zero.nii").write_bytes(b"")
+    holed = np.ones((4, 5, 6), np.float32)
+    holed[0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(holed, np.eye(4)), folder / "holed.nii")
+    colours = np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), folder / "colours.nii")
+    volumes = VolumeFiles(folder)
+    assert names(volumes, folder) == ["b.nii", "patient10/DICOM_anon"]
+    with caplog.at_level(logging.ERROR):
+        volumes.report()
+    assert "6 of the volumes could not be read" in caplog.text
+    assert "holed.nii: 6 voxels are NaN or infinite" in caplog.text
+    assert "colours.nii: has values of type" in caplog.text
+    with pytest.raises(InputError, match="6 voxels are NaN or infinite"):
+        read_volume(folder / "holed.nii")
+    for part in ("the file is empty", "a.nii.gz: cannot be read as a NIfTI file", "got shape (4, 5)", "zero.nii"):
+        assert part in caplog.text
+
+
+def test_nothing_is_reported_when_all_is_well(folder, caplog):
+    VolumeFiles(folder).report()
+    assert not caplog.text
+
+
+def test_nothing_to_read_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        VolumeFiles(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no readable volume; expected DICOM slices or NIfTI"):
+        VolumeFiles(tmp_path)
+
+
+def test_volumes_whose_results_would_overwrite_each_other_are_refused(folder):
+    shutil.copy(folder / "b.nii", folder / "a.nii")
+    with pytest.raises(InputError, match=r"several volumes are named .*mine/a; rename"):
+        VolumeFiles(folder)
+
+
+def test_results_of_folders_whose_names_have_dots_are_kept_apart(pristine, tmp_path):
+    names = ["1.2.840.1", "1.2.840.2", "b.c.nii.gz", "d.nii"]
+    for name in names[:2]:
+        shutil.copytree(pristine / "Train_Sets/CT/1/DICOM_anon", tmp_path / "mine" / name)
+    for name in names[2:]:
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)), tmp_path / "mine" / name)
+    save = SaveImage(
+        tmp_path / "masks",
+        "mask",
+        separate_folder=False,
+        data_root_dir=tmp_path / "mine",
+        output_name_formatter=name_result,
+        print_log=False,
+    )
+    for entry in VolumeFiles(tmp_path / "mine").entries:
+        save(LoadImage(reader=VolumeReader, ensure_channel_first=True)(entry["image"]))
+    written = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert written == ["1.2.840.1_mask.nii.gz", "1.2.840.2_mask.nii.gz", "b.c_mask.nii.gz", "d_mask.nii.gz"]
+
+
+def test_slices_are_found_at_any_depth(folder):
+    found = [entry["image"] for entry in find_slices(folder)]
+    expected = [*(folder / "patient9").iterdir(), *(folder / "patient10/DICOM_anon").iterdir()]
+    assert sorted(found) == sorted(map(str, expected))
+    assert len(found) == 16
+
+
+def test_slice_that_cannot_be_read_is_named(folder):
+    (folder / "patient9" / "broken.dcm").write_bytes(b"")
+    with pytest.raises(InputError, match=r"broken\.dcm: the file is empty"):
+        find_slices(folder)
+
+
+@pytest.mark.parametrize("name", [".", "nowhere"])
+def test_folder_without_slices_is_named(tmp_path, name):
+    with pytest.raises(InputError, match="no DICOM slices here or in a subfolder"):
+        find_slices(tmp_path / name)
