@@ -55,7 +55,12 @@ def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None
     description["pretrained"] = pretrained or description["pretrained"]
     if description["pretrained"] is None:
         raise InputError(f"the base of the teacher in {folder} came from no file: give it as 'pretrained'")
-    teacher = build_teacher(**description)
+    try:
+        teacher = build_teacher(**description)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:  # such as a number of classes that is none
+        raise InputError(f"{folder / _DESCRIPTION} is damaged ({error}): run finetune_teacher again") from error
     found = _describe_base(teacher)
     if expected != found:
         raise InputError(

@@ -80,14 +80,15 @@ def read_preprocessor(file: Path) -> PixelNormalisation:
     """Read the normalisation from the configuration of an image processor, as transformers saves it.
 
     Args:
-        file: ``preprocessor_config.json``. What it leaves out has transformers' defaults: 8-bit values are divided by
-            255, then normalised as ImageNet's.
+        file: ``preprocessor_config.json``, or ``processor_config.json`` with an ``image_processor``. What it leaves
+            out has transformers' defaults: 8-bit values are divided by 255, then normalised as ImageNet's.
 
     Raises:
         InputError: if it is damaged.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        content = content.get("image_processor", content)
         mean, std = NORMALISATIONS["none"].values()
         if content.get("do_normalize", True):
             mean = content.get("image_mean", NORMALISATIONS["imagenet"]["mean"])
@@ -101,8 +102,15 @@ def read_preprocessor(file: Path) -> PixelNormalisation:
 
 
 def _find_preprocessor(pretrained: str | os.PathLike) -> Path | None:
-    """Return the ``preprocessor_config.json`` beside weights: in their folder, or in the hub's snapshot."""
-    name = "preprocessor_config.json"
+    """Return the configuration of an image processor beside weights, in their folder or in the hub's snapshot."""
+    for name in ("preprocessor_config.json", "processor_config.json"):  # transformers 5 saves processors as the second
+        file = _beside(pretrained, name)
+        if file and (name == "preprocessor_config.json" or '"image_processor"' in file.read_text(encoding="utf-8")):
+            return file
+    return None
+
+
+def _beside(pretrained: str | os.PathLike, name: str) -> Path | None:
     if is_hub_id(pretrained):
         from transformers.utils import cached_file  # here because a student's stages do without transformers
 

@@ -52,8 +52,8 @@ class SamTeacher(Teacher):
 
     @property
     def feature_layers(self) -> dict[str, FeatureLayout]:
-        blocks = ["encoder.patch_embed", *(f"encoder.layers.{index}" for index in range(len(self.encoder.layers)))]
-        layouts = dict.fromkeys(blocks, FeatureLayout("channels_last"))
+        layers = (f"encoder.layers.{index}" for index in range(len(self.encoder.layers)))
+        layouts = dict.fromkeys(layers, FeatureLayout("channels_last"))
         return {**layouts, "encoder.neck": FeatureLayout("channels_first")}
 
     def encode(self, pixels: Tensor) -> Tensor:
