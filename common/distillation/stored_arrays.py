@@ -26,7 +26,7 @@ def write_arrays(
 
     Args:
         folder: exists.
-        shapes: of the whole arrays, by key.
+        shapes: of the arrays, by key.
         blocks: float16 rows of each array, one block after the other.
     """
     digests = {key: hashlib.sha256() for key in shapes}

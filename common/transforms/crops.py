@@ -7,28 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Randomizable,
-    Transform,
-)
+from monai.transforms import Randomizable, Transform
 
 from common.files.fingerprints import tensor_digest
 
 CROP_KEYS = ("image", "second_crop")
-
-
 IMAGE_ID_KEY = "image_id"
 
 
 class TwoCropsd(Randomizable, Transform):
-    """Makes two crops of an image, each by itself: the random transform is applied twice.
+    """Makes two crops of an image, independent of each other: the random transform is applied twice.
 
-    Beside them, under ``IMAGE_ID_KEY``, goes a whole number that is the same for the same image only: an image that
-    comes several times in an epoch is no other image to be told apart from itself.
+    Under ``IMAGE_ID_KEY`` goes a whole number of 64 bits by which copies of one image are recognised, since an image
+    that comes several times in a batch must not be told apart from itself.
 
     Args:
-        transform: from the data of an image to a crop, and whatever else changes its look.
-        keys: where the image is, and where its two crops go.
+        transform: makes a crop of the data of an image, with whatever else changes its look.
+        keys: where the first crop goes, and the image was, and where the second one goes.
     """
 
     def __init__(self, transform: Transform, keys: tuple[str, str] = CROP_KEYS) -> None:
@@ -41,7 +36,7 @@ class TwoCropsd(Randomizable, Transform):
         return self
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the two crops and the image's number, and nothing else."""
+        """Return the two crops ``(C, H, W)`` and the image's number, and nothing else."""
         image_key = self.keys[0]
         digest = tensor_digest(torch.as_tensor(data[image_key]))
         crops = {key: self.transform(dict(data))[image_key] for key in self.keys}

@@ -1,4 +1,4 @@
-"""Scale intensities."""
+"""Scale the intensities of slices, alone or in their volume."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.config import KeysCollection
-from monai.transforms import (
-    MapTransform,
-    ScaleIntensityRange,
-    ScaleIntensityRangePercentiles,
-)
+from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
 
 
 class ScaleSlicesd(MapTransform):
@@ -19,8 +15,8 @@ class ScaleSlicesd(MapTransform):
     A slice gets the same values alone and in its volume, so that a network trained on slices can be used on volumes.
 
     Args:
-        keys: what to scale.
-        modality: "ct" takes the window, any other the percentiles.
+        keys: of the images.
+        modality: "ct" uses the window, any other the percentiles.
         window: Hounsfield units that become 0 and 1.
         percentiles: of a slice, that become 0 and 1.
     """

@@ -8,21 +8,17 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import (
-    Invertd,
-    MapTransform,
-    Transform,
-)
+from monai.transforms import Invertd, MapTransform, Transform
 
 
 class ClassIdsd(Invertd):
     """Turns one-hot classes ``(C, ...)`` into class ids ``(1, ...)``, uint8: the mask that is written.
 
-    It is an ``Invertd``, of the one-hot encoding, because MONAI Label leaves out each ``Invertd`` when it scores what a
-    student with dropout doubts: it needs to see how often each class was chosen, and ids cannot be averaged.
+    It is an ``Invertd``, of the one-hot encoding, because MONAI Label leaves out each ``Invertd`` when it scores the
+    uncertainty of a student with dropout: it averages one-hot classes over several passes, and ids cannot be averaged.
 
     Args:
-        keys: what to turn.
+        keys: of the one-hot classes.
     """
 
     def __init__(self, keys: KeysCollection) -> None:
@@ -39,7 +35,8 @@ class ClassIdsd(Invertd):
 class LosslessLabeld(Transform):
     """Lets MONAI Label write the label of a JPEG as PNG: JPEG alters class ids.
 
-    Its writer takes the extension that a client asks for, or else that of the image. Without a server nothing changes.
+    Its writer takes the extension that a client asks for, or else that of the image. Without a server this does
+    nothing.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -1,4 +1,4 @@
-"""Fill in what an entry lacks."""
+"""Fill in what an entry of a datalist lacks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import (
-    MapTransform,
-)
+from monai.transforms import MapTransform
 
 
 class FillMissingd(MapTransform):
@@ -19,6 +17,9 @@ class FillMissingd(MapTransform):
         keys: what may be missing.
         values: the constant for each key; what is filled in is shaped ``(1, *image.shape[1:])``.
         image_key: where the image ``(C, ...)`` is.
+
+    Raises:
+        ValueError: if there is not one value for each key.
     """
 
     def __init__(self, keys: KeysCollection, values: list[float], image_key: str = "image") -> None:

@@ -137,7 +137,7 @@ class MomentumContrast(nn.Module):
 
     Args:
         encoder: its queries train it.
-        momentum_encoder: the moving average of ``encoder``, which someone else updates.
+        momentum_encoder: the moving average of ``encoder``, which :class:`MomentumEncoder` updates.
         hidden_size: width of the prediction head's hidden layer.
     """
 
