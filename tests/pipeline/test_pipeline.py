@@ -1,123 +1,24 @@
-"""What the pipeline does with bad input, with stages that are done, and with stages that fail."""
+"""What the pipeline runs, in which order and with which keys, and what it refuses before anything runs."""
 
 from __future__ import annotations
 
 import ast
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
-from integration import (
-    BUNDLE,
-    IMAGE_SIZE,
-    load_stage,
-    refused,
-    run_python,
-    run_stage,
-    settings,
-    tiny_student,
-    write_teacher,
-    write_transfer,
-)
-from PIL import Image
+from fake_stages import finish
+from integration import BUNDLE, IMAGE_SIZE
 
-from common.datasets.drive import write_phantoms
+from common.datasets.drive import DriveDataset
+from common.distillation.methods import METHODS, UNET, Method
 from common.errors import InputError
 from common.files.provenance import are_phantoms
-from common.pipeline import run
+from common.pipeline import stage_run
 from common.pipeline.run import run_pipeline
-from common.pipeline.stages import METHODS, STAGES
-from common.training import logs
-
-TRAINING = ("finetune_teacher", "train_diffusion", "distill", "train")
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory) -> Path:
-    return write_phantoms(tmp_path_factory.mktemp("data") / "DRIVE", num_training=4, num_test=2, image_size=IMAGE_SIZE)
-
-
-@pytest.fixture
-def broken_dir(dataset_dir, tmp_path) -> Path:
-    """A copy of the dataset with four faults."""
-    broken = Path(shutil.copytree(dataset_dir, tmp_path / "broken"))
-    (broken / "training" / "1st_manual" / "21_manual1.gif").unlink()
-    label = broken / "training" / "1st_manual" / "22_manual1.gif"
-    Image.open(label).convert("L").resize((70, 96)).point(lambda value: 255 * (value > 127)).save(label)
-    label = broken / "training" / "1st_manual" / "23_manual1.gif"
-    grey = Image.open(label).convert("L")
-    grey.putpixel((3, 3), 77)
-    grey.save(label)
-    image = broken / "test" / "images" / "01_test.tif"
-    image.write_bytes(image.read_bytes()[:2000])
-    return broken
-
-
-FAULTS = (
-    "4 faults",
-    r"21_training\.tif: no label, expected training/1st_manual/21_manual1\.gif",
-    r"22_manual1\.gif: is 70 x 96, but its image .* is 80 x 96",
-    r"23_manual1\.gif: expected two grey values",
-    r"01_test\.tif: cannot be read as an image",
-)
-
-
-def written(folder: Path) -> list[str]:
-    """Return what a refused run left in its output folder, logs aside."""
-    paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return [str(path) for path in paths if path.parts[0] != "logs"]
-
-
-class FakeStages:
-    """Takes the place of the processes that run stages: notes what would run and writes what each is to leave."""
-
-    def __init__(self, failing: str | None = None, silent: str | None = None) -> None:
-        self.failing = failing
-        self.silent = silent
-        self.ran: dict[str, list[str]] = {}
-        self.distributed: list[str] = []
-
-    def __call__(self, arguments: list[str], distributed: bool) -> int:
-        stage = Path(self.files_of(arguments)[0]).stem
-        output_dir = Path(arguments[arguments.index("--output_dir") + 1])
-        if "--subject" in arguments:
-            stage = "evaluate_teacher"
-        self.ran[stage] = arguments
-        if distributed:
-            self.distributed.append(stage)
-        if stage == self.failing:
-            return 3
-        if stage != self.silent:
-            finish(output_dir, stage)
-        return 0
-
-    @staticmethod
-    def files_of(command: list[str]) -> list[str]:
-        return ast.literal_eval(command[command.index("--config_file") + 1])
-
-    def overlays_of(self, stage: str) -> list[str]:
-        return [Path(file).stem for file in self.files_of(self.ran[stage])[1:]]
-
-    def value(self, stage: str, key: str) -> str | None:
-        command = self.ran[stage]
-        return command[command.index(f"--{key}") + 1] if f"--{key}" in command else None
-
-
-def finish(output_dir: Path, stage: str) -> None:
-    """Write what a stage leaves when it is done."""
-    path = output_dir / STAGES[stage]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metrics = {name: {"mean": {"mean": 0.25}} for name in ("dice", "iou", "hd95")}
-    path.write_text(json.dumps({"metrics": metrics, "parameters": 1234, "milliseconds_per_image": 5.0}))
-
-
-@pytest.fixture
-def stages(monkeypatch) -> FakeStages:
-    fake = FakeStages()
-    monkeypatch.setattr(run, "run_stage", fake)
-    return fake
+from common.pipeline.stages import STAGES, TRAINING_STAGES
 
 
 class TestOrder:
@@ -128,7 +29,7 @@ class TestOrder:
         assert stages.overlays_of("distill") == ["task_specific_kd"]
         assert [stage for stage in STAGES if stages.value(stage, "num_images") == "7"] == ["synthesize"]
         with_labels = [stage for stage in STAGES if stages.value(stage, "num_labels") == "2"]
-        assert sorted(with_labels) == sorted([*TRAINING, "synthesize"])
+        assert sorted(with_labels) == sorted([*TRAINING_STAGES, "synthesize"])
         assert stages.value("train", "dataset_dir") == str(dataset_dir)
         assert stages.value("evaluate_teacher", "subject") == "teacher"
 
@@ -148,8 +49,9 @@ class TestOrder:
         assert stages.value("distill", "unlabelled_dir") == "$None"  # monai.bundle takes None for "not overridden"
 
     def test_another_student_takes_the_place_of_no_other_network(self, stages, dataset_dir, tmp_path):
-        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), network_def={"_target_": "UNet"})
-        assert [stage for stage in STAGES if stages.value(stage, "network_def")] == ["distill", "train", "evaluate"]
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), student_def={"_target_": "UNet"})
+        taking = [stage for stage in STAGES if stages.value(stage, "student_def")]
+        assert taking == ["distill", "train", "evaluate_teacher", "evaluate"]
 
     def test_what_is_done_is_skipped_and_said_to_be(self, stages, dataset_dir, tmp_path, capsys):
         for stage in ("finetune_teacher", "train_diffusion"):
@@ -182,7 +84,7 @@ class TestOrder:
 
     def test_the_seconds_of_a_stage_add_up_over_its_runs(self, stages, dataset_dir, tmp_path, monkeypatch):
         clock = iter([100.0, 107.5, 200.0, 202.5])
-        monkeypatch.setattr(run.time, "time", lambda: next(clock))
+        monkeypatch.setattr(stage_run.time, "time", lambda: next(clock))
         for _ in range(2):
             run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), stages="train")
             (tmp_path / "model.pt").unlink()
@@ -190,24 +92,26 @@ class TestOrder:
 
     def test_several_processes_only_train(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay=["demo", "multi_gpu"])
-        assert stages.distributed == list(TRAINING)
+        assert stages.distributed == list(TRAINING_STAGES)
         assert stages.overlays_of("train") == ["demo", "multi_gpu"]
         assert stages.overlays_of("synthesize") == ["demo"]
 
     def test_the_demo_writes_its_own_phantoms_once(self, stages, tmp_path, monkeypatch):
-        calls = []
-
-        def write(folder: str) -> None:
-            calls.append(folder)
-            Path(folder).mkdir(parents=True)
-
-        monkeypatch.setattr(run, "phantom_writer", lambda bundle: write)
-        for _ in range(2):
+        small = {"num_training": 2, "num_test": 1, "image_size": IMAGE_SIZE}
+        monkeypatch.setattr(DriveDataset, "write_phantoms", partial(DriveDataset.write_phantoms, **small))
+        for _ in range(2):  # a second time, they would be refused
             run_pipeline(str(BUNDLE), str(tmp_path), demo=True)
-        assert calls == [str(tmp_path / "phantoms")]
-        assert are_phantoms(tmp_path / "phantoms"), "as those that were written before they were marked are not"
+        assert are_phantoms(tmp_path / "phantoms" / "training" / "images" / "21_training.tif")
         assert stages.value("train", "dataset_dir") == str(tmp_path / "phantoms")
         assert stages.overlays_of("train") == ["demo"]
+
+    def test_the_demo_writes_phantoms_of_the_dataset_that_the_config_names(self, stages, tmp_path, monkeypatch):
+        """The name of the folder means nothing."""
+        bundle = Path(shutil.copytree(BUNDLE, tmp_path / "ph2_segmentation"))
+        written = []
+        monkeypatch.setattr(DriveDataset, "write_phantoms", written.append)
+        run_pipeline(str(bundle), str(tmp_path / "run"), demo=True, stages="train")
+        assert written == [tmp_path / "run" / "phantoms"]
 
 
 class TestMethods:
@@ -215,12 +119,34 @@ class TestMethods:
     def test_only_what_the_method_needs_is_run_and_its_config_lies_on_top(self, method, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay="cpu", method=method)
         teacher, transfer = {"finetune_teacher", "evaluate_teacher"}, {"train_diffusion", "synthesize"}
-        needless = {"task_specific_kd": set(), "scratch": teacher | transfer}.get(method, teacher)
+        needless = {
+            "task_specific_kd": set(),
+            "scratch": teacher | transfer,
+            "unet": {*teacher, *transfer, "distill"},
+        }.get(method, teacher)
         assert list(stages.ran) == [stage for stage in STAGES if stage not in needless]
-        assert stages.overlays_of("distill") == ["cpu", method]
         assert stages.overlays_of("train") == ["cpu"]
-        if method != "scratch":
+        if method != "unet":
+            assert stages.overlays_of("distill") == ["cpu", method]
+        if method not in ("scratch", "unet"):
             assert stages.value("synthesize", "teacher") == (None if method == "task_specific_kd" else "$None")
+
+    def test_a_method_that_is_added_to_the_table_can_be_run(self, stages, dataset_dir, tmp_path, monkeypatch):
+        added = Method(name="dino", title="DINO", config=METHODS["mae"].config, transfer_set=True, prepares="encoder")
+        monkeypatch.setitem(METHODS, "dino", added)
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="dino", overlay="demo")
+        assert list(stages.ran) == ["train_diffusion", "synthesize", "distill", "train", "evaluate"]
+        assert stages.overlays_of("distill") == ["demo", "mae"]
+
+    def test_the_unet_takes_the_place_of_the_student_and_starts_from_nothing(self, stages, dataset_dir, tmp_path):
+        other = {"student_def": {"_target_": "Another"}, "student_def::in_channels": 2}
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="unet", **other)
+        for stage in ("train", "evaluate"):
+            assert ast.literal_eval(stages.value(stage, "student_def")) == UNET
+            assert stages.value(stage, "student_def::in_channels") is None
+        assert stages.value("train", "initial_weights") == "$None"
+        with pytest.raises(InputError, match="has the student of method unet"):
+            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae")
 
     def test_its_keys_can_be_overridden(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", masking_ratio=0.5, num_transfer=3)
@@ -269,7 +195,7 @@ class TestRefused:
             ({"method": "scratch", "temperature": 3}, "--temperature: none of the stages has this key"),
             ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml; .*'cpu', 'demo'"),
             ({"epoch": 3}, "--epoch: none of the stages has this key; they have .*epochs"),
-            ({"stages": "finetune_teacher", "network_def": {}}, "--network_def: none of the stages has this key"),
+            ({"stages": "finetune_teacher", "student_def": {}}, "--student_def: none of the stages has this key"),
             ({"loss::temperatures": 3}, "--loss::temperatures: none of the stages has this key"),
             ({"bundle": "tests"}, "tests is no bundle: expected a folder with configs/"),
         ],
@@ -281,132 +207,3 @@ class TestRefused:
             run_pipeline(**values)
         assert stages.ran == {}
         assert not (tmp_path / "run").exists()
-
-    def test_a_path_that_monai_has_changed_already(self, tmp_path):
-        with pytest.raises(InputError, match=r"output_dir: .*run::2 has ::, which is what MONAI makes of #"):
-            logs.start(tmp_path / "run::2", "train")
-        assert not any(tmp_path.iterdir())
-
-    @pytest.mark.parametrize("stage", TRAINING)
-    def test_by_every_training_stage_every_fault_of_the_dataset_at_once(self, stage, broken_dir, tmp_path):
-        with refused(*FAULTS):
-            load_stage(stage, dataset_dir=broken_dir, output_dir=tmp_path / "run").initialize()
-        assert written(tmp_path / "run") == []
-
-    @pytest.mark.parametrize("count", [0, 1])
-    def test_a_dataset_with_too_few_images(self, count, tmp_path):
-        few = write_phantoms(tmp_path / "few", num_training=count, num_test=1, image_size=IMAGE_SIZE)
-        with refused("training/images: .*(no images|2 complete images needed .*found 1)"):
-            load_stage("train", dataset_dir=few, output_dir=tmp_path / "run").initialize()
-
-    @pytest.mark.parametrize("num_labels", [0, 4])
-    def test_a_label_budget_out_of_range(self, num_labels, dataset_dir, tmp_path):
-        with refused(f"num_labels must be between 1 and the 3 training images available, got {num_labels}"):
-            load_stage(
-                "finetune_teacher", dataset_dir=dataset_dir, output_dir=tmp_path, num_labels=num_labels
-            ).initialize()
-
-    @pytest.mark.parametrize(
-        ("stage", "patch_size"),
-        [
-            ("finetune_teacher", 33),
-            ("train_diffusion", 36),
-            ("distill", 40),
-            ("distill", 64),
-            ("train", 40),
-            ("train", 112),
-        ],
-    )
-    def test_a_patch_size_that_does_not_suit(self, stage, patch_size, dataset_dir, tmp_path):
-        write_teacher(tmp_path / "run")
-        write_transfer(tmp_path / "run", size=48)
-        with refused(f"patch_size.* {patch_size}"):
-            load_stage(
-                stage, dataset_dir=dataset_dir, output_dir=tmp_path / "run", patch_size=patch_size, initial_weights=None
-            ).initialize()
-        assert not (tmp_path / "run" / "checkpoints").exists()
-
-    @pytest.mark.parametrize("stage", ["inference", "evaluate"])
-    def test_a_window_that_does_not_suit_the_student(self, stage, dataset_dir, tmp_path):
-        torch.save(tiny_student().state_dict(), tmp_path / "model.pt")
-        images = dataset_dir / "test" / "images" if stage == "inference" else dataset_dir
-        with refused("patch_size.* 40"):
-            run_stage(stage, dataset_dir=images, output_dir=tmp_path, ckpt_path=tmp_path / "model.pt", patch_size=40)
-
-    def test_distilling_without_a_teacher(self, dataset_dir, tmp_path):
-        write_transfer(tmp_path)
-        with refused("there is no fine-tuned teacher in .*teacher.*: run finetune_teacher first"):
-            run_stage("distill", dataset_dir=dataset_dir, output_dir=tmp_path)
-        assert not (tmp_path / "distilled.pt").exists()
-
-    def test_distilling_without_a_transfer_set(self, dataset_dir, tmp_path):
-        write_teacher(tmp_path)
-        with refused("there is no transfer set in .*transfer .*: run synthesize first"):
-            run_stage("distill", dataset_dir=dataset_dir, output_dir=tmp_path)
-        assert not (tmp_path / "distilled.pt").exists()
-
-    def test_synthesizing_without_a_diffusion_model(self, dataset_dir, tmp_path):
-        write_teacher(tmp_path)
-        with refused("diffusion does not exist: run train_diffusion first"):
-            run_stage("synthesize", dataset_dir=dataset_dir, output_dir=tmp_path)
-        assert not (tmp_path / "transfer").exists()
-
-    def test_training_without_the_distilled_weights(self, dataset_dir, tmp_path):
-        with refused(r"distilled\.pt does not exist: run distill first"):
-            run_stage("train", dataset_dir=dataset_dir, output_dir=tmp_path)
-        assert written(tmp_path) == []
-
-    @pytest.mark.parametrize(("stage", "key"), [("train", "initial_weights"), ("evaluate", "ckpt_path")])
-    def test_weights_of_another_architecture(self, stage, key, dataset_dir, tmp_path):
-        torch.save(tiny_student(hidden_size=48).state_dict(), tmp_path / "other.pt")
-        with refused(r"other\.pt holds the weights of another architecture than this ViTSegmenter", "should be"):
-            run_stage(stage, dataset_dir=dataset_dir, output_dir=tmp_path / "run", **{key: tmp_path / "other.pt"})
-        assert written(tmp_path / "run") == []
-
-    @pytest.mark.parametrize(
-        ("stage", "key"), [("train", "initial_weights"), ("evaluate", "ckpt_path"), ("inference", "ckpt_path")]
-    )
-    def test_weights_that_would_run_code(self, stage, key, trap, dataset_dir, tmp_path):
-        path, sprung = trap
-        images = dataset_dir / "test" / "images" if stage == "inference" else dataset_dir
-        with refused(f"{path.name} was refused: it holds more than tensors and could run code"):
-            run_stage(stage, dataset_dir=images, output_dir=tmp_path / "run", **{key: path})
-        assert not sprung.exists()
-        assert written(tmp_path / "run") == []
-
-    def test_a_left_checkpoint_that_would_run_code(self, trap, dataset_dir, tmp_path):
-        path, sprung = trap
-        (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-        path.rename(tmp_path / "run" / "checkpoints" / "train.pt")
-        with refused(r"train\.pt was refused: it holds more than tensors"):
-            run_stage("train", dataset_dir=dataset_dir, output_dir=tmp_path / "run", initial_weights=None)
-        assert not sprung.exists()
-
-
-class TestCommandLine:
-    """What a user sees: one line that begins with ``error:``, no traceback, and an exit code."""
-
-    @staticmethod
-    def fail(*arguments: str | Path) -> str:
-        done = run_python("common", "pipeline", BUNDLE, *arguments)
-        assert done.returncode != 0
-        printed = done.stdout + done.stderr
-        assert "Traceback" not in printed, printed
-        errors = [line for line in printed.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, printed
-        return printed[printed.index("error: ") :]
-
-    def test_a_mistyped_key(self, dataset_dir, tmp_path):
-        said = self.fail("--dataset_dir", dataset_dir, "--output_dir", tmp_path / "run", "--epoch", "3")
-        assert said.startswith("error: --epoch: none of the stages has this key")
-        assert not (tmp_path / "run").exists()
-
-    def test_faults_of_the_dataset_found_by_the_first_stage(self, broken_dir, tmp_path):
-        values = settings("train", dataset_dir=broken_dir, output_dir=tmp_path / "run")
-        arguments = [f"--{key}={values[key]}" for key in ("dataset_dir", "output_dir", "patch_size", "epochs")]
-        said = self.fail(*arguments, "--overlay", "demo")
-        assert said.startswith("error: DRIVE in ")
-        assert said.count("\n  - ") == 4
-        assert "stage finetune_teacher failed" in said
-        assert "train_diffusion" not in said
-        assert written(tmp_path / "run") == []

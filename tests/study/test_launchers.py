@@ -65,7 +65,7 @@ def test_a_killed_study_loses_the_step_in_progress_and_no_second_one_runs_beside
         stub.wait_for(lambda journal: journal and journal[-1]["step"] == HELD, first)
         second = subprocess.run(run, env=stub.environment(), capture_output=True, text=True, check=False)
         assert second.returncode == 1
-        assert second.stderr.startswith(f"error: another study is at work in {tmp_path / 'study'}: ")
+        assert second.stderr.startswith(f"error: output_dir: another run is writing to {tmp_path / 'study'}; ")
         first.kill()
     interrupted = stub.journal[-1]
     wait_until(lambda: not alive(interrupted["pid"]))
@@ -142,7 +142,7 @@ def test_a_study_on_a_cluster_goes_on_when_a_node_is_stopped(start_cluster, stub
 
 def test_a_real_run_is_run_by_a_cluster_and_one_that_fails_is_reported(start_cluster, command, tmp_path):
     cluster = start_cluster(environment())
-    tiny = {key: TINY[key] for key in ("patch_size", "epochs", "val_interval", "batch_size", "patches_per_epoch")}
+    tiny = {key: TINY[key] for key in ("crop_size", "epochs", "val_interval", "batch_size", "samples_per_epoch")}
     run = command(methods="unet,mae", labels=2, launcher="ray", **tiny, diffusion_channels=[8, 8, 8, 7])
     done = subprocess.run(run, env=cluster.environment, capture_output=True, text=True, check=False)
     runs = tmp_path / "study" / "runs"
