@@ -1,4 +1,4 @@
-"""Gradients of what is trained beside the network, among several processes."""
+"""Weights that are trained beside the network: on its device, and alike in several processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from torch import nn
 
 
 class AverageGradients:
-    """Averages the gradients of a loss's own weights over all ranks, which then start and stay alike.
+    """Averages the gradients of a loss's own weights over all ranks, so that they start and stay alike.
+
+    It moves the loss to the trainer's device first, which the trainer itself does not.
 
     ``DistributedDataParallel``, which does this for the network, refuses modules without weights, as a loss is whose
     layers are of equal width, and renames weights in checkpoints.
@@ -26,6 +28,7 @@ class AverageGradients:
         Args:
             engine: a trainer of MONAI.
         """
+        self.module.to(engine.state.device)
         if idist.get_world_size() > 1:
             engine.add_event_handler(Events.STARTED, self._start_alike)
             engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._average)

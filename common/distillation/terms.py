@@ -16,27 +16,22 @@ from common.distillation.outputs import DistillationOutputs
 class DistillationLoss(nn.Module):
     """The weighted sum of any terms, as ``loss_function`` of MONAI's ``SupervisedTrainer``.
 
-    Its targets come from a :class:`~common.distillation.prepare_batch.PrepareBatchDistillation`; the student's features
-    come by hooks. It computes in single precision, under autocast too. ``last_terms`` has the terms of the latest batch
-    before weighting, detached, by name.
+    Its targets come from a :class:`~common.distillation.prepare_batch.PrepareBatchDistillation`, the student's features
+    by hooks. Weights of its own, such as projections, need the handler
+    :class:`~common.distillation.gradients.AverageGradients`. It computes in single precision, under autocast too.
+    ``last_terms`` has the terms of the latest batch before weighting, detached, by name.
 
     Args:
         terms: by name, each with its ``weight`` and its ``loss``, which makes a scalar of
             :class:`~common.distillation.outputs.DistillationOutputs`. A term of weight 0 is not computed; None is no
             term.
         student_hooks: on the layers of the student that terms compare.
-        device: where the batches are.
 
     Raises:
         ValueError: if a weight is negative, or none is positive.
     """
 
-    def __init__(
-        self,
-        terms: Mapping[str, Mapping[str, Any] | None],
-        student_hooks: FeatureHooks,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, terms: Mapping[str, Mapping[str, Any] | None], student_hooks: FeatureHooks) -> None:
         super().__init__()
         self.terms = nn.ModuleDict({name: WeightedTerm(**term) for name, term in terms.items() if term is not None})
         weights = {name: term.weight for name, term in self.terms.items()}
@@ -45,7 +40,6 @@ class DistillationLoss(nn.Module):
         self.term_names = tuple(self.terms)
         self.student_hooks = student_hooks
         self.last_terms: dict[str, Tensor] = {}
-        self.to(device)
 
     def forward(self, student_logits: Tensor, targets: DistillationOutputs) -> Tensor:
         """Compare student and teacher on the batch that the student has just seen.

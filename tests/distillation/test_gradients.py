@@ -10,9 +10,12 @@ import pytest
 import torch
 import torch.multiprocessing
 from distilling import make_trainer
+from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
+
+from common.distillation.gradients import AverageGradients
 
 PAIRS = {"0": "0", "1": "1"}
 STEPS = 2
@@ -84,3 +87,11 @@ def test_two_ranks_train_as_one_does_on_both_batches(accumulation_steps, folder)
         assert torch.equal(ranks[0][name], ranks[1][name]), name
         assert_close(ranks[0][name], value, rtol=1e-4, atol=1e-6, msg=name)
     assert all(not torch.equal(expected[name], value) for name, value in before.items())
+
+
+def test_the_loss_moves_to_the_device_of_the_trainer():
+    module = nn.Linear(2, 2)
+    engine = Engine(lambda engine, batch: None)
+    engine.state.device = torch.device("meta")
+    AverageGradients(module).attach(engine)
+    assert {p.device.type for p in module.parameters()} == {"meta"}
