@@ -50,10 +50,13 @@ TINY: dict[str, Any] = {  # of that bundle; tiny() has those of any
     "num_images": 4,
     "num_inference_steps": 2,
 }
-TINY_STUDENT = {
+STUDENT = {  # that of the configs
     "_target_": "common.students.vit.ViTSegmenter",
     "in_channels": "@in_channels",
     "num_classes": "@num_classes",
+}
+TINY_STUDENT = {
+    **STUDENT,
     "hidden_size": 24,
     "depth": 1,
     "num_heads": 2,

@@ -18,8 +18,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline
-from integration import PICTURE_SIZES, TINY, contained, load_stage, lopsided_image, run_stage, settings
-from monai.bundle import ConfigParser, ConfigWorkflow
+from integration import (
+    PICTURE_SIZES,
+    STUDENT,
+    TINY,
+    contained,
+    load_stage,
+    lopsided_image,
+    run_stage,
+    size_key,
+)
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, Randomizable, Resize
 from PIL import Image
@@ -44,12 +53,13 @@ class PipelineTests:
     classes: ClassVar[tuple[str, ...]]  # the structures, without background
     test_cases: ClassVar[tuple[str, ...]]
     in_channels: ClassVar[int] = 3
+    cases_are: ClassVar[str] = "images"
+    distance_unit: ClassVar[str] = "px"
 
     def test_every_stage_leaves_its_artefact(self, pipeline_run):
         expected = [
             *STAGES.values(),
             "teacher/adapter_model.safetensors",
-            "teacher/decoder.safetensors",
             "diffusion/unet/diffusion_pytorch_model.safetensors",
             *(f"transfer/{name}" for name in ("report.json", "samples.csv", "contact_sheet.png")),
             "samples/samples_epoch_0002.png",
@@ -69,7 +79,7 @@ class PipelineTests:
             assert list((pipeline_run.output_dir / "tensorboard" / stage).glob("events.out.tfevents.*"))
         assert (logs / "synthesize.log").is_file()
         log = (logs / "evaluate.log").read_text(encoding="utf-8")
-        assert f"on {len(self.test_cases)} images" in log
+        assert f"on {len(self.test_cases)} {self.cases_are}" in log
 
     @pytest.mark.parametrize("stage", TRAINING)
     def test_no_metadata_slow_the_network_down(self, stage, pipeline_run):
@@ -89,6 +99,7 @@ class PipelineTests:
         assert summary["cases"] == len(self.test_cases)
         assert summary["phantoms"] is True
         assert summary["metrics"].keys() == {"dice", "iou", "hd95"}
+        assert summary["distance_unit"] == self.distance_unit
         for name in self.classes:
             dice = np.array([float(row["dice"]) for row in rows if row["class"] == name])
             iou = np.array([float(row["iou"]) for row in rows if row["class"] == name])
@@ -106,7 +117,7 @@ class PipelineTests:
         assert "not recorded" not in card, "the checkpoint of the training has its settings"
         assert "| epochs of fine-tuning | 2 |" in card
         config = ConfigParser.load_config_file(str(folder / "configs" / "inference.yaml"))
-        assert config["patch_size"] == TINY["patch_size"]
+        assert f"{TINY['crop_size']}" in str(config[size_key(pipeline_run.bundle)])
         metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
         summary = json.loads((pipeline_run.output_dir / STAGES["evaluate"]).read_text(encoding="utf-8"))
         assert metadata["eval_metrics"]["mean_dice"] == round(summary["metrics"]["dice"]["mean"]["mean"], 4)
@@ -115,40 +126,41 @@ class PipelineTests:
         pipeline = DiffusionPipeline.from_pretrained(pipeline_run.output_dir / "diffusion", local_files_only=True)
         pipeline.set_progress_bar_config(disable=True)
         images = pipeline(batch_size=2, num_inference_steps=2, output_type="np").images
-        assert images.shape == (2, TINY["patch_size"], TINY["patch_size"], self.in_channels)
+        assert images.shape == (2, TINY["sample_size"], TINY["sample_size"], self.in_channels)
 
 
 class AloneTests:
-    """MONAI Label and MONAI FL load exactly one file."""
+    """MONAI Label and MONAI FL load exactly one file, and set no overlay on it."""
+
+    @pytest.fixture
+    def images(self, photographs) -> Path:
+        """What inference is run on."""
+        return photographs
 
     def test_train_has_every_property_that_monai_asks_for(self, pipeline_run, tmp_path):
-        workflow = self.load(pipeline_run, "train", tmp_path, initial_weights=None, num_validation=1, num_workers=0)
+        values = {"initial_weights": None, "num_validation": 1, "num_workers": 0}
+        workflow = load_stage("train", (), **self.folders(pipeline_run, tmp_path), **values)
         with contained():
             workflow.initialize()
         assert not workflow.check_properties()
         assert workflow.trainer.state.max_epochs == TINY["epochs"]
         assert workflow.evaluator.network is workflow.trainer.network
-        assert len(workflow.train_dataset_data) == TINY["patches_per_epoch"]
+        assert len(workflow.train_dataset_data) == TINY["samples_per_epoch"]
 
-    def test_inference_has_every_property_that_monai_asks_for(self, pipeline_run, photographs, tmp_path):
-        values = {"dataset_dir": photographs, "ckpt_path": pipeline_run.output_dir / "model.pt"}
-        workflow = self.load(pipeline_run, "inference", tmp_path, **values)
+    def test_inference_has_every_property_that_monai_asks_for(self, pipeline_run, images, tmp_path):
+        values = {**self.folders(pipeline_run, tmp_path), "dataset_dir": images}
+        workflow = load_stage("inference", (), ckpt_path=pipeline_run.output_dir / "model.pt", **values)
         with contained():
             workflow.initialize()
             assert not workflow.check_properties()
             workflow.run()
-        assert len(list(tmp_path.glob("*_mask.png"))) == len(list(photographs.iterdir()))
+        assert len(list(tmp_path.glob("*_mask.*"))) == len(workflow.parser.get_parsed_content("images").readable)
 
     @staticmethod
-    def load(pipeline_run, stage: str, output_dir: Path, **values: Any) -> ConfigWorkflow:
-        """Return a stage with the student of the pipeline's run and without any overlay."""
-        tiny = settings(stage, pipeline_run.bundle, dataset_dir=pipeline_run.dataset_dir, output_dir=output_dir)
-        tiny |= {"device": torch.device("cpu"), **values}
-        tiny.pop("network_def")
-        strings = {key: str(value) if isinstance(value, Path) else value for key, value in tiny.items()}
-        config = str(pipeline_run.bundle / "configs" / f"{stage}.yaml")
-        kind = "train" if stage == "train" else "infer"
-        return ConfigWorkflow(config, workflow_type=kind, logging_file=False, **strings)
+    def folders(pipeline_run, output_dir: Path) -> dict[str, Any]:
+        """Return the folders of a stage, and the student of the pipeline's run."""
+        folders = {"bundle": pipeline_run.bundle, "dataset_dir": pipeline_run.dataset_dir, "output_dir": output_dir}
+        return {**folders, "student_def": STUDENT, "device": "cpu"}
 
 
 # Bundles that see images whole
@@ -164,7 +176,7 @@ def save_bands(path: Path, in_channels: int, levels: Sequence[float]) -> dict[st
     torch.save({"weight": weight, "bias": -10 * level**2}, path)
     definition = {"in_channels": "@in_channels", "out_channels": "@num_classes", "kernel_size": 1}
     return {
-        "network_def": {"_target_": "torch.nn.Conv2d", **definition},
+        "student_def": {"_target_": "torch.nn.Conv2d", **definition},
         "ckpt_path": path,
         "device": torch.device("cpu"),
     }
@@ -178,10 +190,8 @@ def parse(stage: str, pipeline_run: Any) -> ConfigParser:
 
 
 def augmentation(stage: str, pipeline_run: Any) -> Compose:
-    """Return the random transforms of a training stage."""
-    parser = parse(stage, pipeline_run)
-    section = "train::augmentation" if "train::augmentation" in parser else "train::preprocessing"
-    transforms = parser.get_parsed_content(section).transforms
+    """Return what is random about a training stage."""
+    transforms = parse(stage, pipeline_run).get_parsed_content("train::random_transforms")
     return Compose([transform for transform in transforms if isinstance(transform, Randomizable)])
 
 
@@ -248,7 +258,7 @@ class WholeImageTests(PipelineTests, ABC):
     def test_metrics_are_those_of_the_network_at_the_images_own_size(self, pipeline_run, tmp_path):
         bands = save_bands(tmp_path / "bands.pt", self.in_channels, self.levels)
         dataset = {"dataset_dir": pipeline_run.dataset_dir, "output_dir": tmp_path}
-        stage = run_stage("evaluate", bundle=pipeline_run.bundle, patch_size=32, **dataset, **bands)
+        stage = run_stage("evaluate", bundle=pipeline_run.bundle, image_size=32, **dataset, **bands)
         network = stage.parser.get_parsed_content("network")
         expected = {"dice": [], "hd95": []}
         for case in self.test_cases:
@@ -275,7 +285,7 @@ class WholeImageTests(PipelineTests, ABC):
     def bands(self, tmp_path) -> dict[str, Any]:
         """A network for which the brightest pixels are of the last class, as settings of inference."""
         levels = np.linspace(0, 0.8, 1 + len(self.classes)).tolist()
-        return {**save_bands(tmp_path / "bands.pt", self.in_channels, levels), "patch_size": 64}
+        return {**save_bands(tmp_path / "bands.pt", self.in_channels, levels), "image_size": 64}
 
     @pytest.fixture
     def infer(self, pipeline_run, tmp_path) -> Callable[..., dict[str, np.ndarray]]:
@@ -323,9 +333,7 @@ class WholeImageTests(PipelineTests, ABC):
             np.testing.assert_array_equal(mask, masks["L_mask.png"])
 
     def test_the_shipped_student_is_loaded_without_further_settings(self, pipeline_run, infer, photographs):
-        config = ConfigWorkflow(str(pipeline_run.bundle / "configs" / "inference.yaml"), logging_file=False)
-        student = config.parser["network_def"]
-        masks = infer(photographs, ckpt_path=pipeline_run.output_dir / "model.pt", network_def=student)
+        masks = infer(photographs, ckpt_path=pipeline_run.output_dir / "model.pt", student_def=STUDENT)
         assert {name: mask.shape for name, mask in masks.items()} == {
             f"{name}_mask.png": size for name, size in PICTURE_SIZES.items()
         }

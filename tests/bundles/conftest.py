@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from integration import PICTURE_SIZES, TINY, environment, lopsided_image, run_in_process
+from integration import PICTURE_SIZES, environment, lopsided_image, run_in_process, tiny
 from PIL import Image
 
-from common.datasets import phantom_writer
-from common.pipeline import run
+from common.datasets import find_dataset
+from common.pipeline import run, stage_process
 
 pytest.register_assert_rewrite("bundle_tests")
 
@@ -35,8 +35,8 @@ def call_pipeline() -> Callable[..., str]:
             for name, value in environment().items():
                 patch.setenv(name, value)
             patch.setattr("builtins.print", lines)
-            tiny = {**TINY, "sample_interval": 2, **settings}
-            run.run_pipeline(str(bundle), str(output_dir), str(dataset_dir), overlay="demo", **tiny)
+            values = {**tiny(bundle), "sample_interval": 2, **settings}
+            run.run_pipeline(str(bundle), str(output_dir), str(dataset_dir), overlay="demo", **values)
         return "\n".join(lines)
 
     return call
@@ -52,10 +52,11 @@ def run_bundle(tmp_path_factory: pytest.TempPathFactory, call_pipeline: Callable
 
     def run(bundle: Path, phantoms: dict[str, Any], processes: bool = False, **settings: Any) -> PipelineRun:
         folder = tmp_path_factory.mktemp(bundle.name)
-        dataset_dir = phantom_writer(bundle.name)(folder / "data", **phantoms)
+        dataset = find_dataset(bundle.name.removesuffix("_segmentation"))
+        dataset_dir = dataset.write_phantoms(folder / "data", **phantoms)
         with pytest.MonkeyPatch.context() as patch:
             if not processes:
-                patch.setattr(run, "run_stage", run_in_process)
+                patch.setattr(stage_process, "run_stage", run_in_process)
             printed = call_pipeline(bundle, dataset_dir, folder / "run", **settings)
         return PipelineRun(bundle, dataset_dir, folder / "run", printed)
 

@@ -43,7 +43,7 @@ def red_detector(tmp_path: Path) -> dict:
     torch.save({"weight": weight, "bias": torch.tensor([0.5, 0.0])}, tmp_path / "red.pt")
     network.load_state_dict(read_state(tmp_path / "red.pt"))
     definition = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 2, "kernel_size": 1}
-    return {"network_def": definition, "ckpt_path": tmp_path / "red.pt", "device": torch.device("cpu")}
+    return {"student_def": definition, "ckpt_path": tmp_path / "red.pt", "device": torch.device("cpu")}
 
 
 def read_masks(folder: Path) -> dict[str, np.ndarray]:
@@ -95,7 +95,7 @@ class TestPipeline(PipelineTests):
         run_stage(
             "inference",
             (),
-            network_def={"_target_": "common.students.vit.ViTSegmenter"},
+            student_def={"_target_": "common.students.vit.ViTSegmenter"},
             dataset_dir=photographs,
             ckpt_path=pipeline_run.output_dir / "model.pt",
             output_dir=tmp_path / "masks",
@@ -182,12 +182,12 @@ def test_another_student_is_distilled_by_overriding_network_and_feature_pairs(pi
     }
     pairs = {"encoder.neck": "model.1.submodule.1"}
     dataset = {"dataset_dir": pipeline_run.dataset_dir, "output_dir": tmp_path}
-    distilled = run_stage("distill", network_def=unet, feature_pairs=pairs, **dataset)
+    distilled = run_stage("distill", student_def=unet, feature_pairs=pairs, **dataset)
     log = (tmp_path / "logs" / "distill.log").read_text(encoding="utf-8")
     assert "distill: epoch 2/2" in log
     weights = read_state(tmp_path / "distilled.pt")
-    assert weights.keys() == distilled.network_def.state_dict().keys()
-    run_stage("train", network_def=unet, **dataset)
+    assert weights.keys() == distilled.parser.get_parsed_content("student_def").state_dict().keys()
+    run_stage("train", student_def=unet, **dataset)
     assert read_state(tmp_path / "model.pt").keys() == weights.keys()
 
 

@@ -15,7 +15,7 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from common.datasets import ph2
+from common.datasets.ph2 import PH2Dataset
 from common.files.weights import load_weights
 
 ROUNDS = 24
@@ -36,7 +36,7 @@ class Federation(NamedTuple):
 
 def write_phantoms(folder: Path, name: str, seed: int, num_images: int) -> Path:
     """Write phantoms of PH2 with dark lesions on bright skin, or bright ones on dark skin."""
-    ph2.write_phantoms(folder, num_images=num_images, image_size=(48, 60), seed=seed)
+    PH2Dataset.write_phantoms(folder, num_images=num_images, image_size=(48, 60), seed=seed)
     if name == "bright":
         for path in folder.rglob("*_Dermoscopic_Image/*.bmp"):
             ImageOps.invert(Image.open(path)).save(path)
@@ -46,8 +46,8 @@ def write_phantoms(folder: Path, name: str, seed: int, num_images: int) -> Path:
 def make_site(name: str, dataset_dir: Path, output_dir: Path, test_data: list[dict[str, str]]) -> MonaiAlgo:
     """Return a client as the README makes it, with tiny settings."""
     shared = {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir), "num_validation": 1}
-    shared |= {"network_def": dict(TINY_STUDENT), "patch_size": 32, "device": "$torch.device('cpu')"}
-    tiny = {"batch_size": BATCH_SIZE, "patches_per_epoch": BATCH_SIZE * STEPS[name], "learning_rate": 0.005}
+    shared |= {"student_def": dict(TINY_STUDENT), "image_size": 32, "device": "cpu"}
+    tiny = {"batch_size": BATCH_SIZE, "samples_per_epoch": BATCH_SIZE * STEPS[name], "learning_rate": 0.005}
     site = MonaiAlgo(
         bundle_root=str(BUNDLES / "ph2_segmentation"),
         local_epochs=1,
@@ -59,7 +59,7 @@ def make_site(name: str, dataset_dir: Path, output_dir: Path, test_data: list[di
             "val_interval": ROUNDS,
             "initial_weights": None,
             "lr_scheduler::total_steps": f"${ROUNDS} * @train::trainer::max_epochs * len(@train::dataloader)",
-            "train::handlers::4::_disabled_": True,
+            "checkpoint_path": None,
         },
         config_evaluate_filename="configs/evaluate.yaml",
         eval_kwargs={**shared, "ckpt_path": None, "validate::dataset::data": test_data},

@@ -13,7 +13,6 @@ from integration import BUNDLES, load_stage, read_state, refused, run_stage
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from common.datasets import kidneyus
 from common.pipeline.stages import STAGES
 
 BUNDLE = BUNDLES / "kidneyus_segmentation"
@@ -76,11 +75,11 @@ def test_every_task_has_its_classes_from_training_to_masks(task, pipeline_run, t
     dataset = {"dataset_dir": pipeline_run.dataset_dir, "output_dir": tmp_path}
     run_stage("train", bundle=BUNDLE, task=task, initial_weights=None, **dataset)
     assert len(read_state(tmp_path / "model.pt")["head.bias"]) == 4 * (1 + len(TASKS[task]))  # of 2x2 pixels
-    run_stage("evaluate", bundle=BUNDLE, task=task, **dataset)
+    run_stage("evaluate", bundle=BUNDLE, **dataset)  # knows the task from the student
     names = [row["class"] for row in read_metrics(tmp_path / "evaluation" / "student")]
     assert names == TASKS[task] * 2
     images = pipeline_run.dataset_dir / "kidneyUS_images_14_june_2022"
-    values = {"task": task, "dataset_dir": images, "output_dir": tmp_path / "masks"}
+    values = {"dataset_dir": images, "output_dir": tmp_path / "masks"}
     run_stage("inference", (), BUNDLE, ckpt_path=tmp_path / "model.pt", **values)
     masks = [np.asarray(Image.open(path)) for path in (tmp_path / "masks").glob("*.png")]
     assert len(masks) == len(list(images.iterdir()))
@@ -92,7 +91,7 @@ def test_the_labels_are_those_of_the_annotator(annotator, pipeline_run, tmp_path
     dataset_dir = pipeline_run.dataset_dir
     bands = save_bands(tmp_path / "bands.pt", in_channels=1, levels=(0.1, 0.5))
     values = {"task": "capsule", "annotator": annotator, "dataset_dir": dataset_dir, "output_dir": tmp_path}
-    stage = run_stage("evaluate", bundle=BUNDLE, patch_size=32, **values, **bands)
+    stage = run_stage("evaluate", bundle=BUNDLE, image_size=32, **values, **bands)
     expected = []
     for case in TestPipeline.test_cases:
         drawn = [read_mask(dataset_dir, case, number, "capsule") > 0 for number in (1, 2)]
@@ -123,9 +122,9 @@ def test_every_stage_that_reads_labels_takes_task_and_annotator():
     """The pipeline hands a key to the stages that have it."""
     for path in (BUNDLE / "configs").glob("*.yaml"):
         config = ConfigParser.load_config_file(str(path))
-        if "kidneyus.datalist" in path.read_text(encoding="utf-8"):
-            assert (config["task"], config["annotator"]) == ("regions", 1), path.name
-    assert kidneyus.TASKS["regions"] == kidneyus.CLASSES
+        if "data" in config:
+            assert (config["data"]["task"], config["data"]["annotator"]) == ("@task", "@annotator"), path.name
+            assert {"task", "annotator"} <= config.keys(), path.name
 
 
 class TestAlone(AloneTests):

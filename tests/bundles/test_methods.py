@@ -25,8 +25,8 @@ from integration import (
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from common.datasets import find_dataset
-from common.distillation.teacher_outputs import answer_keys
-from common.pipeline.stages import METHODS
+from common.distillation.methods import METHODS
+from common.distillation.teacher_outputs import output_keys
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 TRAINED = ("mae", "mocov3", "task_agnostic_kd")
@@ -50,7 +50,7 @@ def keys(tiny_phantoms, tmp_path_factory):
 
     def prepare(bundle: Path) -> dict[str, Any]:
         output_dir = tmp_path_factory.mktemp(bundle.name)
-        write_transfer(output_dir, count=2, channels=find_dataset(bundle.name).IN_CHANNELS)
+        write_transfer(output_dir, count=2, channels=find_dataset(bundle.name.removesuffix("_segmentation")).in_channels)
         dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
         values = {"bundle": bundle, "dataset_dir": dataset_dir, "output_dir": output_dir, "num_validation": 1}
         return {**values, "learning_rate": LEARNING_RATE, "input_scale": 1, "head_size": 8, "decoder_depth": 1}
@@ -77,7 +77,7 @@ def encoder_of(run: Run, method: str) -> dict[str, torch.Tensor]:
     if method in PREFIX:
         start = PREFIX[method]
         return {f"encoder.{name.removeprefix(start)}": value for name, value in state.items() if name.startswith(start)}
-    depth = len(run.stage.parser.get_parsed_content("network_def").encoder.blocks)
+    depth = len(run.stage.parser.get_parsed_content("student_def").encoder.blocks)
     renamed = {"patch_embedding.projection.": "patch_embed.", f"blocks.{depth}.": "norm."}
     renamed |= {f"blocks.{index}.": f"blocks.{index}." for index in range(depth)}
     found = {
@@ -89,8 +89,8 @@ def encoder_of(run: Run, method: str) -> dict[str, torch.Tensor]:
     return {**found, "encoder.pos_embed": state["patch_embedding.positions"]}
 
 
-def test_every_method_has_a_config():
-    assert {path.stem for path in METHOD_CONFIGS.glob("*.yaml")} == set(METHODS)
+def test_every_config_is_that_of_a_method():
+    assert sorted(METHOD_CONFIGS.glob("*.yaml")) == sorted(method.config for method in METHODS.values() if method.config)
 
 
 @pytest.mark.parametrize("bundle", FOLDERS, ids=lambda path: path.name)
@@ -113,13 +113,14 @@ class TestWeights:
     def test_from_scratch_nothing_is_trained_and_no_input_but_the_dataset_is_needed(self, bundle, keys, tmp_path):
         values = {**keys(bundle), "output_dir": tmp_path}
         run_stage("distill", with_method("scratch"), **values)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["distilled.pt", "logs"]
+        left = {"distilled.pt", "distilled.provenance.json", "dataset_manifest.json", "logs", ".lock"}
+        assert {path.name for path in tmp_path.iterdir()} == left
         trained = load_stage("train", initial_weights=None, **values)
         trained.initialize()
-        expected = trained.parser.get_parsed_content("network_def").state_dict()
+        expected = trained.parser.get_parsed_content("student_def").state_dict()
         assert_same(dict(read_state(tmp_path / "distilled.pt")), dict(expected))
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.config])
     def test_images_steps_and_augmentation_are_those_of_distill(self, method, bundle):
         """All but what a method that trains nothing leaves out."""
         files = [bundle / "configs/distill.yaml", METHOD_CONFIGS / f"{method}.yaml"]
@@ -131,7 +132,7 @@ class TestWeights:
             "labelled",
             "files",
             "preprocessing",
-            "views",
+            "inputs",
             "augmentation",
             "dataloader",
         }
@@ -140,11 +141,11 @@ class TestWeights:
         for key in (
             "epochs",
             "batch_size",
-            "patch_size",
+            "image_shape",
             "num_transfer",
             "transfer_length",
             "num_labels",
-            "network_def",
+            "student_def",
         ):
             assert laid[key] == alone[key]
 
@@ -203,8 +204,8 @@ class TestTraining:
 
     def test_the_published_encoder_is_asked_once_and_its_logits_are_not_kept(self, run_method):
         stage = run_method(BUNDLE, "task_agnostic_kd").stage
-        cached = stage.parser.get_parsed_content("train::answers")
-        assert set(answer_keys(["encoder.neck"], logits=False)) < cached[0].keys()
+        cached = stage.parser.get_parsed_content("train::samples")
+        assert set(output_keys(["encoder.neck"], logits=False)) < cached[0].keys()
         assert not (cached.folder / "teacher_logits.npy").exists()
 
     def test_the_published_encoder_can_be_asked_live(self, keys):
@@ -232,8 +233,8 @@ class TestRefused:
     def test_another_student(self, method, refuse):
         sizes = {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "channels": [4, 8], "strides": [2]}
         pairs = {"encoder.neck": "model.1.submodule"}
-        message = "network_def: only the encoder of a ViTSegmenter can be trained alone, got a UNet"
-        refuse(message, method, network_def={"_target_": "UNet", **sizes}, feature_pairs=pairs)
+        message = "student_def: only the encoder of a ViTSegmenter can be pre-trained alone, got a UNet"
+        refuse(message, method, student_def={"_target_": "UNet", **sizes}, feature_pairs=pairs)
 
     @pytest.mark.parametrize("method", TRAINED)
     def test_more_synthetic_images_than_there_are(self, method, refuse):
@@ -248,4 +249,4 @@ class TestRefused:
         refuse("batch_size: MoCo v3 tells the images of a batch apart, .* got 1", "mocov3", batch_size=1)
 
     def test_images_of_one_patch(self, refuse):
-        refuse("patch_size, masking_ratio: of the 1 patches", "mae", patch_size=16)
+        refuse("masking_ratio: .*of the 1 patches", "mae", crop_size=16)

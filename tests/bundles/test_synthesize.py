@@ -11,8 +11,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from integration import BUNDLE, BUNDLES, load_stage, refused, run_stage, write_teacher
 
 from common.datasets import find_dataset
-from common.synthesis import drawing
-from common.synthesis.folder import save_pipeline
+from common.synthesis import transfer_set_builder
+from common.synthesis.diffusion_folder import save_pipeline
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 SIZE = 32
@@ -33,19 +33,19 @@ def read_rows(output_dir: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("bundle", "keys"),
-    [*((folder, {}) for folder in FOLDERS), (BUNDLE, {"resized": True})],
+    [*((folder, {}) for folder in FOLDERS), (BUNDLE, {"whole_images": True})],
     ids=lambda value: value.name if isinstance(value, Path) else ", ".join(value),
 )
 def test_what_the_diffusion_model_was_shown_is_known_again(bundle, keys, tiny_phantoms, tmp_path, monkeypatch):
     """The two stages read, scale and turn images alike."""
-    channels = find_dataset(bundle.name).IN_CHANNELS
+    channels = find_dataset(bundle.name.removesuffix("_segmentation")).in_channels
     folders = {"bundle": bundle, "dataset_dir": tiny_phantoms(bundle.name.removesuffix("_segmentation")), **keys}
     folders |= {"output_dir": tmp_path}
     files = load_stage("train_diffusion", **folders).parser.get_parsed_content("train::files")
-    training = load_stage("train_diffusion", patches_per_epoch=len(files), **folders).parser
+    training = load_stage("train_diffusion", samples_per_epoch=len(files), **folders).parser
     items = [item[0] if isinstance(item, list) else item for item in training.get_parsed_content("train::dataset")]
     shown = torch.stack([torch.as_tensor(item["image"]) for item in items])
-    monkeypatch.setattr(drawing, "sample", lambda *args, **kwargs: shown)
+    monkeypatch.setattr(transfer_set_builder, "sample", lambda *args, **kwargs: shown)
     save_model(tmp_path / "diffusion", channels)
     write_teacher(tmp_path)
     run_stage("synthesize", num_images=len(files), batch_size=len(files), copy_threshold=0, **folders)
