@@ -85,7 +85,7 @@ class SegmentationDataset(ABC):
         self.num_labels = num_labels
         self.seed = seed
         self.manifest = manifest
-        self.notes: list[str] = []  # what the log was told about the split
+        self.notes: list[str] = []  # what the log says about the split
 
     # What a dataset says of itself
 

@@ -13,11 +13,7 @@ import numpy as np
 from common.datasets.phantoms.scenes import smooth_noise
 
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
-
-
 _AIR, _FAT, _MUSCLE, _BONE, _STOMACH, _AORTA = 0, 5, 6, 7, 8, 9
-
-
 # By tissue: air, liver, right kidney, left kidney, spleen, fat, muscle, bone, stomach, aorta.
 _BRIGHTNESS = {
     "ct": (-1000, 115, 175, 175, 130, -100, 60, 450, 15, 165),  # Hounsfield units, portal venous phase
@@ -25,11 +21,7 @@ _BRIGHTNESS = {
     "t1_out": (8, 470, 330, 330, 280, 640, 350, 260, 190, 140),
     "t2": (6, 210, 640, 640, 460, 110, 130, 150, 560, 50),  # fat-suppressed
 }
-
-
 _TEXTURE = {"ct": 6, "t1_in": 25, "t1_out": 25, "t2": 25}
-
-
 _NOISE = {"ct": 12, "t1_in": 15, "t1_out": 15, "t2": 15}
 
 

@@ -35,14 +35,8 @@ class _Grid(NamedTuple):
 
 
 _FIELD = (290.0, 370.0, 190.0)  # what a scan covers: height, width and length
-
-
 _PATIENTS = {"CT": (1, 2, 5, 6, 8, 10, 14, 16, 18, 19), "MR": (1, 2, 3, 5, 8, 10, 13, 15, 19, 20)}  # as in CHAOS
-
-
 _TEST_PATIENTS = {"CT": 3, "MR": 4}
-
-
 _MR_GREYS = {1: 63, 2: 126, 3: 189, 4: 252}
 
 

@@ -15,8 +15,6 @@ _LOOKS = {
     "Melanoma": (0.36, 0.16, 0.2, 3),
 }
 DIAGNOSES = tuple(_LOOKS)  # in the order of PH2's columns and codes
-
-
 _PIGMENTS = np.array([[150, 95, 62], [96, 58, 42], [88, 92, 110]])  # light brown, dark brown, blue-grey
 
 

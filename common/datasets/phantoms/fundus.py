@@ -31,14 +31,8 @@ class _Vessel(NamedTuple):
 
 
 _FULL_RADIUS = 268.0  # pixels from the centre to the rim of the original's field of view
-
-
 _STEP = 0.016  # length of a segment where the field of view has radius 1
-
-
 _MACULA = (0.05, 0.06)
-
-
 _ABSORPTION = np.array([0.12, 0.38, 0.26])  # of blood in red, green and blue: vessels show best in green
 
 

@@ -1,4 +1,4 @@
-"""Procedural scenes with exact masks: what the embedded teacher is pre-trained on.
+"""Procedural scenes with exact masks: what the stand-in teacher is pre-trained on.
 
 A scene is a background with a handful of objects on it: closed contours given by random Fourier series, rings, thin
 branching trees, and regions that differ from their surroundings in texture alone. Borders are hard or soft, light falls
@@ -112,8 +112,6 @@ def draw_tree(rng: np.random.Generator, size: int) -> np.ndarray:
 
 # What a pixel can belong to, by id.
 KINDS = ("background", "tree", "contour", "outline")
-
-
 MAX_OBJECTS = 4
 
 
