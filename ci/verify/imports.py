@@ -54,7 +54,7 @@ def _imports(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _imported(code: str) -> Iterator[str]:
-    """Yield what code imports as it is loaded; what a function imports, it needs only when it is called."""
+    """Yield what code imports as it is loaded; what a function imports, it needs when it is called; types never."""
     nodes: list[ast.AST] = [ast.parse(code)]
     while nodes:
         node = nodes.pop()
@@ -62,6 +62,8 @@ def _imported(code: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            nodes.extend(node.orelse)
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             nodes.extend(ast.iter_child_nodes(node))
 

@@ -81,7 +81,8 @@ def release_bundle(
     check_summary(summary_path, summary, student.network, student.classes)
     evidence = gather(weights_path, summary, str(teacher) if teacher else None)
 
-    texts = released_configs(source / "configs", settings)
+    provenance = read_provenance(weights_path)
+    texts = released_configs(source / "configs", settings, provenance)
     modules = find_modules(yaml.safe_load(text) for text in texts.values())
     metadata = release_metadata(
         json.loads((source / "configs" / "metadata.json").read_text(encoding="utf-8")),
@@ -92,8 +93,7 @@ def release_bundle(
         for data in (metadata["network_data_format"][key] for key in ("inputs", "outputs")):
             next(iter(data.values()))["spatial_shape"] = [student.size, student.size]
     page = (source / "docs" / "README.md").read_text(encoding="utf-8")
-    has_provenance = bool(read_provenance(weights_path))
-    card = model_card(page, metadata, evidence, student.network, settings, source.name, trained_on, has_provenance)
+    card = model_card(page, metadata, evidence, student.network, settings, source.name, trained_on, bool(provenance))
 
     with atomic_file(archive) as fresh_archive, atomic_folder(folder) as fresh:
         for name in _COPIED:
@@ -107,7 +107,7 @@ def release_bundle(
         write_modules(modules, fresh)
         (fresh / "models").mkdir()
         shutil.copyfile(weights_path, fresh / "models" / "model.pt")
-        if has_provenance:
+        if provenance:
             shutil.copyfile(provenance_path(weights_path), provenance_path(fresh / "models" / "model.pt"))
         export_release(fresh, student.in_channels, student.size, one_size)
         large = write_large_files(fresh, url)

@@ -27,6 +27,7 @@ _FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "dev
 # A release knows where it is.
 _ROOT_IMPORTS = ("$import pathlib", f"$import {PACKAGE}")
 _ROOT = f"$str(pathlib.Path({PACKAGE}.__file__).parents[1])"
+_RECORDED = "$provenance.recorded("  # how a source reads what the weights at hand were trained with
 _TRAIN = {  # it goes on from a student, and there is no stage that makes one
     "initial_weights": "$weights.first_existing(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
     "student": "$weights.load_weights(@network_def, @initial_weights)",
@@ -71,17 +72,20 @@ def _fitting(settings: Mapping[str, Any], parser: ConfigParser) -> list[tuple[st
     return [(key, value) for key, value in settings.items() if key in parser]
 
 
-def released_configs(configs: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+def released_configs(
+    configs: Path, settings: Mapping[str, Any], provenance: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """Return the texts of a release's configs by file name.
 
     Args:
         configs: the folder of the source's configs.
         settings: see :func:`read_settings`.
+        provenance: of the weights.
 
     Raises:
         InputError: if a config lacks a key that a release sets.
     """
-    texts = {f"{stage}.yaml": str(_stage_text(configs, stage, settings)) for stage in STAGES}
+    texts = {f"{stage}.yaml": str(_stage_text(configs, stage, settings, provenance or {})) for stage in STAGES}
     for stage in JSON_STAGES:
         texts[f"{stage}.json"] = json.dumps(yaml.safe_load(texts[f"{stage}.yaml"]), indent=2, ensure_ascii=False) + "\n"
     if (configs / "cpu.yaml").is_file():
@@ -102,12 +106,14 @@ def _read(path: Path) -> ConfigText:
     return ConfigText(path.read_text(encoding="utf-8"))
 
 
-def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any]) -> ConfigText:
+def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any], provenance: Mapping[str, Any]) -> ConfigText:
     text = _read(configs / f"{stage}.yaml")
     text.set_head(render(f"heads/{stage}.txt"))
     known = ConfigParser(text.config())
     for key, value in _fitting(settings, known):
-        if known[key] != value:
+        if str(known[key]).startswith(_RECORDED) and provenance.get(key, value) == value:
+            text.set(key, f"{_RECORDED}@ckpt_path, {key!r}, {value!r})")  # weights that are trained further know theirs
+        elif known[key] != value:
             text.set(key, value)
     imports = list(text.config().get("imports", []))
     own = {"bundle_root": _ROOT}

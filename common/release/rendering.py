@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 _WIDTH = 120
 
 
-def render(name: str, **facts: Any) -> str:
+def render(template: str, /, **facts: Any) -> str:
     """Return a template filled with facts; one that it asks for and that is not among them is an error.
 
     In a template, ``{% filter paragraph %}`` breaks the lines of what follows anew.
@@ -24,7 +24,7 @@ def render(name: str, **facts: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["paragraph"] = _paragraph
-    return environment.get_template(name).render(facts)
+    return environment.get_template(template).render(facts)
 
 
 def _paragraph(text: str) -> str:

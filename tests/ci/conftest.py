@@ -31,14 +31,14 @@ def release(bundle: Path) -> Path:
 
     def strip(config: dict[str, Any]) -> None:
         config["imports"] = ["$import scripts.network as network"]
-        config["network_def"] = {"_target_": "scripts.network.Student"}
+        config |= {"network_def": {"_target_": "scripts.network.Student"}, "image_size": 64}
         config |= {"network": "$@network_def.to(@device)", "dataset": {"_target_": "Dataset", "data": []}}
         config["handlers"] = []
         for section in ("preprocessing", "postprocessing"):
             transforms = config[section]["transforms"]
             config[section]["transforms"] = [each for each in transforms if "common." not in json.dumps(each)]
-        for key in ("images", "initialize", "finalize"):
-            del config[key]
+        for key in ("images", "student_def", "initialize", "finalize"):
+            config.pop(key, None)
 
     change_config(bundle, "inference", strip)
     change_metadata(bundle, lambda metadata: metadata.update(eval_metrics={"dice": 0.9}))

@@ -97,6 +97,14 @@ class TestRules:
         onnx_of("scripts/network.py")(release)
         assert listed(release) == ""
 
+    @pytest.mark.parametrize(
+        "code",
+        ["def f():\n    import scipy\n", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import scipy\n"],
+    )
+    def test_what_a_module_is_loaded_without_need_not_be_installed(self, release, code):
+        write("scripts/more.py", code)(release)
+        assert listed(release) == ""
+
     @pytest.mark.parametrize("term", ["16*n", "2**p*n", "n", "(n + 1) * 16", "*", "32*n/2"])
     def test_sizes_may_be_terms(self, bundle, monkeypatch, term):
         monkeypatch.setattr("verify.rules.RULES", {"tensor-formats": RULES["tensor-formats"]})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from students import PLAIN_STUDENT, bundle_of, write_student
+from students import PLAIN_STUDENT, PROVENANCE, bundle_of, write_student
 
 import common.release
 from common.release import release_bundle
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def student_folder(tmp_path_factory) -> Path:
     """The folder of a student for DRIVE; not to be changed."""
-    return write_student("drive", tmp_path_factory.mktemp("student")).parent
+    return write_student("drive", tmp_path_factory.mktemp("student"), provenance=PROVENANCE).parent
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import integration
 import numpy as np
 import torch
 from integration import BUNDLES, TINY_STUDENT
@@ -18,6 +19,7 @@ from common.release.configs import source_config
 
 NAMES = ("drive", "ph2", "autooral", "kidneyus", "chaos")
 IMAGE_SIZE = 64
+PROVENANCE = {"teacher": "embedded", "fine_tuned": True, "method": "task_specific_kd", "phantoms": True}
 PLAIN_STUDENT = {key: value for key, value in TINY_STUDENT.items() if key != "dropout"}
 
 
@@ -27,7 +29,7 @@ def bundle_of(name: str) -> Path:
 
 def size_key(name: str) -> str:
     """Return the key by which a bundle's configs have the size that a student sees."""
-    return "crop_size" if name == "drive" else "image_size"
+    return integration.size_key(bundle_of(name))
 
 
 def write_student(
@@ -96,3 +98,8 @@ def change_json(path: Path, **changes: Any) -> None:
         else:
             part[key] = value
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files in a folder by path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -17,21 +17,16 @@ import pytest
 import torch
 import yaml
 from integration import environment, refused, run_python, run_stage
-from monai.apps.utils import HashCheckError
-from monai.bundle import download_large_files
 from monai.data import load_net_with_metadata
-from students import NAMES, PATCH_SIZE, PLAIN_STUDENT, bundle_of, change_json, write_student
+from students import IMAGE_SIZE, NAMES, PLAIN_STUDENT, PROVENANCE, bundle_of, change_json, files_of, write_student
 
-from common.release import archive, exports, release_bundle
+from common.files.provenance import read_provenance
+from common.release import exports, release_bundle
 from common.release.configs import source_config
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def network_of(weights: Path) -> torch.nn.Module:
-    parser = source_config(bundle_of("drive") / "configs", "inference", {"network_def": dict(PLAIN_STUDENT)})
+    parser = source_config(bundle_of("drive") / "configs", "inference", {"student_def": dict(PLAIN_STUDENT)})
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(torch.load(weights, weights_only=True))
     return network.eval()
@@ -43,7 +38,7 @@ class TestContents:
             *(f"configs/{name}.yaml" for name in ("inference", "train", "evaluate", "cpu")),
             *(f"configs/{name}.yaml" for name in ("multi_gpu", "multi_gpu_train")),
             *(f"configs/{name}" for name in ("inference.json", "train.json", "metadata.json", "logging.conf")),
-            *("models/model.pt", "models/model.ts", "models/model.onnx"),
+            *("models/model.pt", "models/model.ts", "models/model.onnx", "models/model.provenance.json"),
             *("docs/README.md", "docs/data_license.txt", "LICENSE"),
         }
 
@@ -52,8 +47,14 @@ class TestContents:
         done = subprocess.run([sys.executable, str(script), str(released)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def test_weights_are_those_that_were_given(self, released, student_folder):
-        assert (released / "models" / "model.pt").read_bytes() == (student_folder / "model.pt").read_bytes()
+    def test_weights_are_those_that_were_given_with_their_provenance(self, released, student_folder):
+        for name in ("model.pt", "model.provenance.json"):
+            assert (released / "models" / name).read_bytes() == (student_folder / name).read_bytes()
+        assert read_provenance(released / "models" / "model.pt") == PROVENANCE
+
+    def test_without_provenance_there_is_none(self, release, tmp_path):
+        folder = release("drive", write_student("drive", tmp_path / "run"))
+        assert not (folder / "models" / "model.provenance.json").exists()
 
     def test_nothing_names_this_repository_or_where_it_was_made(self, released, student_folder):
         repository = re.escape(str(Path(__file__).parents[2])).encode()
@@ -66,20 +67,14 @@ class TestContents:
 
     def test_no_module_of_the_teacher_or_of_phantoms_comes_along(self, released):
         modules = {path.stem for path in (released / "scripts").rglob("*.py")}
-        assert {"vit", "drive", "handlers"} <= modules
-        left_behind = {"sam", "lora", "diffusion", "fundus", "shapes", "synthesis", "trainers", "pipeline", "release"}
+        assert {"vit", "drive", "resuming", "provenance"} <= modules
+        left_behind = {"sam", "lora", "sampling", "fundus", "scenes", "terms", "run", "evidence", "subjects"}
         assert modules & left_behind == set()
 
     def test_the_archive_holds_the_folder(self, released):
         with zipfile.ZipFile(released.with_suffix(".zip")) as opened:
             content = {name: opened.read(name) for name in opened.namelist()}
         assert content == {f"drive_segmentation/{name}": data for name, data in files_of(released).items()}
-
-    def test_the_same_student_gives_the_same_archive(self, released, student_folder, tmp_path):
-        again = release_bundle(
-            str(bundle_of("drive")), str(student_folder / "model.pt"), tmp_path, network_def=PLAIN_STUDENT
-        )
-        assert again.with_suffix(".zip").read_bytes() == released.with_suffix(".zip").read_bytes()
 
     def test_a_source_is_not_changed(self, student_folder, release):
         before = files_of(bundle_of("drive") / "configs") | files_of(student_folder)
@@ -110,8 +105,8 @@ class TestEvaluation:
         assert done.returncode == 0, done.stdout + done.stderr
         run_stage(
             *("evaluate", (), bundle_of("drive")),
-            **{**places, "output_dir": tmp_path / "here", "patch_size": PATCH_SIZE, "network_def": PLAIN_STUDENT},
-            device=torch.device("cpu"),
+            **{**places, "output_dir": tmp_path / "here", "crop_size": IMAGE_SIZE, "student_def": PLAIN_STUDENT},
+            device="cpu",
         )
         here, there = (
             json.loads((tmp_path / name / "evaluation" / "student" / "summary.json").read_text())
@@ -122,7 +117,7 @@ class TestEvaluation:
 
 
 class TestExports:
-    SHAPES = ((1, 3, PATCH_SIZE, PATCH_SIZE), (2, 3, 96, 48), (3, 3, 16, 144))
+    SHAPES = ((1, 3, IMAGE_SIZE, IMAGE_SIZE), (2, 3, 96, 48), (3, 3, 16, 144))
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_torchscript_is_the_network_at_any_size(self, released, shape):
@@ -172,29 +167,35 @@ class TestExports:
         )
         with refused("could not be exported"):
             release_bundle(
-                str(bundle_of("drive")), str(student_folder / "model.pt"), tmp_path, network_def=PLAIN_STUDENT
+                str(bundle_of("drive")), str(student_folder / "model.pt"), tmp_path, student_def=PLAIN_STUDENT
             )
         assert list(tmp_path.iterdir()) == []
 
 
 class TestCommand:
-    def test_an_evaluated_student_is_released_from_the_command_line(self, tiny_phantoms, tmp_path):
-        weights = write_student("ph2", tmp_path / "run")
-        shutil.rmtree(tmp_path / "run" / "evaluation")
-        settings = {"dataset_dir": tiny_phantoms("ph2"), "output_dir": tmp_path / "run", "patch_size": 48}
-        run_stage("evaluate", (), bundle_of("ph2"), device=torch.device("cpu"), network_def=PLAIN_STUDENT, **settings)
-        summary = json.loads((tmp_path / "run" / "evaluation" / "student" / "summary.json").read_text())
+    def test_the_command_writes_the_same_bytes(self, released, student_folder, tmp_path):
+        """The same student gives the same release, exports and archive included, whoever calls."""
         done = run_python(
-            *("common", "release", bundle_of("ph2"), "--weights", weights, "--output_dir", tmp_path / "dist"),
-            *("--network_def", str(PLAIN_STUDENT), "--version", "0.2.0", "--changes", "another student"),
+            *("common", "release", bundle_of("drive"), "--weights", student_folder / "model.pt"),
+            *("--output_dir", tmp_path / "dist", "--student_def", str(PLAIN_STUDENT)),
         )
         assert done.returncode == 0, done.stderr
         assert "released: " in done.stdout
-        metadata = json.loads((tmp_path / "dist" / "ph2_segmentation" / "configs" / "metadata.json").read_text())
+        assert files_of(tmp_path / "dist" / "drive_segmentation") == files_of(released)
+        archive = tmp_path / "dist" / "drive_segmentation.zip"
+        assert archive.read_bytes() == released.with_suffix(".zip").read_bytes()
+
+    def test_a_student_that_was_evaluated_is_released_with_what_was_measured(self, tiny_phantoms, release, tmp_path):
+        weights = write_student("ph2", tmp_path / "run")
+        shutil.rmtree(tmp_path / "run" / "evaluation")
+        settings = {"dataset_dir": tiny_phantoms("ph2"), "output_dir": tmp_path / "run", "image_size": 48}
+        run_stage("evaluate", (), bundle_of("ph2"), device="cpu", student_def=PLAIN_STUDENT, **settings)
+        summary = json.loads((tmp_path / "run" / "evaluation" / "student" / "summary.json").read_text())
+        folder = release("ph2", weights, version="0.2.0", changes="another student")
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text())
         assert metadata["eval_metrics"]["mean_dice"] == round(summary["metrics"]["dice"]["mean"]["mean"], 4)
         assert metadata["version"] == "0.2.0"
-        config = yaml.safe_load((tmp_path / "dist" / "ph2_segmentation" / "configs" / "inference.yaml").read_text())
-        assert config["patch_size"] == 48
+        assert yaml.safe_load((folder / "configs" / "train.yaml").read_text())["image_size"] == 48
 
     def test_a_mistake_is_told_without_a_traceback(self, tmp_path):
         done = run_python(
@@ -239,11 +240,11 @@ class TestBadInput:
 
     def test_weights_of_another_architecture(self, weights, release, tmp_path):
         with refused("another architecture", "--|entries differ"):
-            release("drive", weights, network_def={**PLAIN_STUDENT, "hidden_size": 48})
+            release("drive", weights, student_def={**PLAIN_STUDENT, "hidden_size": 48})
 
     def test_an_architecture_that_the_weights_fit_but_were_not_evaluated_in(self, weights, release):
         with refused("another network or other weights"):
-            release("drive", weights, network_def={**PLAIN_STUDENT, "dropout": 0.5})
+            release("drive", weights, student_def={**PLAIN_STUDENT, "dropout": 0.5})
 
     def test_no_evaluation(self, weights, release, tmp_path):
         shutil.rmtree(tmp_path / "run" / "evaluation")
@@ -265,8 +266,8 @@ class TestBadInput:
         [
             ({"subject": "teacher"}, "metrics of a teacher, not of a student"),
             ({"metrics": ...}, "damaged or no summary"),
-            ({"network": ...}, "does not say which network"),
-            ({"settings": ...}, "does not say which network"),
+            ({"network": ...}, "damaged or no summary"),
+            ({"settings": ...}, "damaged or no summary"),
             ({"metrics__dice__vessel__mean": float("nan")}, "dice of vessel is nan"),
             ({"metrics__dice__mean__mean": 1.2}, "dice of mean is 1.2"),
             ({"metrics__iou__mean__mean": -0.1}, "iou of mean is -0.1"),
@@ -317,12 +318,12 @@ class TestBadInput:
             release("drive", weights, **options)
 
     def test_keys_that_no_stage_has(self, weights, release):
-        with refused("--patchsize: none of the stages has this key", "patch_size"):
-            release("drive", weights, patchsize=3)
+        with refused("--cropsize: none of the stages has this key", "crop_size"):
+            release("drive", weights, cropsize=3)
 
     def test_keys_that_contradict_the_evaluation(self, weights, release):
-        with refused("--patch_size 128: the student was evaluated with 64"):
-            release("drive", weights, patch_size=128)
+        with refused("--crop_size 128: the student was evaluated with 64"):
+            release("drive", weights, crop_size=128)
 
     @pytest.mark.parametrize("options", [{"version": "0.2.0"}, {"version": "two", "changes": "all"}])
     def test_a_version_that_says_nothing(self, options, weights, release):
@@ -333,160 +334,6 @@ class TestBadInput:
         monkeypatch.setattr("common.release.exports.find_spec", lambda name: None)
         with refused(r"onnx, onnxruntime, onnxscript", r"\[onnx\]"):
             release("drive", weights)
-
-
-def rewrite(archive: Path, changes: dict[str, bytes]) -> None:
-    """Change an archive as a program does that keeps its comment."""
-    with zipfile.ZipFile(archive) as opened:
-        content, comment = {name: opened.read(name) for name in opened.namelist()}, opened.comment
-    with zipfile.ZipFile(archive, "w") as changed:
-        for name, data in {**content, **changes}.items():
-            changed.writestr(name, data)
-        changed.comment = comment
-    assert comment
-
-
-class TestWhatIsThereAlready:
-    @pytest.fixture
-    def weights(self, tmp_path) -> Path:
-        return write_student("drive", tmp_path / "run")
-
-    def test_a_release_that_nobody_changed_is_replaced(self, weights, release, tmp_path):
-        release("drive", weights)
-        folder = release("drive", weights, version="0.2.0", changes="better")
-        assert json.loads((folder / "configs" / "metadata.json").read_text())["version"] == "0.2.0"
-        with zipfile.ZipFile(folder.with_suffix(".zip")) as opened:
-            metadata = json.loads(opened.read("drive_segmentation/configs/metadata.json"))
-        assert metadata["version"] == "0.2.0"
-
-    def test_what_python_leaves_in_a_release_that_was_run_does_not_matter(self, weights, release):
-        folder = release("drive", weights)
-        (folder / "scripts" / "__pycache__").mkdir()
-        (folder / "scripts" / "__pycache__" / "logs.pyc").write_bytes(b"")
-        release("drive", weights)
-        assert not (folder / "scripts" / "__pycache__").exists()
-
-    @pytest.mark.parametrize("name", ["models/model.pt", "configs/train.yaml", "notes.txt"])
-    def test_a_release_that_somebody_changed_is_kept(self, name, weights, release):
-        folder = release("drive", weights)
-        (folder / name).write_text("hours of work")
-        before = files_of(folder.parent)
-        with refused(re.escape(name), "not overwritten"):
-            release("drive", weights)
-        assert files_of(folder.parent) == before
-
-    @pytest.mark.parametrize("zipped", ["afresh", "into the archive"])
-    def test_a_release_that_somebody_changed_and_zipped_again_is_kept(self, zipped, weights, release):
-        """As after fine-tuning in it, so that folder and archive agree."""
-        folder = release("drive", weights)
-        archive = folder.with_suffix(".zip")
-        (folder / "models" / "model.pt").write_bytes(b"hours of work")
-        if zipped == "afresh":
-            archive.unlink()
-            shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
-        else:
-            rewrite(archive, {"drive_segmentation/models/model.pt": b"hours of work"})
-        before = files_of(folder.parent)
-        with refused("drive_segmentation.zip exists, and is not as a release has written it", "move it away"):
-            release("drive", weights)
-        assert files_of(folder.parent) == before
-
-    def test_an_archive_that_somebody_added_to_is_kept(self, weights, release):
-        folder = release("drive", weights)
-        shutil.rmtree(folder)
-        rewrite(folder.with_suffix(".zip"), {"drive_segmentation/notes.txt": b"hours of work"})
-        before = files_of(folder.parent)
-        with refused("not as a release has written it"):
-            release("drive", weights)
-        assert files_of(folder.parent) == before
-
-    def test_an_archive_without_its_folder_is_replaced(self, weights, release):
-        folder = release("drive", weights)
-        shutil.rmtree(folder)
-        assert release("drive", weights).is_dir()
-
-    def test_a_link_that_somebody_laid_is_kept(self, weights, release, tmp_path):
-        folder = release("drive", weights)
-        (folder / "runs").symlink_to(tmp_path)
-        with refused("drive_segmentation/runs is not in an earlier release"):
-            release("drive", weights)
-        assert (folder / "runs").is_symlink()
-
-    def test_another_folder_of_that_name_is_kept(self, weights, release, tmp_path):
-        (tmp_path / "dist" / "drive_segmentation").mkdir(parents=True)
-        (tmp_path / "dist" / "drive_segmentation" / "thesis.tex").write_text("chapter one")
-        with refused("thesis.tex", "not overwritten"):
-            release("drive", weights)
-        assert files_of(tmp_path / "dist") == {"drive_segmentation/thesis.tex": b"chapter one"}
-
-    @pytest.mark.parametrize("kind", ["text", "zip"])
-    def test_another_archive_of_that_name_is_kept(self, kind, weights, release, tmp_path):
-        path = tmp_path / "dist" / "drive_segmentation.zip"
-        path.parent.mkdir()
-        path.write_text("not a release")
-        if kind == "zip":
-            with zipfile.ZipFile(path, "w") as other:
-                other.writestr("photographs/1.png", b"")
-        before = path.read_bytes()
-        with refused("is no release"):
-            release("drive", weights)
-        assert files_of(tmp_path / "dist") == {path.name: before}
-
-    def test_a_file_in_the_place_of_the_folder_is_kept(self, weights, release, tmp_path):
-        (tmp_path / "dist").mkdir()
-        (tmp_path / "dist" / "drive_segmentation").write_text("a file")
-        with refused("is no folder"):
-            release("drive", weights)
-
-    def test_a_release_that_fails_leaves_the_earlier_one(self, weights, release, monkeypatch):
-        folder = release("drive", weights)
-        before = files_of(folder.parent)
-
-        def fail(*arguments) -> None:
-            raise OSError("no space left")
-
-        monkeypatch.setattr("common.release.write_modules", fail)
-        with pytest.raises(OSError, match="no space left"):
-            release("drive", weights, version="0.2.0", changes="better")
-        assert files_of(folder.parent) == before
-
-
-class TestLargeFiles:
-    @pytest.fixture(autouse=True)
-    def _a_lower_limit(self, monkeypatch):
-        monkeypatch.setattr(archive, "_LIMIT", 20_000)
-
-    @pytest.fixture
-    def weights(self, tmp_path) -> Path:
-        weights = write_student("drive", tmp_path / "run")
-        assert weights.stat().st_size > 20_000
-        return weights
-
-    def test_they_are_listed_with_their_hashes(self, weights, release):
-        folder = release("drive", weights, url="https://example.org/students/")
-        entries = yaml.safe_load((folder / "large_files.yml").read_text())["large_files"]
-        listed = {entry["path"]: entry for entry in entries}
-        assert listed["models/model.pt"]["url"] == "https://example.org/students/model.pt"
-        assert listed["models/model.pt"]["hash_type"] == "sha256"
-        assert (folder / "models" / "model.pt").is_file()
-
-    def test_monai_takes_the_list(self, weights, release):
-        """As ``monai.bundle download_large_files`` reads it; the file is there, so that only its hash counts."""
-        folder = release("drive", weights, url="https://example.org/students")
-        listed = yaml.safe_load((folder / "large_files.yml").read_text())["large_files"]
-        download_large_files(str(folder))
-        (folder / listed[0]["path"]).write_bytes(b"another file")
-        with pytest.raises(HashCheckError, match=Path(listed[0]["path"]).name):
-            download_large_files(str(folder))
-
-    def test_where_they_will_be_must_be_said(self, weights, release, tmp_path):
-        with refused("models/model.pt", "larger than 25 MB", "--url"):
-            release("drive", weights)
-        assert list((tmp_path / "dist").iterdir()) == []
-
-    def test_there_is_no_list_of_nothing(self, weights, release, monkeypatch):
-        monkeypatch.setattr(archive, "_LIMIT", 25_000_000)
-        assert not (release("drive", weights) / "large_files.yml").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

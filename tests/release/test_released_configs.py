@@ -16,6 +16,8 @@ from students import NAMES, bundle_of, size_key
 
 from common.release.configs import STAGES, released_configs, source_config
 
+RECORDED = "$provenance.recorded(@ckpt_path, '{key}', 96)"
+
 
 def configs_of(name: str) -> Path:
     return bundle_of(name) / "configs"
@@ -27,6 +29,15 @@ def load(name: str, stage: str) -> dict[str, Any]:
 
 def renamed(value: Any) -> Any:
     return json.loads(json.dumps(value).replace("common.", "scripts."))
+
+
+def size_of(texts: dict[str, str], name: str, stage: str) -> int:
+    """Return what a stage of a release shows the student, where the weights at hand say nothing of their own."""
+    config = ConfigParser(yaml.safe_load(texts[f"{stage}.yaml"].replace("scripts.", "common.")))
+    config["imports"] = [line for line in config["imports"] if line != "$import scripts"]
+    if stage != "train":
+        config["ckpt_path"] = "absent.pt"
+    return config.get_parsed_content(size_key(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,7 +74,7 @@ class TestReleased:
     def test_what_the_student_was_trained_with_is_in_every_stage(self, name, texts):
         for stage in STAGES:
             config = yaml.safe_load(texts[f"{stage}.yaml"])
-            assert config[size_key(name)] == 96
+            assert size_of(texts, name, stage) == 96
             network = ConfigParser(config)["network_def"]
             network = config["student_def"] if network == "@student_def" else network
             assert network["_target_"] == "scripts.students.vit.ViTSegmenter"
@@ -103,11 +114,32 @@ class TestReleased:
 
 def test_tasks_and_modalities_are_set_where_a_stage_has_them():
     texts = released_configs(configs_of("kidneyus"), {"task": "capsule", "annotator": 2})
-    assert {yaml.safe_load(texts[f"{stage}.yaml"])["task"] for stage in STAGES} == {"capsule"}
+    for stage, where in {"train": "", "inference": "@ckpt_path", "evaluate": "@ckpt_path"}.items():
+        expected = f"$provenance.recorded({where}, 'task', 'capsule')" if where else "capsule"
+        assert yaml.safe_load(texts[f"{stage}.yaml"])["task"] == expected
     assert "annotator" not in yaml.safe_load(texts["inference.yaml"])
     assert yaml.safe_load(texts["train.yaml"])["annotator"] == 2
     texts = released_configs(configs_of("chaos"), {"modality": "ct", "window": [-100, 200]})
-    assert yaml.safe_load(texts["inference.yaml"])["window"] == [-100, 200]
+    assert "[-100, 200]" in str(yaml.safe_load(texts["inference.yaml"])["window"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        (None, "$provenance.recorded(@ckpt_path, '{key}', 96)"),
+        (96, "$provenance.recorded(@ckpt_path, '{key}', 96)"),
+        (128, 96),
+    ],
+)
+def test_weights_that_are_trained_further_say_their_size_themselves(name, recorded, expected):
+    """Unless these were evaluated at another size than they were trained at."""
+    key = size_key(name)
+    texts = released_configs(configs_of(name), {key: 96}, {key: recorded} if recorded else {})
+    for stage in ("inference", "evaluate"):
+        found = yaml.safe_load(texts[f"{stage}.yaml"])[key]
+        assert found == (expected.format(key=key) if isinstance(expected, str) else expected)
+    assert yaml.safe_load(texts["train.yaml"])[key] == 96
 
 
 class TestEdited:
