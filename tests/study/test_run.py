@@ -17,6 +17,7 @@ from common.datasets.drive import DriveDataset
 from common.distillation.methods import METHODS, UNET
 from common.errors import InputError, StageError
 from common.files.atomic import atomic_file
+from common.pipeline.data import MANIFEST
 from common.study.run import run_study
 
 SHARED = ["shared/diffusion_2labels_seed0", "shared/teacher_2labels_rank4_seed0"]
@@ -119,6 +120,13 @@ class TestRuns:
         assert read(run / "seconds.json").keys() == {"distill", "train", "evaluate"}
         teacher = folder / "shared/teacher_3labels_rank4_seed0"
         assert read(teacher / "shared.json") == {"num_labels": 3, "lora_rank": 4, "seed": 0}
+
+    def test_the_dataset_is_read_once_for_all_jobs(self, study):
+        folder = study()
+        checked = read(folder / MANIFEST)
+        assert checked["files"]
+        jobs = [*SHARED, "runs/mae_2labels_4images_seed0", "runs/task_specific_kd_2labels_4images_rank4_seed0"]
+        assert all(read(folder / job / MANIFEST) == checked for job in jobs)
 
     def test_what_only_training_needs_is_deleted_when_a_run_is_finished(self, study):
         run = study() / "runs/mae_2labels_4images_seed0"
