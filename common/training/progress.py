@@ -56,8 +56,9 @@ class ProgressReport:
     """A progress bar, TensorBoard scalars, and a line in the log at the end of each epoch; on the first rank only.
 
     Of a trainer it shows the loss, and the ``last_terms`` of its loss function where that has some: scalar tensors by
-    name. They are read from the device once per step. An evaluator shows its metrics. Where tqdm or TensorBoard is not
-    installed it goes without.
+    name. They are read from the device once per step; handlers after it, such as MONAI's ``MLFlowHandler``, find the
+    loss as a number in the first item of the output, whether or not the trainer takes its batches apart. An evaluator
+    shows its metrics. Where tqdm or TensorBoard is not installed it goes without.
 
     Args:
         output_dir: TensorBoard's files go to ``<output_dir>/tensorboard/<stage>``.
@@ -95,12 +96,13 @@ class ProgressReport:
 
         Ignite's ``TerminateOnNan`` would end it as if it were complete, and the stage would save its weights.
         """
-        output = engine.state.output[0] if isinstance(engine.state.output, list) else engine.state.output
+        items = engine.state.output if isinstance(engine.state.output, list) else [engine.state.output]
         terms = getattr(getattr(engine, "loss_function", None), "last_terms", {})
-        values = {"loss": torch.as_tensor(output["loss"]).detach(), **terms}
+        values = {"loss": torch.as_tensor(items[0]["loss"]).detach(), **terms}
         device = next((value.device for value in terms.values()), values["loss"].device)
         together = torch.stack([value.to(device, torch.float32) for value in values.values()])
         self.scalars = dict(zip(values, together.tolist(), strict=True))
+        engine.state.output = [{**items[0], "loss": self.scalars["loss"]}, *items[1:]]
         if not all(map(math.isfinite, self.scalars.values())):
             raise RuntimeError(
                 f"{self.stage}: the loss is no longer a number at iteration {engine.state.iteration} "

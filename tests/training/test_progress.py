@@ -9,7 +9,7 @@ import ignite.handlers
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.handlers import TensorBoardStatsHandler
+from monai.handlers import TensorBoardStatsHandler, from_engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
@@ -72,6 +72,15 @@ def test_all_values_are_read_from_the_device_once_per_step(tmp_path, monkeypatch
     ProgressReport(tmp_path, "distill").attach(trainer)
     trainer.run([0.5, 0.25, 0.125], max_epochs=2)
     assert len(reads) == 6, reads
+
+
+@pytest.mark.parametrize("output", [{"loss": torch.tensor(0.5)}, [{"loss": 0.5, "pred": 1}, {"loss": 0.5, "pred": 2}]])
+def test_handlers_after_it_find_the_loss_as_a_number_in_the_first_item(output, tmp_path):
+    trainer = Engine(lambda engine, batch: output)
+    ProgressReport(tmp_path, "train").attach(trainer)
+    trainer.run([0], max_epochs=1)
+    assert from_engine(["loss"], first=True)(trainer.state.output) == 0.5
+    assert trainer.state.output == (output if isinstance(output, list) else [{"loss": 0.5}])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

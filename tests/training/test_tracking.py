@@ -115,7 +115,8 @@ class TestStructure:
         names = DEFAULT_MLFLOW_SETTINGS["handlers_id"]
         assert isinstance(parser[names["trainer"]["handlers"]], list)
         assert parser[names["trainer"]["id"]]["train_handlers"] == "@train::handlers"
-        assert parser[names["trainer"]["id"]].get("decollate", True)  # its output_transform asks for a list
+        handlers = [parser[each[1:]] if isinstance(each, str) else each for each in parser["train::handlers"]]
+        assert any("ProgressReport" in each["_target_"] for each in handlers)  # MLflow reads the loss where it puts it
         if stage in VALIDATED:
             assert isinstance(parser[names["validator"]["handlers"]], list)
             assert parser[names["validator"]["id"]]["val_handlers"] == "@validate::handlers"
