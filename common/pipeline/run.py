@@ -59,6 +59,7 @@ def run_pipeline(
     for number, stage in enumerate(chosen, start=1):
         done = output_path / STAGES[stage]
         print(f"[{number}/{len(chosen)}] {stage}", flush=True)
+        check_method(output_path, [stage], chosen_method)  # again: another pipeline may have come in between
         if done.exists():
             print(f"    skipped: {done} exists; delete it to run this stage again", flush=True)
             continue
@@ -76,5 +77,7 @@ def _student_of(method: Method, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides with the method's own student in place of the bundle's, if it has one."""
     if method.student_def is None:
         return dict(overrides)
-    others = {key: value for key, value in overrides.items() if key.split("::")[0] != "student_def"}
+    others = {
+        key: value for key, value in overrides.items() if key.split("::")[0] not in ("student_def", "network_def")
+    }
     return {**others, "student_def": dict(method.student_def), "initial_weights": None}

@@ -16,7 +16,7 @@ from common.datasets.drive import DriveDataset
 from common.distillation.methods import METHODS, UNET, Method
 from common.errors import InputError
 from common.files.provenance import are_phantoms
-from common.pipeline import stage_run
+from common.pipeline import stage_process, stage_run
 from common.pipeline.run import run_pipeline
 from common.pipeline.stages import STAGES, TRAINING_STAGES
 
@@ -166,6 +166,19 @@ class TestMethods:
                 run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method=method)
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mocov3")
         assert stages.ran == {}
+
+    def test_the_student_of_a_pipeline_that_came_in_between_is_not_taken_either(
+        self, stages, dataset_dir, tmp_path, monkeypatch
+    ):
+        def run_between(arguments: list[str], distributed: bool) -> int:
+            monkeypatch.setattr(stage_process, "run_stage", stages)
+            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="scratch", stages="distill")
+            return stages(arguments, distributed)
+
+        monkeypatch.setattr(stage_process, "run_stage", run_between)
+        with pytest.raises(InputError, match="has the student of method scratch; choose another folder"):
+            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae")
+        assert "train" not in stages.ran
 
     def test_a_student_that_no_method_is_noted_for_is_distilled(self, stages, dataset_dir, tmp_path):
         finish(tmp_path, "distill")
