@@ -50,7 +50,9 @@ def keys(tiny_phantoms, tmp_path_factory):
 
     def prepare(bundle: Path) -> dict[str, Any]:
         output_dir = tmp_path_factory.mktemp(bundle.name)
-        write_transfer(output_dir, count=2, channels=find_dataset(bundle.name.removesuffix("_segmentation")).in_channels)
+        write_transfer(
+            output_dir, count=2, channels=find_dataset(bundle.name.removesuffix("_segmentation")).in_channels
+        )
         dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
         values = {"bundle": bundle, "dataset_dir": dataset_dir, "output_dir": output_dir, "num_validation": 1}
         return {**values, "learning_rate": LEARNING_RATE, "input_scale": 1, "head_size": 8, "decoder_depth": 1}
@@ -90,7 +92,9 @@ def encoder_of(run: Run, method: str) -> dict[str, torch.Tensor]:
 
 
 def test_every_config_is_that_of_a_method():
-    assert sorted(METHOD_CONFIGS.glob("*.yaml")) == sorted(method.config for method in METHODS.values() if method.config)
+    assert sorted(METHOD_CONFIGS.glob("*.yaml")) == sorted(
+        method.config for method in METHODS.values() if method.config
+    )
 
 
 @pytest.mark.parametrize("bundle", FOLDERS, ids=lambda path: path.name)
