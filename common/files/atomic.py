@@ -19,8 +19,9 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outda
 
 def is_writer() -> bool:
     """Say whether this process is the one that writes files: the only one, or the first of several."""
-    # Before the processes of torchrun have joined each other, ignite takes each of them for the only one.
-    return max(idist.get_rank(), int(os.environ.get("RANK", "0"))) == 0
+    # Before the processes of torchrun, which sets LOCAL_RANK, have joined, ignite takes each of them for the only one.
+    started_as = int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
+    return max(idist.get_rank(), started_as) == 0
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def test_one_process_may_lock_a_folder_twice_and_others_may_when_it_gives_it_bac
 
 def test_only_the_first_rank_locks(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     lock_folder(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

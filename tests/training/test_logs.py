@@ -73,6 +73,7 @@ def test_a_stage_that_only_adds_files_does_not_lock(tmp_path):
 
 def test_other_ranks_log_warnings_only_and_to_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     logs.start(tmp_path / "run", "train")
     assert not (tmp_path / "run").exists()
     assert logging.getLogger().level == logging.WARNING

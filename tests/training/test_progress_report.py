@@ -114,6 +114,7 @@ def test_it_goes_without_what_is_not_installed_and_says_so_once(tmp_path, monkey
 
 def test_other_ranks_show_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     trainer = make_trainer()
     ProgressReport(tmp_path, "train").attach(trainer)
     trainer.run([float("nan")], max_epochs=1)
