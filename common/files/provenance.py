@@ -106,7 +106,7 @@ def of_training(
     else:
         known = read_provenance(initial_weights)
         before = {name: known[name] for name in _HANDED_ON if name in known}
-        before["initial"] = state_digest(read_checkpoint(initial_weights))
+        before["initial"] = state_digest(read_checkpoint(initial_weights, made_by="distill"))
     images = [path for entry in entries for path in _paths(entry.get("image"))]
     phantoms = {"phantoms": any(are_phantoms(image) for image in dict.fromkeys(images))} if images else {}
     return json.loads(json.dumps(before | phantoms | facts))  # as it will be read, and refused now rather than later
