@@ -124,8 +124,11 @@ def with_method(method: str, overlays: Sequence[str | Path] = ("demo",)) -> tupl
 def settings(stage: str, bundle: Path = BUNDLE, **overrides: Any) -> dict[str, Any]:
     """Return tiny settings for a stage."""
     student = {"student_def": TINY_STUDENT} if stage in _WITH_STUDENT else {}
+    values = {**tiny(bundle), **student, "bundle_root": str(bundle), **overrides}
+    if stage == "inference":  # where there is but one network
+        values["network_def"] = values.pop("student_def")
     # A copy: MONAI writes overrides such as student_def::depth into the values it is given.
-    return copy.deepcopy({**tiny(bundle), **student, "bundle_root": str(bundle), **overrides})
+    return copy.deepcopy(values)
 
 
 def load_stage(
