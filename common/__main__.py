@@ -42,11 +42,11 @@ def phantoms(dataset: str, output_dir: str) -> None:
     print(find_dataset(dataset).write_phantoms(str(output_dir)))
 
 
-def create(facts: str, output_dir: str) -> None:
+def create(facts: str, output_dir: str, overwrite: bool = False) -> None:
     """Write a bundle from a page of facts about its dataset: ``create drive DIR``, or ``create my_facts.yaml DIR``."""
     from common.templates import create_bundle
 
-    print(create_bundle(str(facts), str(output_dir)))
+    print(create_bundle(str(facts), str(output_dir), overwrite))
 
 
 def report(study_dir: str) -> None:

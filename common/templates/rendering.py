@@ -15,7 +15,7 @@ import yaml
 from jinja2 import meta
 
 from common.errors import InputError
-from common.files.atomic import atomic_folder
+from common.files.atomic import atomic_file, atomic_folder
 from common.templates.facts_pages import read_facts
 
 _FOLDER = Path(__file__).parent
@@ -25,12 +25,13 @@ _COMMENT_COLUMN = 28  # where the comments beside keys begin
 _NOTHING = "\0"  # what an empty value leaves behind, so that its line can go too
 
 
-def create_bundle(facts: str | os.PathLike, output_dir: str | os.PathLike) -> Path:
+def create_bundle(facts: str | os.PathLike, output_dir: str | os.PathLike, overwrite: bool = False) -> Path:
     """Write the bundle ``<output_dir>/<name>_segmentation``.
 
     Args:
         facts: the name of a dataset of this project, or the path of a page of facts.
         output_dir: the folder of bundles.
+        overwrite: whether to write the files of a bundle that is there anew; others in its folder stay as they are.
 
     Returns:
         The folder of the bundle.
@@ -41,14 +42,22 @@ def create_bundle(facts: str | os.PathLike, output_dir: str | os.PathLike) -> Pa
     page = read_facts(facts)
     folder = Path(output_dir) / f"{page['name']}_segmentation"
     texts = render_bundle(page)
-    if folder.exists():
-        raise InputError(f"output_dir: {folder} exists; delete it, or choose another folder")
-    with atomic_folder(folder) as fresh:
-        for name, text in texts.items():
-            path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="ascii", newline="\n")
+    if not folder.exists():
+        with atomic_folder(folder) as fresh:
+            _write(texts, fresh)
+    elif overwrite:
+        _write(texts, folder)
+    else:
+        raise InputError(f"output_dir: {folder} exists; choose another folder, or --overwrite the files of the bundle")
     return folder
+
+
+def _write(texts: Mapping[str, str], folder: Path) -> None:
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as fresh:
+            fresh.write_text(text, encoding="ascii", newline="\n")
 
 
 def render_bundle(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -58,7 +67,7 @@ def render_bundle(facts: Mapping[str, Any]) -> dict[str, str]:
         facts: see :func:`common.templates.facts_pages.read_facts`.
 
     Raises:
-        InputError: if a fact is missing, unknown, or not in ASCII.
+        InputError: if a fact is missing, unknown, not in ASCII, or does not fit into a config.
     """
     environment = _environment()
     _check_names(environment, facts)
@@ -70,10 +79,20 @@ def render_bundle(facts: Mapping[str, Any]) -> dict[str, str]:
         except jinja2.UndefinedError as error:
             raise InputError(f"facts: {name} needs more than the page says: {error}") from error
         texts[name] = _tidy(text, Path(name).suffix)
+        _check_yaml(name, texts[name])
         if not texts[name].isascii():
             line = next(line for line in texts[name].splitlines() if not line.isascii())
             raise InputError(f"facts: only ASCII is allowed, which every locale reads alike, got {line.strip()!r}")
     return texts
+
+
+def _check_yaml(name: str, text: str) -> None:
+    if Path(name).suffix not in (".yaml", ".json"):  # JSON is YAML, too
+        return
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"facts: {name} would be no YAML with them ({' '.join(str(error).split())})") from error
 
 
 def _environment() -> jinja2.Environment:

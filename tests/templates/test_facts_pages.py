@@ -72,3 +72,8 @@ def test_a_misspelt_fact_is_named(write, tmp_path):
 def test_facts_that_only_some_locales_can_read_are_refused(write, tmp_path):
     with refused("facts: only ASCII is allowed, .* segments the naevi of caf"):
         create_bundle(write(segments="segments the naevi of caf\u00e9s"), tmp_path / "bundles")
+
+
+def test_a_fact_that_is_no_yaml_where_it_is_put_is_refused(write, tmp_path):
+    with refused("facts: configs/distill.yaml would be no YAML with them"):
+        create_bundle(write(read_image="- {_target_: LoadImaged, keys: image"), tmp_path / "bundles")

@@ -40,7 +40,7 @@ def test_every_bundle_has_a_page_of_facts():
 
 @pytest.mark.parametrize("name", FACTS)
 def test_the_bundle_is_what_its_source_makes_of_it(name, tmp_path):
-    """After a change: python -c "from common.templates import create_bundle; create_bundle('drive', 'somewhere')"."""
+    """After a change of the source: python -m common create drive bundles --overwrite."""
     rendered = create_bundle(name, tmp_path)
     assert files_of(BUNDLES / rendered.name) == files_of(rendered)
 
@@ -108,6 +108,15 @@ class TestOwnBundle:
 
     def test_a_folder_that_is_there_is_not_written_over(self, own_page, tmp_path):
         (tmp_path / "moles_segmentation").mkdir()
-        with refused("output_dir: .*moles_segmentation exists; delete it, or choose another folder"):
+        with refused("output_dir: .*moles_segmentation exists; choose another folder"):
             create_bundle(own_page, tmp_path)
         assert list((tmp_path / "moles_segmentation").iterdir()) == []
+
+    def test_a_bundle_is_written_anew_on_demand_and_what_was_added_to_it_stays(self, own_page, tmp_path):
+        bundle = create_bundle(own_page, tmp_path)
+        before = files_of(bundle)
+        (bundle / "configs" / "train.yaml").write_text("epochs: 3\n")
+        (bundle / "docs" / "comparison.md").write_text("measured\n")
+        assert create_bundle(own_page, tmp_path, overwrite=True) == bundle
+        assert files_of(bundle) == before
+        assert (bundle / "docs" / "comparison.md").read_text() == "measured\n"
