@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv at the root of the repository and install this package into it: bash ci/install.sh [EXTRA]
+# Where nothing has changed since the last time, there is nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -7,6 +8,12 @@ python=${PYTHON:-python3}
     echo "error: Python 3.11 or newer is needed, $("$python" --version) was found: set PYTHON" >&2
     exit 1
 }
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint ci/constraints.txt "torch==2.13.0"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint ci/constraints.txt --editable ".${1:+[$1]}"
+made_from() { cat ci/install.sh ci/constraints.txt setup.cfg && pwd; }
+stamp=.venv/made_from${1:+_$1}
+if ! made_from | cmp --silent - "$stamp"; then
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint ci/constraints.txt)
+    "${pip[@]}" "torch==2.13.0"
+    "${pip[@]}" --editable ".${1:+[$1]}"
+    made_from >"$stamp"
+fi

@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
 # Install, lint and test. What is given is passed on to pytest: bash ci/test.sh -m 'not slow'
+# Two cores work side by side: the tests of this environment on one; on the other those of releases and of MONAI Label,
+# in environments of their own, whose output is printed at the end. The last line is the one that pytest closes with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "installing into .venv …"
 bash ci/install.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/python ci/verify_bundle.py bundles/*
-.venv/bin/python -m pytest "$@"
-dist=$(mktemp -d)
-trap 'rm -rf "$dist"' EXIT
-bash ci/test_release.sh --dist "$dist"
-.venv/bin/python ci/verify_bundle.py "$dist"/*_segmentation
-bash ci/test_monailabel.sh
-# One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.
-bash ci/test_monailabel.sh --bundles "$dist" \
-    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus"
+.venv/bin/lint-imports --no-cache --no-logo
+
+export OMP_NUM_THREADS=1 # networks of tests are too small for two
+work=$(mktemp -d)
+trap 'kill -- -$elsewhere 2>/dev/null || true; rm -rf "$work"' EXIT
+set -m # a group of its own for what runs beside
+bash ci/test_elsewhere.sh "$work/dist" >"$work/log" 2>&1 &
+elsewhere=$!
+here=0
+.venv/bin/python -m pytest "$@" | tee "$work/pytest" || here=$?
+there=0
+wait "$elsewhere" || there=$?
+cat "$work/log"
+tail -n 1 "$work/pytest"
+exit $((here ? here : there))

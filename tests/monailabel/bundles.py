@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ import nibabel
 import numpy as np
 import torch
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
-from server import environment
 
 DATASETS = ("drive", "ph2", "autooral", "kidneyus", "chaos")
 _TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [8, 8]}
-_SETTINGS = {"patch_size": 64, "batch_size": 4, "num_workers": 1, "learning_rate": 0.01}
+_SETTINGS = {"crop_size": 64, "image_size": 64, "samples_per_epoch": 64, "batch_size": 4, "num_workers": 1}
+_SETTINGS["learning_rate"] = 0.01
 
 
 def tiny_copy(bundle: Path, parent: Path) -> Path:
@@ -29,7 +28,8 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
     shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
     for path in (*copy.glob("configs/inference.*"), *copy.glob("configs/train.*")):  # the app takes JSON first
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        config["network_def"].update(_TINY)
+        student = config["network_def"] if isinstance(config["network_def"], dict) else config["student_def"]
+        student.update(_TINY)
         config.update({key: value for key, value in _SETTINGS.items() if key in config})
         dump = json.dumps if path.suffix == ".json" else yaml.safe_dump
         path.write_text(dump(config, sort_keys=False), encoding="utf-8")
@@ -41,11 +41,12 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
 @contextmanager
 def import_from(bundle: Path) -> Iterator[None]:
     """Let this process import the modules of a release, of which each has its own by the same names."""
+    before = list(sys.path)
     sys.path.insert(0, str(bundle))
     try:
         yield
     finally:
-        sys.path.remove(str(bundle))
+        sys.path[:] = before
         for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
             del sys.modules[name]
 
@@ -119,12 +120,21 @@ def write_pictures(folder: Path) -> Path:
     return folder
 
 
-def run_inference(bundle: Path, images: Path, output_dir: Path, alone: bool = False) -> Path:
-    """Segment images with ``python -m monai.bundle run`` and return the folder of masks."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
-    command += ["--bundle_root", ".", "--dataset_dir", str(images), "--output_dir", str(output_dir)]
-    done = subprocess.run(command, cwd=bundle, env=environment(alone), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def run_inference(bundle: Path, images: Path, output_dir: Path) -> Path:
+    """Segment images as ``python -m monai.bundle run`` does, but in this process, and return the folder of masks."""
+    threads, hook = torch.get_num_threads(), sys.excepthook
+    torch.set_num_threads(1)  # as the server's, so that masks are the same bit for bit
+    try:
+        with import_from(bundle):
+            places = {"bundle_root": str(bundle), "dataset_dir": str(images), "output_dir": str(output_dir)}
+            config = str(bundle / "configs" / "inference.yaml")
+            workflow = ConfigWorkflow(config, workflow_type="infer", logging_file=False, **places)
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+    finally:
+        torch.set_num_threads(threads)
+        sys.excepthook = hook
     return output_dir
 
 

@@ -26,7 +26,7 @@ def model_of(dataset: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def written(server, folders, alone, tmp_path_factory):
+def written(server, folders, tmp_path_factory):
     """Return what segments the images of a dataset without a server, and returns the folder of masks."""
     done: dict[str, Path] = {}
 
@@ -35,7 +35,7 @@ def written(server, folders, alone, tmp_path_factory):
             images = tmp_path_factory.mktemp("images")
             for name in IMAGES[dataset]:
                 (images / name).symlink_to(server.studies / name)
-            done[dataset] = run_inference(folders[dataset], images, tmp_path_factory.mktemp("masks"), alone)
+            done[dataset] = run_inference(folders[dataset], images, tmp_path_factory.mktemp("masks"))
         return done[dataset]
 
     return run

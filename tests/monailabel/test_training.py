@@ -65,7 +65,7 @@ def agreement(label: np.ndarray, corrected: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("dataset", CASES)
-def test_the_next_label_is_nearer_to_the_corrected_one(server, folders, alone, dataset, tmp_path):
+def test_the_next_label_is_nearer_to_the_corrected_one(server, folders, dataset, tmp_path):
     if dataset not in folders:
         pytest.skip("not among the bundles given by --bundles")
     image, extension = CASES[dataset]
@@ -88,7 +88,7 @@ def test_the_next_label_is_nearer_to_the_corrected_one(server, folders, alone, d
     # The weights that the server uses are those that lie in the folder.
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / image).symlink_to(server.studies / image)
-    (mask,) = run_inference(bundle, tmp_path / "images", tmp_path / "masks", alone).glob(f"{stem}_mask*")
+    (mask,) = run_inference(bundle, tmp_path / "images", tmp_path / "masks").glob(f"{stem}_mask*")
     np.testing.assert_array_equal(after, read_label(mask))
 
 

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# What is tested outside of .venv: releases where nothing but what they need is installed, and bundles in MONAI Label.
+# The releases are left in a folder: bash ci/test_elsewhere.sh dist
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash ci/test_release.sh --dist "$1"
+.venv/bin/python ci/verify_bundle.py "$1"/*_segmentation
+bash ci/test_monailabel.sh
+# One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.
+bash ci/test_monailabel.sh --bundles "$1" \
+    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus"
