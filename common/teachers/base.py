@@ -27,7 +27,7 @@ class FeatureLayout:
         prefix_tokens: tokens before those of the grid, such as a class token and registers.
 
     Raises:
-        ValueError: if there is no such kind, or a grid has prefix tokens.
+        ValueError: if ``kind`` is unknown, or ``prefix_tokens`` is negative, or positive for a grid.
     """
 
     kind: LayoutKind
@@ -83,8 +83,9 @@ class Teacher(nn.Module, ABC):
             raise ValueError(f"input_scale must be positive, got {input_scale}")
         self.num_classes = num_classes
         self.input_scale = input_scale
-        self.pretrained = str(pretrained) if isinstance(pretrained, (str, os.PathLike)) else None
-        self.base_name = base_name or name_of_base(pretrained)
+        # Private, since a fingerprint of the network must not change with the place and the name of its weights.
+        self._pretrained = str(pretrained) if isinstance(pretrained, (str, os.PathLike)) else None
+        self._base_name = base_name or name_of_base(pretrained)
         self.pixel_normalisation = find_normalisation(pretrained, pixel_normalisation)
 
     @classmethod
@@ -93,9 +94,14 @@ class Teacher(nn.Module, ABC):
         return False
 
     @property
+    def base_name(self) -> str | None:
+        """What a report calls the pretrained weights; None for random ones."""
+        return self._base_name
+
+    @property
     @abstractmethod
     def stride(self) -> int:
-        """Pixels, a side, of what one place of the encoder's features stands for; sizes are divisible by it."""
+        """Side in pixels of what one place of the encoder's features covers; image sizes must be divisible by it."""
 
     @property
     @abstractmethod
@@ -104,7 +110,7 @@ class Teacher(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return features ``(B, C, h, w)`` of normalised pixels ``(B, 3, H, W)``, whose sides the stride divides."""
+        """Return features ``(B, C, h, w)`` of normalised pixels ``(B, 3, H, W)``; the stride divides H and W."""
 
     @abstractmethod
     def decode(self, features: Tensor) -> Tensor:
@@ -141,7 +147,7 @@ class Teacher(nn.Module, ABC):
         """
         return {
             "family": self.family,
-            "pretrained": self.pretrained,
+            "pretrained": self._pretrained,
             "base_name": self.base_name,
             "num_classes": self.num_classes,
             "input_scale": self.input_scale,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from toy_family import ToyEncoder, ToyTeacher
 from transformers import SamConfig
 
 from common.errors import InputError
+from common.files.fingerprints import network_fingerprint
 from common.teachers import TEACHERS, build_teacher, find_family
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.folder import load_teacher, save_teacher
@@ -106,6 +108,15 @@ def test_description_is_json_and_builds_the_same_teacher(tiny_sam_folder):
     assert (again.num_classes, again.input_scale) == (5, 2)
     with torch.no_grad():
         assert torch.equal(again(IMAGES), teacher(IMAGES))
+
+
+def test_fingerprint_tells_no_one_where_the_base_lies(tiny_sam_folder, tmp_path):
+    """Else a training would not resume, and teacher outputs be computed anew, because a folder was moved."""
+    moved = shutil.copytree(tiny_sam_folder, tmp_path / "moved")
+    here, there, other = (
+        network_fingerprint(build_teacher(*arguments)) for arguments in ((tiny_sam_folder, 2), (moved, 2), (moved, 3))
+    )
+    assert here == there != other
 
 
 def test_random_weights_have_no_name(tiny_sam_config):
