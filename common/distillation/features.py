@@ -113,7 +113,7 @@ def as_grid(feature: Tensor, image_size: tuple[int, int], layout: FeatureLayout 
             return grid
     raise ValueError(
         f"features of shape {tuple(feature.shape)}, read as {layout.kind} with {layout.prefix_tokens} prefix tokens, "
-        f"are no grid over images of {height}x{width}; give the layer's kind and prefix_tokens in feature_layouts"
+        f"are not a grid over images of {height}x{width}; give the layer's kind and prefix_tokens in feature_layouts"
     )
 
 

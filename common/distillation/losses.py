@@ -39,7 +39,7 @@ class FeatureAlignmentLoss(nn.Module):
                 f"every pair needs two widths, got {len(pairs)} pairs, {len(teacher_widths)} teacher widths and "
                 f"{len(student_widths)} student widths"
             )
-        self.pairs = dict(pairs)
+        self.pairs = tuple(pairs.items())  # a plain setting: with other pairs, a training is another one
         self.projections = nn.ModuleList(
             nn.Identity() if ours == theirs else nn.Conv2d(ours, theirs, kernel_size=1)
             for theirs, ours in zip(teacher_widths, student_widths, strict=True)
@@ -56,7 +56,7 @@ class FeatureAlignmentLoss(nn.Module):
     def forward(self, outputs: DistillationOutputs) -> Tensor:
         """Return the error, averaged over pairs."""
         errors = []
-        for (theirs, ours), project in zip(self.pairs.items(), self.projections, strict=True):
+        for (theirs, ours), project in zip(self.pairs, self.projections, strict=True):
             projected = project(outputs.student_features[ours])
             target = resample(outputs.teacher_features[theirs].detach(), projected.shape[2:])
             target = F.layer_norm(target.movedim(1, -1), target.shape[1:2]).movedim(-1, 1)

@@ -48,7 +48,7 @@ def output_keys(layers: Iterable[str], logits: bool = True) -> list[str]:
 def outputs_in(batch: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[Tensor | None, dict[str, Tensor]] | None:
     """Return the teacher's logits, if any, and its features by layer from a batch, or None where it has no outputs."""
     keys = {layer: _feature_key(layer) for layer in layers}
-    if not any(key in batch for key in keys.values()):
+    if not any(key in batch for key in (_LOGITS_KEY, *keys.values())):
         return None
     return batch.get(_LOGITS_KEY), {layer: batch[key] for layer, key in keys.items()}
 

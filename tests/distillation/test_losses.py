@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from common.distillation.features import FeatureHooks
 from common.distillation.losses import FeatureAlignmentLoss, LogitDistillationLoss, SupervisedLoss
 from common.distillation.outputs import DistillationOutputs
+from common.files.fingerprints import plain_settings
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +125,12 @@ class TestFeatures:
         loss = FeatureAlignmentLoss.between(teacher, student, {"0": "0", "1": "1"}, (1, 16, 24))
         assert loss.projections[0].weight.shape == (6, 4, 1, 1)
         assert isinstance(loss.projections[1], nn.Identity)
+
+    def test_other_pairs_of_the_same_widths_are_another_setting(self):
+        """A training that compares other layers is not the one that is resumed."""
+        one, other = (FeatureAlignmentLoss({"t": ours}, [4], [4]) for ours in ("a", "b"))
+        assert plain_settings(one) != plain_settings(other)
+        assert plain_settings(one) == plain_settings(FeatureAlignmentLoss({"t": "a"}, [4], [4]))
 
     def test_no_pairs_are_refused(self):
         with pytest.raises(ValueError, match="pairs must name at least one"):

@@ -83,6 +83,14 @@ class TestTargets:
         assert targets.teacher_logits is outputs["teacher_logits"]
         assert targets.teacher_features == {"encoder.neck": outputs["teacher.encoder.neck"]}
 
+    def test_logits_alone_are_outputs_too(self, teacher, batches, monkeypatch):
+        monkeypatch.setattr(teacher, "forward", lambda images: pytest.fail("the teacher ran"))
+        prepare = PrepareBatchDistillation(FrozenTeacher(FeatureHooks(teacher, [])))
+        logits = torch.rand(3, 2, 32, 32)
+        _, targets = prepare({**batches[0], "teacher_logits": logits}, torch.device("cpu"))
+        assert targets.teacher_logits is logits
+        assert targets.teacher_features == {}
+
     def test_images_alone_are_enough(self, prepare, batches):
         _, targets = prepare({"image": batches[0]["image"]}, torch.device("cpu"))
         assert targets.label is targets.labelled is None
