@@ -71,7 +71,7 @@ class ContrastiveLoss(nn.Module):
 
         Args:
             vectors: queries and keys of any length; keys get no gradient.
-            image_ids: ``(B,)``, whole numbers that are equal for copies of one image.
+            image_ids: ``(B,)``, integers that are equal for copies of one image.
         """
         queries, keys = (F.normalize(each.float(), dim=-1) for each in vectors)
         own = len(image_ids) * idist.get_rank() + torch.arange(len(image_ids), device=image_ids.device)
@@ -132,8 +132,7 @@ class MomentumContrast(nn.Module):
     """Queries of two crops of each image from an encoder that trains, and keys from its moving average.
 
     Both crops go through a network at once. That changes nothing but the heads' batch norms, which see twice as many
-    vectors: with batches of a few images, and a last one that may be a single image, they need them. Among several
-    processes with GPUs they see the vectors of all.
+    vectors: with batches of a few images, and a last one that may be a single image, they need them.
 
     Args:
         encoder: its queries train it.
@@ -149,8 +148,6 @@ class MomentumContrast(nn.Module):
         self.encoder = encoder
         self.predictor = make_head([out_size, hidden_size, out_size])
         self.momentum_encoder = momentum_encoder.requires_grad_(False)
-        if idist.get_world_size() > 1 and torch.cuda.is_available():
-            nn.SyncBatchNorm.convert_sync_batchnorm(self)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return queries and keys, each ``(2, B, D)``, of two crops ``(B, C, H, W)`` in [0, 1] of each image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,7 @@ from common.distillation.methods.momentum_contrast import (
 )
 from common.errors import InputError
 from common.students.vit import ViTSegmenter
+from common.training import processes
 
 FIXED = {"encoder.patch_embed.weight", "encoder.patch_embed.bias", "encoder.pos_embed"}
 UNUSED = {"encoder.norm.weight", "encoder.norm.bias"}
@@ -54,6 +56,19 @@ def test_a_step_changes_the_students_blocks_and_nothing_else_of_it(student, netw
     optimizer.step()
     changed = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if name.startswith("encoder.")} - FIXED - UNUSED
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_among_processes_its_batch_norms_are_those_of_its_device(device, network, monkeypatch):
+    """Also on CPUs of a machine that has GPUs: ``SyncBatchNorm`` cannot run there."""
+    monkeypatch.setattr(idist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(nn.Module, "to", lambda self, *args, **kwargs: self)
+    monkeypatch.setattr(processes, "DistributedDataParallel", lambda network, **options: network)
+    network = MomentumContrast(network.encoder, network.momentum_encoder, hidden_size=16)
+    parallel = processes.parallel(network, device)
+    kinds = {type(module) for module in parallel.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    assert kinds == {nn.BatchNorm1d if device == "cpu" else nn.SyncBatchNorm}
 
 
 def test_the_momentum_encoder_gets_no_gradient(network, crops):
