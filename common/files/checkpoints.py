@@ -30,7 +30,7 @@ def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # whose text advises to switch the protection off
         raise InputError(
-            f"{path} was refused: it holds more than tensors and could run code, or is no PyTorch checkpoint at all"
+            f"{path} was refused: it holds more than tensors and could run code, or it is not a PyTorch checkpoint"
         ) from error
     except (RuntimeError, EOFError, KeyError, OSError) as error:
-        raise InputError(f"{path} is damaged or no PyTorch checkpoint ({error})") from error
+        raise InputError(f"{path} is damaged or not a PyTorch checkpoint ({error})") from error

@@ -100,4 +100,4 @@ def _is_path(value: Any) -> bool:
     if not isinstance(value, (str, os.PathLike)):
         return False
     has_separator = isinstance(value, os.PathLike) or any(s in value for s in (os.sep, os.altsep) if s)
-    return os.path.isfile(value) or (has_separator and os.path.isdir(value))  # a patient is no folder of that number
+    return os.path.isfile(value) or (has_separator and os.path.isdir(value))  # a patient's number alone is not a path

@@ -106,7 +106,10 @@ def of_training(
     else:
         known = read_provenance(initial_weights)
         before = {name: known[name] for name in _HANDED_ON if name in known}
-        before["initial"] = state_digest(read_checkpoint(initial_weights, made_by="distill"))
+        state = read_checkpoint(initial_weights, made_by="distill")
+        if not _is_state(state):
+            raise InputError(f"initial_weights: {initial_weights} does not hold the weights of a network by name")
+        before["initial"] = state_digest(state)
     images = [path for entry in entries for path in _paths(entry.get("image"))]
     phantoms = {"phantoms": any(are_phantoms(image) for image in dict.fromkeys(images))} if images else {}
     return json.loads(json.dumps(before | phantoms | facts))  # as it will be read, and refused now rather than later

@@ -127,6 +127,11 @@ class TestTraining:
         with pytest.raises(InputError, match=r"distilled\.pt does not exist"):
             of_training(tmp_path / "distilled.pt", [])
 
+    def test_a_file_of_something_else_than_weights_is_named(self, tmp_path):
+        torch.save({"model": network().state_dict(), "epoch": 3}, tmp_path / "checkpoint.pt")
+        with pytest.raises(InputError, match=r"initial_weights: .*checkpoint\.pt does not hold the weights"):
+            of_training(tmp_path / "checkpoint.pt", [])
+
     @pytest.mark.parametrize("marked", [True, False])
     @pytest.mark.parametrize("nested", [True, False])
     def test_phantoms_are_known_wherever_they_lie_and_nothing_else_is_taken_for_them(self, marked, nested, tmp_path):

@@ -109,7 +109,7 @@ def test_file_that_is_no_checkpoint_is_named(tmp_path):
     path.write_text("<html>404: this file has moved</html>")
     message = refused(load_weights, network(), path)
     assert str(path) in message
-    assert "is no PyTorch checkpoint" in message
+    assert "is not a PyTorch checkpoint" in message
 
 
 def test_another_width_is_named_with_both_shapes_and_loads_nothing(tmp_path):
