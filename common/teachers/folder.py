@@ -27,7 +27,7 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
 
     Args:
         network: what :func:`~common.teachers.lora.add_lora` returned, also within ``DistributedDataParallel``.
-        folder: replaced as a whole, or made.
+        folder: made, or replaced by an atomic folder.
     """
     if not is_writer():
         return
@@ -35,7 +35,7 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
     teacher = network.get_base_model()
     description = {**teacher.describe(), "base": _describe_base(teacher)}
     with atomic_folder(folder) as fresh:
-        network.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT asks the hub about a vocabulary
+        network.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT looks for a vocabulary on the hub
         (fresh / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
         (fresh / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

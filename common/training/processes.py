@@ -60,8 +60,8 @@ def parallel(network: nn.Module, device: torch.device | str, channels_last: bool
     on_gpu = device.type == "cuda"
     if on_gpu:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    # Buffers are the same everywhere. To broadcast them in every forward pass would need as many passes in all
-    # processes, and in validation one may have more images than another.
+    # To broadcast buffers in every forward pass would need as many passes in all processes, and in validation one may
+    # have more images than another. On GPUs they are the same everywhere, by SyncBatchNorm.
     return DistributedDataParallel(network, device_ids=[device] if on_gpu else None, broadcast_buffers=False)
 
 

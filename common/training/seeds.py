@@ -13,7 +13,10 @@ from torch.utils.data import DistributedSampler
 
 
 def mix_seeds(*parts: int) -> int:
-    """Return a seed of 32 bits from several numbers, such as seed, epoch and rank: others give another seed."""
+    """Return a seed of 32 bits from several numbers, such as seed, epoch and rank; as many others give another one.
+
+    A zero at the end changes nothing: numpy takes numbers that are not given for zeros.
+    """
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 

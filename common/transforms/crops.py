@@ -18,8 +18,8 @@ IMAGE_ID_KEY = "image_id"
 class TwoCropsd(Randomizable, Transform):
     """Makes two crops of an image, independent of each other: the random transform is applied twice.
 
-    Under ``IMAGE_ID_KEY`` goes a whole number of 64 bits by which copies of one image are recognised, since an image
-    that comes several times in a batch must not be told apart from itself.
+    Under ``IMAGE_ID_KEY`` goes an integer of 64 bits that is equal for copies of one image: an image that comes several
+    times in a batch must not be contrasted with itself.
 
     Args:
         transform: makes a crop of the data of an image, with whatever else changes its look.

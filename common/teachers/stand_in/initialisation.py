@@ -33,7 +33,7 @@ def initialise(model: SamModel) -> None:
 
     Prompts and pixels carry the same position code. Where the decoder's cross-attention starts with equal projections
     of queries and keys, a prompt looks at its own place from the first step; with SAM's unequal ones, hundreds of
-    steps pass in which the best answer is an empty mask.
+    steps pass in which an empty mask has the lowest loss.
     """
     for part in (model.prompt_encoder, model.mask_decoder, model.vision_encoder.neck):
         for module in part.modules():

@@ -1,4 +1,4 @@
-"""The two objectives of pre-training: masks that prompts ask for, and the kind of each pixel."""
+"""The two objectives of pre-training: the masks of prompted objects, and the kind of each pixel."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def prompted_loss(model: SamModel, embeddings: Tensor, masks: Tensor, prompt: st
             so that the best of three masks counts.
     """
     counted = masks.flatten(2).any(2)
-    asked = torch.where(counted[..., None, None], masks, torch.ones_like(masks))
-    inputs = prompt_inputs(asked, prompt)
+    prompted = torch.where(counted[..., None, None], masks, torch.ones_like(masks))
+    inputs = prompt_inputs(prompted, prompt)
     output = model(image_embeddings=embeddings, multimask_output=prompt == "point", **inputs)
     target = F.interpolate(masks, size=output.pred_masks.shape[-2:], mode="area")
     losses = mask_losses(output.pred_masks, target)

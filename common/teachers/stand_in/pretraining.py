@@ -4,7 +4,7 @@
 figures are in the README beside this file. Two objectives share the encoder and the decoder:
 
 - Segment Anything's own (Kirillov et al., 2023, arXiv 2304.02643, appendix A): segment the object that a point, a few
-  points or a box asks for, with the best of three masks for one point, the single mask otherwise, and a squared error
+  points or a box mark, with the best of three masks for one point, the single mask otherwise, and a squared error
   on the predicted IoU. Cross-entropy takes the place of its focal loss, under which a network that starts from nothing
   learns to predict an empty mask and stays there.
 - SegRCDB's (arXiv 2309.17083): which kind of object is each pixel part of? It is decoded without a prompt, as the
@@ -56,8 +56,8 @@ def pretrain_teacher(
         scenes: scenes to draw, at a quarter, half or all of ``image_size``; each is seen several times, turned,
             mirrored and recoloured.
         image_size: height and width in pixels that scenes are enlarged to; must be divisible by 64.
-        batch_size: scenes in a step, at least two. In half of them, objects are asked for by prompts.
-        prompts: objects asked for in each of those.
+        batch_size: scenes in a step, at least two. Half of them get prompts.
+        prompts: objects to prompt for in each of those.
         learning_rate: AdamW's peak, reached after 5 % of the steps and followed by a cosine.
         seed: of scenes, prompts and initial weights.
         num_workers: processes that draw scenes.
@@ -101,13 +101,13 @@ def pretrain_teacher(
 def _losses(
     model: SamModel, normalise: PixelNormalisation, batch: list[Tensor], prompt: str
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the loss of a batch, half of which is asked about by prompts, and the ``_FIGURES``."""
+    """Return the loss of a batch, half of whose scenes get prompts, and the ``_FIGURES``."""
     images, masks, kinds = batch
     embeddings = model.vision_encoder(normalise(images)).last_hidden_state
     decoder = SamDecoder(model.mask_decoder, model.prompt_encoder.no_mask_embed)
     semantic, accuracy = semantic_loss(decoder(embeddings, model.get_image_wide_positional_embeddings()), kinds)
-    asked = len(images) // 2
-    prompted, iou = prompted_loss(model, embeddings[:asked], masks[:asked], prompt)
+    half = len(images) // 2
+    prompted, iou = prompted_loss(model, embeddings[:half], masks[:half], prompt)
     return semantic + prompted, (semantic, accuracy, prompted, iou)
 
 

@@ -1,4 +1,4 @@
-"""Prompts that ask for an object: points inside it, points outside it, and boxes around it."""
+"""Prompts that point out an object: points inside it, points outside it, and boxes around it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bounding_boxes(masks: Tensor, jitter: float = 0.1) -> Tensor:
 
 
 def prompt_inputs(masks: Tensor, prompt: str) -> dict[str, Tensor]:
-    """Return what transformers' ``SamModel`` takes to be asked for objects.
+    """Return the prompts of objects as transformers' ``SamModel`` takes them.
 
     Args:
         masks: of the objects, ``(B, N, H, W)`` in {0, 1}, none of them empty.

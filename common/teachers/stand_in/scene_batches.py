@@ -51,7 +51,7 @@ def augmented_batch(pool: ScenePool, batch_size: int, prompts: int, image_size: 
     Args:
         pool: of scenes.
         batch_size: scenes in the batch (B).
-        prompts: objects of each scene to be asked for (P); some of them may not be there.
+        prompts: objects of each scene to prompt for (P); some of them may not be there.
         image_size: height and width (H, W) to enlarge the scenes to.
 
     Returns:
