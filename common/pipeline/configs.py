@@ -23,7 +23,9 @@ def find_configs(bundle: str | os.PathLike) -> Path:
     """
     configs = Path(bundle) / "configs"
     if not configs.is_dir():
-        raise InputError(f"{bundle} is no bundle: expected a folder with configs/, such as bundles/drive_segmentation")
+        raise InputError(
+            f"{bundle} is not a bundle: expected a folder with configs/, such as bundles/drive_segmentation"
+        )
     return configs
 
 

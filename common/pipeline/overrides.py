@@ -45,9 +45,17 @@ def check_overrides(configs: Iterable[Mapping[str, Any]], overrides: Mapping[str
         overrides: values by key.
 
     Raises:
-        InputError: naming one, and the keys that there are.
+        InputError: naming one, and the keys that there are; or if ``network_def`` would replace the student in some
+            of the stages alone.
     """
     configs = list(configs)
+    for key in overrides:
+        top, *rest = key.replace("#", "::").split("::")
+        if top == "network_def" and any("student_def" in config and top not in config for config in configs):
+            raise InputError(
+                f"--{key}: stage distill has no network_def, so distill and train would have different students; give "
+                f"--{'::'.join(['student_def', *rest])}"
+            )
     unknown = [key for key in overrides if not any(takes(config, key) for config in configs)]
     if unknown:
         known = sorted({key for config in configs for key in config if not key.startswith("_")})

@@ -21,7 +21,7 @@ from common.errors import InputError
         ("pretrain_teacher runs --stepz 3", "got an unexpected keyword argument 'stepz'"),
         ("phantoms drives phantoms", "there is no dataset 'drives'; the datasets are drive, "),
         ("create atlantis runs", "atlantis"),
-        ("check bundles --dataset_dir nowhere", "bundles is no bundle: expected a folder with configs/"),
+        ("check bundles --dataset_dir nowhere", "bundles is not a bundle: expected a folder with configs/"),
     ],
 )
 def test_a_command_says_what_it_lacks_before_it_does_anything(line, said, monkeypatch, tmp_path):

@@ -210,7 +210,9 @@ class TestRefused:
             ({"epoch": 3}, "--epoch: none of the stages has this key; they have .*epochs"),
             ({"stages": "finetune_teacher", "student_def": {}}, "--student_def: none of the stages has this key"),
             ({"loss::temperatures": 3}, "--loss::temperatures: none of the stages has this key"),
-            ({"bundle": "tests"}, "tests is no bundle: expected a folder with configs/"),
+            ({"network_def": {}}, "--network_def: stage distill has no network_def, .* give --student_def$"),
+            ({"network_def::depth": 3}, "--network_def::depth: .* give --student_def::depth$"),
+            ({"bundle": "tests"}, "tests is not a bundle: expected a folder with configs/"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
