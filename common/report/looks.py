@@ -27,7 +27,7 @@ class Look(NamedTuple):
 
 
 def look_of(method: str) -> Look:
-    """Return how a method, or the teacher, is drawn; all that are not in the table of methods look alike."""
+    """Return how a method, or the teacher, is drawn; all unknown methods look alike."""
     place = place_of(method)
     marker = _MARKERS[place % len(_MARKERS)]
     beside = 0.3 * (place / (len(METHODS) + 1) - 0.5)

@@ -92,10 +92,7 @@ def read_study(folder: Path) -> Study:
     _check_agreement(runs)
     finished = {(run.setting, run.seed) for run in runs}
     missing = [each for each in _expected_runs(description) if each not in finished]
-    bases = [
-        read_json(path, {}).get("base_name") for path in (folder / "shared").glob("teacher_*/teacher/teacher.json")
-    ]
-    return Study(folder, description, runs, missing, stand_in=STAND_IN in bases)
+    return Study(folder, description, runs, missing, stand_in=STAND_IN in _teachers(folder))
 
 
 def write_results(study: Study, path: Path) -> None:
@@ -110,6 +107,15 @@ def write_results(study: Study, path: Path) -> None:
                     for column, name in enumerate(run.classes):
                         measured = [f"{run.values[metric][row, column]:.6g}" for metric in METRICS]
                         table.writerow([case, name, *fixed, run.seed, *measured])
+
+
+def _teachers(folder: Path) -> list[str | None]:
+    """Return the names of the teachers' bases: those that were fine-tuned, and those that students learned from."""
+    fine_tuned = (folder / "shared").glob("teacher_*/teacher/teacher.json")
+    records = [read_json(path, {"provenance": dict}) for path in (folder / "runs").glob("*/*.provenance.json")]
+    return [read_json(path, {}).get("base_name") for path in fine_tuned] + [
+        record["provenance"].get("teacher") for record in records
+    ]
 
 
 def _expected_runs(description: Mapping[str, Any]) -> list[tuple[Setting, int]]:

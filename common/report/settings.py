@@ -1,4 +1,4 @@
-"""What a study tries: methods, label budgets, transfer sets and LoRA ranks, in print and in the order of tables."""
+"""The settings of a study (method, label budget, transfer set, LoRA rank), in print and in the order of tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Setting(NamedTuple):
 
 
 def title_of(method: str) -> str:
-    """Return the name of a method or of the teacher in print; that of a method that is not here is what it was."""
+    """Return the title of a method or of the teacher; an unknown method keeps its name."""
     if method == TEACHER:
         return "fine-tuned teacher"
     return METHODS[method].title if method in METHODS else method
@@ -59,7 +59,7 @@ def is_aside(method: str) -> bool:
 
 
 def place_of(method: str) -> int:
-    """Return the place of a method in tables and figures; the teacher and what is not here come last."""
+    """Return the place of a method in tables and figures; the teacher and unknown methods come last."""
     names = [*METHODS, TEACHER]
     return names.index(method) if method in names else len(names)
 

@@ -1,4 +1,4 @@
-"""What the runs of a study say together: means over cases and seeds, intervals, and paired tests."""
+"""Statistics of the runs of a study: means over cases and seeds, intervals, and paired tests."""
 
 from __future__ import annotations
 

@@ -161,6 +161,15 @@ def test_the_stand_in_teacher_is_called_so(tmp_path, write_study, base_name):
     assert ("The teacher is the stand-in teacher" in text_of(folder, tmp_path)) == (base_name == "embedded")
 
 
+@pytest.mark.parametrize("teacher", ["embedded", "facebook/sam-vit-base", None])
+def test_the_stand_in_teacher_of_a_student_is_called_so_without_a_fine_tuned_one(tmp_path, write_study, teacher):
+    folder = write_study(tmp_path / "study", ("task_agnostic_kd",), (5,), (100,), seeds=(0,))
+    (run,) = (folder / "runs").iterdir()
+    record = {"weights": "a hash", "provenance": {"teacher": teacher, "method": "task_agnostic_kd"}}
+    (run / "model.provenance.json").write_text(json.dumps(record))
+    assert ("The teacher is the stand-in teacher" in text_of(folder, tmp_path)) == (teacher == "embedded")
+
+
 @pytest.mark.parametrize("phantoms", [True, False])
 def test_phantoms_are_called_phantoms(tmp_path, write_study, phantoms):
     folder = write_study(tmp_path / "study", ("scratch",), (5,), (100,), seeds=(0,), phantoms=phantoms)
