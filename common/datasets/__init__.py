@@ -38,7 +38,7 @@ def dataset_class(config: Mapping[str, Any]) -> type[SegmentationDataset]:
     """Return the class of the dataset that a stage's config names as ``data::_target_``, a third party's too.
 
     Raises:
-        InputError: if the config names none, or it cannot be imported or is no dataset.
+        InputError: if the config names none, or it cannot be imported or is not a dataset.
     """
     from common.datasets.base import SegmentationDataset  # here because a registry of names needs none of it
 
@@ -47,7 +47,7 @@ def dataset_class(config: Mapping[str, Any]) -> type[SegmentationDataset]:
         raise InputError(f"data::_target_ must be the class of a dataset, as in {_EXAMPLE}, got {target!r}")
     found = _import_class(*target.rsplit(".", 1))
     if not (isinstance(found, type) and issubclass(found, SegmentationDataset)):
-        raise InputError(f"data::_target_: {target} is no SegmentationDataset; expected a class such as {_EXAMPLE}")
+        raise InputError(f"data::_target_: {target} is not a SegmentationDataset; expected a class such as {_EXAMPLE}")
     return found
 
 
@@ -69,8 +69,8 @@ def build_dataset(
 
     Args:
         config: the config as it is loaded, with references.
-        root: see :class:`SegmentationDataset`.
-        manifest: likewise.
+        root: folder of the dataset, see :class:`SegmentationDataset`.
+        manifest: file to keep what a check has read, see there.
         keys: values in place of those that :func:`dataset_keys` has in the config.
 
     Raises:

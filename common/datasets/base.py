@@ -85,7 +85,7 @@ class SegmentationDataset(ABC):
         self.num_labels = num_labels
         self.seed = seed
         self.manifest = manifest
-        self.notes: list[str] = []  # what the log says about the split
+        self.notes: list[str] = []  # remarks for the report of a check
 
     # What a dataset says of itself
 
@@ -263,7 +263,7 @@ class SegmentationDataset(ABC):
         return max(1, round(_TEST_FRACTION * len(files)))
 
     def note(self, message: str, level: int = logging.INFO) -> None:
-        """Tell the log, and the report of a check, something about the dataset that is no reason to refuse it."""
+        """Log a remark about the dataset, and keep it for the report of a check."""
         self.notes.append(message)
         logging.getLogger(type(self).__module__).log(level, message)
 

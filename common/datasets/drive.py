@@ -30,7 +30,7 @@ class DriveDataset(SegmentationDataset):
     """DRIVE, whose entries have the field of view as "fov".
 
     The test split is the official one where ``test/1st_manual`` has labels, else a quarter of the training images. Test
-    images without published labels are not looked at, because no split has them.
+    images without published labels are ignored.
     """
 
     name = "drive"

@@ -139,7 +139,7 @@ class KidneyUSDataset(SegmentationDataset):
             entries = self.with_settings(annotator="intersection", num_labels=None).entries(split)
             scores = inter_annotator_dice(entries)
         except InputError as error:
-            self.note(f"how well annotators agree is not known, there are no complete labels of two: {error}")
+            self.note(f"the agreement between annotators is unknown, since labels by two are not complete: {error}")
             return None
         shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
         self.note(f"Dice between the annotators on {len(entries)} {split} images: {shown}")
@@ -199,13 +199,13 @@ class KidneyUSDataset(SegmentationDataset):
         structures = [structure for kind in KINDS[self.task] for structure in VALUES[kind]]
         labels = [label for entry in files.values() for label in entry["label"]]
         for table in sorted({path for label in labels for path in label.values() if is_table(path)}):
-            noted = DatasetIssues(self.title, self.folder)  # what is wrong with its rows was found with the files
-            polygons = read_polygons(table, STRUCTURES, noted)
+            ignored = DatasetIssues(self.title, self.folder)  # find_files has noted the rows that are wrong
+            polygons = read_polygons(table, STRUCTURES, ignored)
             for name in sorted(polygons.keys() & files.keys()):
                 corners = [corner for each in structures for line in polygons[name].get(each, []) for corner in line]
                 try:
                     width, height = read_image(files[name]["image"]).size
-                except InputError:  # so was this
+                except InputError:  # check_contents has noted it
                     continue
                 outside = [(x, y) for x, y in corners if not (0 <= x <= width and 0 <= y <= height)]
                 if outside:

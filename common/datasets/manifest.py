@@ -33,7 +33,7 @@ def is_recorded(manifest: Mapping[str, Any], path: str | os.PathLike) -> bool:
     """Say whether a file holds this very manifest; one that is missing, damaged or of another dataset does not."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8")) == manifest
-    except (OSError, ValueError):  # what is no JSON, or not even text
+    except (OSError, ValueError):  # not JSON, or not even text
         return False
 
 

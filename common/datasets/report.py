@@ -34,7 +34,7 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
     Returns:
         What ``check.json`` holds: numbers of images and groups, image sizes, the share of each class among all pixels
         and the number of images that have it, the splits, how well two annotators agree on the test split where that is
-        known, and what the dataset has to say.
+        known, and remarks on the dataset.
 
     Raises:
         InputError: listing every issue of the dataset at once; or if nothing can be written to ``output_dir``.

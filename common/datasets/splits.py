@@ -34,13 +34,12 @@ def seeded_order(groups: Sequence[str], seed: int) -> list[str]:
     return sorted(set(groups), key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest())
 
 
-def split_groups(groups: Sequence[str], sizes: Sequence[int | float], seed: int) -> list[list[str]]:
+def split_groups(groups: Sequence[str], sizes: Sequence[int], seed: int) -> list[list[str]]:
     """Divide groups (images, patients, exams) into disjoint parts.
 
     Args:
         groups: one name per group, in any order; repeated names count once.
-        sizes: one per part but the last, which gets the rest: a number of groups (int), or a fraction of all groups
-            in (0, 1) (float), rounded to at least one.
+        sizes: the number of groups in each part but the last, which gets the rest.
         seed: the same seed divides the same groups the same way.
 
     Returns:
@@ -48,23 +47,15 @@ def split_groups(groups: Sequence[str], sizes: Sequence[int | float], seed: int)
 
     Raises:
         InputError: if a part, the last one included, would get no group.
-        ValueError: if a fraction is not in (0, 1).
     """
     ordered = seeded_order(groups, seed)
-    counts = []
-    for size in sizes:
-        if isinstance(size, float):
-            if not 0 < size < 1:
-                raise ValueError(f"a fraction in sizes must lie between 0 and 1, got {size}")
-            size = max(1, round(size * len(ordered)))
-        if size < 1:
-            raise InputError(f"every part needs at least one group, got sizes {list(sizes)}")
-        counts.append(size)
-    if sum(counts) >= len(ordered):
-        needed, found = sum(counts) + 1, len(ordered)
-        raise InputError(f"parts of {counts} and a rest need at least {needed} groups, found {found}")
+    if min(sizes, default=1) < 1:
+        raise InputError(f"every part needs at least one group, got sizes {list(sizes)}")
+    if sum(sizes) >= len(ordered):
+        needed, found = sum(sizes) + 1, len(ordered)
+        raise InputError(f"parts of {list(sizes)} and a rest need at least {needed} groups, found {found}")
     remaining = iter(ordered)
-    return [list(islice(remaining, count)) for count in counts] + [list(remaining)]
+    return [list(islice(remaining, size)) for size in sizes] + [list(remaining)]
 
 
 def stratified_order(strata: Mapping[str, str], seed: int) -> list[str]:

@@ -208,7 +208,7 @@ def test_agreement_is_unknown_where_one_annotator_has_drawn_nothing(phantoms, ca
     (phantoms / "labels" / "reviewed_labels_2.csv").unlink()
     with caplog.at_level("INFO"):
         assert KidneyUSDataset(root=phantoms).agreement("test") is None
-    assert "how well annotators agree is not known" in caplog.text
+    assert "the agreement between annotators is unknown" in caplog.text
     assert "reviewed_masks_2" in caplog.text
 
 

@@ -184,7 +184,7 @@ class TestConfigs:
             ({}, "data::_target_ must be the class of a dataset, .* got None"),
             ({"_target_": "Spots"}, "data::_target_ must be the class of a dataset, .* got 'Spots'"),
             ({"_target_": "no.such.Thing"}, r"the dataset no\.such\.Thing cannot be imported"),
-            ({"_target_": "pathlib.Path"}, r"data::_target_: pathlib\.Path is no SegmentationDataset"),
+            ({"_target_": "pathlib.Path"}, r"data::_target_: pathlib\.Path is not a SegmentationDataset"),
         ],
     )
     def test_that_name_none_are_refused(self, data, message):

@@ -51,7 +51,7 @@ def list_slices(folder: Path) -> list[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Tell whether a file has DICOM's preamble; the index of a disc has it too but is no image."""
+    """Tell whether a file has DICOM's preamble; the index of a disc has it too but is not an image."""
     if path.name.upper() == "DICOMDIR":
         return False
     with path.open("rb") as file:
@@ -62,7 +62,7 @@ def read_slice(path: Path) -> Slice:
     """Read where a slice lies.
 
     Raises:
-        InputError: if the file is empty, is no DICOM, has several frames or colours, or does not say where it lies.
+        InputError: if the file is empty, is not DICOM, has several frames or colours, or does not say where it lies.
     """
     return _locate(_open(path, stop_before_pixels=True), path)
 

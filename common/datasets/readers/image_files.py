@@ -58,15 +58,15 @@ class ImageFiles:
         return [{"image": str(file)} for file in self.readable]
 
     def report(self) -> None:
-        """Name the files that could not be read, and those whose masks will not lie as viewers show them."""
+        """Log the files that could not be read, and those that viewers show in another orientation than their masks."""
         if self.unreadable:
             reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
             logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
         turned = [file.name for file in self.readable if _is_shown_turned(file)]
         if turned:
             logger.warning(
-                f"{len(turned)} images say that they are to be shown turned (EXIF), first {turned[0]}: what is made of "
-                "them lies as their pixels are stored; turn the pixels and remove the tag where that matters"
+                f"{len(turned)} images have an EXIF orientation, first {turned[0]}: viewers turn them, but masks "
+                "follow the stored pixels; turn the pixels and remove the tag if that matters"
             )
 
 

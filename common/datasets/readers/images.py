@@ -31,10 +31,10 @@ def read_picture(path: str | os.PathLike) -> Image.Image:
 
 
 class LoadPictured(LoadImaged):
-    """Reads an image ``(C, W, H)`` with Pillow alone, and says what is wrong with a file that is none.
+    """Reads an image ``(C, W, H)`` with Pillow alone, and says what is wrong with a file that is not an image.
 
-    ``LoadImaged`` tries every reader it knows when the one it was given fails: a volume would come out as an image, and
-    of a damaged image the error would tell what each of them makes of it.
+    ``LoadImaged`` tries every reader it knows when the one it was given fails: it would read a volume as an image, and
+    its error for a damaged image lists the failure of every reader.
 
     Args:
         keys: where the path is, and where the image goes.

@@ -23,7 +23,7 @@ class LoadLabeld(MapTransform):
 
     A label is an image of class ids, or of black and one brighter shade where there are two classes; or a file of class
     ids such as 3D Slicer sends to a server, NIfTI or NRRD. Those of volumes are turned to LPS, as their images are; an
-    entry with a ``"slice"`` takes that slice. Those of pictures, whose files know no patient, stay as they are.
+    entry with a ``"slice"`` takes that slice. Those of pictures, whose files have no patient axes, stay as they are.
 
     Args:
         keys: where the file's path is, and where the label goes.
@@ -44,7 +44,7 @@ class LoadLabeld(MapTransform):
         self.image_key = image_key
 
     def read_own(self, label: Any) -> np.ndarray:
-        """Return the pixels ``(W, H)`` of a label that is no NIfTI or NRRD file; datasets with other formats differ."""
+        """Return the pixels ``(W, H)`` of a label that is not NIfTI or NRRD; datasets may override this."""
         picture = read_image(label)
         return np.asarray(picture if picture.mode in ("1", "L", "P", "I", "I;16") else to_grey(picture)).T
 

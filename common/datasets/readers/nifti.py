@@ -35,7 +35,7 @@ def read_volume(path: str | os.PathLike, turn: bool = True) -> np.ndarray:
         turn: whether to turn it to LPS, as DICOM stores axial slices and as the student sees volumes.
 
     Raises:
-        InputError: if the file cannot be read or has values that are no numbers, or there is nothing to read NRRD with.
+        InputError: if the file cannot be read or has values that are not numbers, or pynrrd is missing for NRRD.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,7 +65,7 @@ def turn_to_lps(volume: MetaTensor) -> np.ndarray:
 
 
 def check_finite(path: str | os.PathLike, values: np.ndarray) -> None:
-    """Refuse values of which a network would make no numbers either.
+    """Refuse values that are not finite numbers, for which a network would give none either.
 
     Raises:
         InputError: saying how many there are.

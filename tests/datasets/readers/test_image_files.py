@@ -24,7 +24,7 @@ def test_images_that_viewers_turn_are_named(tmp_path, caplog):
     files = ImageFiles(tmp_path)
     files.report()
     [record] = caplog.records
-    assert record.getMessage().startswith("1 images say that they are to be shown turned (EXIF), first turned.jpg")
+    assert record.getMessage().startswith("1 images have an EXIF orientation, first turned.jpg")
     assert len(files.readable) == 3
 
 
