@@ -29,7 +29,7 @@ def study(*arguments, **options) -> None:
 
 
 def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) -> None:
-    """Look a dataset over before any training: ``check BUNDLE --dataset_dir DIR``; see check_bundle."""
+    """Check a dataset before any training: ``check BUNDLE --dataset_dir DIR``; see check_bundle."""
     from common.pipeline.check import check_bundle
 
     check_bundle(str(bundle), str(dataset_dir), output_dir, **keys)

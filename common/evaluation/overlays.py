@@ -70,7 +70,7 @@ def check_style(style: str) -> None:
 
 
 def _borders(classes: np.ndarray) -> np.ndarray:
-    """Return class ids ``(H, W)`` with background inside every structure; the rim of the image is no border."""
+    """Return class ids ``(H, W)`` with background inside structures; the image rim is not a border."""
     from scipy.ndimage import binary_erosion  # here because a student is fine-tuned where SciPy is not installed
 
     width = max(1, round(_BORDER_WIDTH * min(classes.shape)))

@@ -1,4 +1,4 @@
-"""``python -m common check``: the dataset of a bundle, looked over before any training."""
+"""``python -m common check``: the dataset of a bundle, checked before any training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.pipeline.data import MANIFEST
 def check_bundle(
     bundle: str | os.PathLike, dataset_dir: str | os.PathLike, output_dir: str | os.PathLike | None = None, **keys: Any
 ) -> dict[str, Any]:
-    """Look over the dataset that a bundle's ``train.yaml`` names; see :func:`check_dataset`.
+    """Check the dataset that a bundle's ``train.yaml`` names; see :func:`check_dataset`.
 
     Args:
         bundle: folder of the bundle; keys that are not given have the values of its ``train.yaml``.

@@ -1,4 +1,4 @@
-"""Whose student an output folder has: ``method.json``."""
+"""Which method prepared the student of an output folder: ``method.json``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def prepares_student(stage: str, method: Method) -> bool:
 
 
 def check_method(output_dir: Path, stages: Sequence[str], method: Method) -> None:
-    """Refuse to take the student of another method for one of this, and skip its preparation as done.
+    """Refuse a folder with the student of another method, whose preparation would be skipped as done.
 
     Raises:
-        InputError: if the folder has one, and the stages would prepare a student.
+        InputError: if the folder has one, and one of the stages prepares a student.
     """
     if not any(prepares_student(stage, method) for stage in stages):
         return
@@ -40,7 +40,7 @@ def check_method(output_dir: Path, stages: Sequence[str], method: Method) -> Non
 
 
 def note_method(output_dir: Path, method: Method) -> None:
-    """Write whose student the folder will have."""
+    """Write which method prepares the student of the folder."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with atomic_file(output_dir / _RECORD) as fresh:
         fresh.write_text(json.dumps({"method": method.name}) + "\n", encoding="utf-8")

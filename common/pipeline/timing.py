@@ -1,4 +1,4 @@
-"""The seconds that each stage has taken, in all its runs: ``seconds.json``."""
+"""The seconds that each stage took, in all runs that ended well: ``seconds.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RECORD = "seconds.json"
 
 
 def read_seconds(output_dir: Path) -> dict[str, float]:
-    """Return the seconds of each stage that has been run in a folder."""
+    """Return the seconds of each stage that ended well in a folder."""
     path = output_dir / _RECORD
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

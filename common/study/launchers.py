@@ -32,12 +32,12 @@ def run_on_ray(
     """Run jobs as tasks on a Ray cluster, each as soon as what it needs is there.
 
     The cluster is the one that ``RAY_ADDRESS`` names or that runs on this machine; without one, this machine becomes
-    one. A task whose node is lost goes on elsewhere from what it left in the study's folder, which all nodes share.
+    one. A task whose node is lost continues on another one, from what it left in the shared study folder.
 
     Args:
         context: what the jobs have in common.
         jobs: in an order in which each comes after what it needs.
-        progress: is told of what ends.
+        progress: reports what has ended.
         num_cpus: cores for each task.
         num_gpus: GPUs for each task, or a fraction of one; by default one where the cluster has any.
 

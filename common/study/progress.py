@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 class Estimates:
     """How long stages will take, from what they took so far in a study.
 
-    A stage that was cut off and resumed counts with the seconds of its last run, so that it may be underestimated.
+    A stage that was cut off and resumed counts with the seconds of its last run, so it may be underestimated.
 
     Args:
         study_dir: the study.
@@ -75,7 +75,7 @@ def _kind_of(job: Job, stage: str) -> _Kind:
 
 
 class Progress:
-    """Says what has begun, how it ended, and what is left.
+    """Prints what has begun, how it ended, and what is left.
 
     Args:
         study_dir: the study.

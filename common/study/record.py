@@ -1,4 +1,4 @@
-"""What a study folder says of itself, so that another command adds to the same study or is refused."""
+"""The record of a study, by which a later command adds to the same study or is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_folder(study_dir: Path) -> None:
     """Refuse a folder that holds something else than a study.
 
     Raises:
-        InputError: if it does, or is no folder.
+        InputError: if it does, or is not a folder.
     """
     if study_dir.exists() and not study_dir.is_dir():
         raise InputError(f"--output_dir {study_dir}: is a file; name a folder")
@@ -39,7 +39,7 @@ def check_folder(study_dir: Path) -> None:
 
 
 def read_record(study_dir: Path) -> dict[str, Any] | None:
-    """Return what a study says of itself, None if there is none yet.
+    """Return the record of a study, None if there is none yet.
 
     Raises:
         InputError: if its record is damaged.
@@ -57,16 +57,16 @@ def read_record(study_dir: Path) -> dict[str, Any] | None:
 def describe(
     bundle: str, dataset_dir: Path, phantoms: bool, overlay: list[str], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what a study says of itself, besides its grid."""
+    """Return the record of a study without its grid."""
     place = dataset_dir.name if phantoms else str(dataset_dir)  # phantoms move with the study they belong to
     about = {"bundle": bundle, "dataset_dir": place, "phantoms": phantoms, "overlay": overlay}
     return _as_json({**about, "overrides": dict(overrides)})
 
 
 def check_same(study_dir: Path, record: Mapping[str, Any], configs: Mapping[str, Any]) -> None:
-    """Refuse to go on with a study whose results were, or would be, got with other settings.
+    """Refuse to go on with a study if this command has other settings than earlier ones.
 
-    A larger grid is no other setting. Neither is a method or stage that the study has not had yet.
+    A larger grid, and a method or stage that the study has not had yet, are allowed.
 
     Args:
         study_dir: the study.
@@ -100,7 +100,7 @@ def transfer_sets_drawn(study_dir: Path) -> bool:
 
 
 def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs: Mapping[str, Any]) -> None:
-    """Write what a study says of itself: the grid of each command, and all the values that the grids have had."""
+    """Write the record of a study: the grid of each command, and all the values that the grids have had."""
     before = read_record(study_dir) or {GRIDS: []}
     now = {key: list(value) for key, value in asdict(grid).items() if key in GRID}
     grids = [each for each in before[GRIDS] if each != now] + [now]

@@ -76,7 +76,7 @@ def run_study(
     given |= {"seeds": seeds, "overlay": overlay}
     values = read_preset(preset, dataset_class(stage_config(bundle, "train")).name)
     values |= {key: value for key, value in given.items() if value is not None}
-    values |= overrides  # of which None is a value
+    values |= overrides  # in which None counts as a value
     lists = {key: values.pop(key, None) for key in records.GRID}
     overlays = as_values("overlay", values.pop("overlay", None) or [])
     if demo and "demo" not in overlays:

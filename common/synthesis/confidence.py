@@ -1,4 +1,4 @@
-"""How confident a teacher is of a sample."""
+"""How confident a teacher is about a sample."""
 
 from __future__ import annotations
 

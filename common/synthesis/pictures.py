@@ -20,7 +20,7 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
 
 
 def write_png(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Write a picture as a PNG file, which is there complete or not at all."""
+    """Write a picture as a PNG file, atomically."""
     with atomic_file(path) as fresh:
         picture.save(fresh, format="PNG")
 

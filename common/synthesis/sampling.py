@@ -54,8 +54,8 @@ def sample(
 def solver_for(noise_scheduler: SchedulerMixin) -> DPMSolverMultistepScheduler:
     """Return the DPM-Solver++ that samples from a model trained with ``noise_scheduler``.
 
-    It is the one that draws fresh noise in each step, which washes out what a model of few images gets wrong: the
-    deterministic one carries such errors along, and its samples are grainy.
+    It is the stochastic solver: the fresh noise of each step covers the errors of a model that was trained on few
+    images. The deterministic solver keeps them, and its samples are grainy.
     """
     config = noise_scheduler.config
     changes: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++"}

@@ -25,8 +25,8 @@ class WorkingFolder:
     """``<output_dir>.partial``, which becomes ``output_dir`` when the transfer set is complete.
 
     It holds ``images``, ``judgements`` with a file for each batch, and ``settings.json``, by which a later run knows
-    whether it may go on with them. Each file is there complete or not at all. The lock of the run's folder keeps a
-    second run out.
+    whether it may go on with them. Every file is written atomically. The lock of the run's folder keeps a second run
+    out.
 
     Args:
         output_dir: the transfer set.
@@ -80,9 +80,9 @@ class WorkingFolder:
         return [Judgement(**each) for each in json.loads(self._judgements(batch).read_text(encoding="utf-8"))]
 
     def finish(self, dropped: Iterable[int]) -> None:
-        """Take away the samples of these numbers and all that serves to go on, and put the folder in its place.
+        """Delete the samples of these numbers and the files for resuming, and move the folder to ``output_dir``.
 
-        A folder that is there goes only after that.
+        An earlier transfer set there is deleted only after that.
         """
         for number in dropped:
             self._image(number).unlink(missing_ok=True)
@@ -103,6 +103,6 @@ class WorkingFolder:
 
 
 def write_json(content: Any, path: str | os.PathLike) -> None:
-    """Write a JSON file, which is there complete or not at all."""
+    """Write a JSON file, atomically."""
     with atomic_file(path) as fresh:
         fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
