@@ -93,7 +93,10 @@ def release_bundle(
         for data in (metadata["network_data_format"][key] for key in ("inputs", "outputs")):
             next(iter(data.values()))["spatial_shape"] = [student.size, student.size]
     page = (source / "docs" / "README.md").read_text(encoding="utf-8")
-    card = model_card(page, metadata, evidence, student.network, settings, source.name, trained_on, bool(provenance))
+    card = model_card(
+        page, metadata, evidence, student.network, settings, source.name, trained_on,
+        has_provenance=bool(provenance), reads_workbooks="common.datasets.workbooks" in modules,
+    )  # fmt: skip
 
     with atomic_file(archive) as fresh_archive, atomic_folder(folder) as fresh:
         for name in _COPIED:

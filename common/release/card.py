@@ -44,6 +44,7 @@ def model_card(
     name: str,
     trained_on: str | None = None,
     has_provenance: bool = False,
+    reads_workbooks: bool = False,
 ) -> str:
     """Return the text of the card.
 
@@ -56,6 +57,7 @@ def model_card(
         name: of the release's folder.
         trained_on: what the user says that the student was trained on.
         has_provenance: whether the release has the provenance of the weights.
+        reads_workbooks: whether the dataset has a workbook.
     """
     formats = metadata["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
@@ -82,6 +84,7 @@ def model_card(
         packages=[f"{package}=={version}" for package, version in packages.items()],
         name=name,
         has_provenance=has_provenance,
+        reads_workbooks=reads_workbooks,
     )
 
 

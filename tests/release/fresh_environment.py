@@ -6,6 +6,7 @@ The name of this file keeps it out of the ordinary suite, which has no such envi
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -91,6 +92,11 @@ def images(tmp_path_factory, tiny_phantoms):
     return make
 
 
+def without_workbooks(dataset_dir: Path, parent: Path) -> Path:
+    """Return a copy of a dataset whose workbooks are gone, as they take a package more."""
+    return Path(shutil.copytree(dataset_dir, parent / "data", ignore=shutil.ignore_patterns("*.xlsx")))
+
+
 def masks_of(folder: Path) -> dict[str, np.ndarray]:
     """Return the masks by file name."""
     masks = {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
@@ -136,7 +142,7 @@ class TestRelease:
     def test_fine_tuning_goes_on_from_the_student_without_a_teacher(self, name, released, tmp_path):
         release = released(name)
         tiny = {"epochs": 2, "val_interval": 1, "samples_per_epoch": 4, "batch_size": 2, "num_workers": 0}
-        places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path / "run"}
+        places = {"dataset_dir": without_workbooks(release.dataset_dir, tmp_path), "output_dir": tmp_path / "run"}
         files = ["configs/train.yaml", "configs/cpu.yaml"] if name == "ph2" else "configs/train.yaml"
         done = run_bundle(release, "run", config_file=files, num_validation=1, learning_rate=1e-5, **tiny, **places)
         log = done.stdout + done.stderr
@@ -175,9 +181,21 @@ def test_monais_own_checks_pass_as_commands(released, tmp_path):
 
 def test_an_evaluation_says_what_it_needs_besides(released, tmp_path):
     release = released("ph2")
-    places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path, "ckpt_path": "models/model.pt"}
+    dataset_dir = without_workbooks(release.dataset_dir, tmp_path)
+    places = {"dataset_dir": dataset_dir, "output_dir": tmp_path, "ckpt_path": "models/model.pt"}
     done = run_bundle(release, "run", config_file="configs/evaluate.yaml", **places)
     assert done.returncode == 1
     assert (
         "error: an evaluation measures distances with SciPy, which is not installed: pip install scipy" in done.stderr
     )
+
+
+@pytest.mark.parametrize("name", ["ph2", "autooral"])
+def test_a_split_that_goes_by_a_workbook_takes_what_reads_it(name, released, tmp_path):
+    """It would be another split without, which might part the images of one patient."""
+    release = released(name)
+    places = {"dataset_dir": release.dataset_dir, "output_dir": tmp_path}
+    done = run_bundle(release, "run", config_file="configs/train.yaml", num_validation=1, **places)
+    assert done.returncode == 1
+    assert "reading workbooks takes the package openpyxl; install it" in done.stderr
+    assert "the workbook of the dataset openpyxl" in (release.folder / "docs" / "README.md").read_text(encoding="utf-8")
