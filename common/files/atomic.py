@@ -14,6 +14,7 @@ import ignite.distributed as idist
 
 from common.errors import InputError
 
+LOCK_NAME = ".lock"  # of the file that a run locks in its output folder
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outdated)")
 
 
@@ -65,9 +66,16 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove what killed processes left half-written in a folder and below, and put folders back that they moved away.
 
-    Only the owner of the folder's lock may call it: for anybody else these may be files that are being written.
+    Only the owner of the folder's lock may call it: for anybody else these may be files that are being written. So
+    folders inside that have a lock of their own, as the jobs of a study have, are left to the runs that lock them.
     """
-    leftovers = [(path, match) for path in Path(folder).rglob(".*") if (match := _LEFTOVER.fullmatch(path.name))]
+    leftovers = []
+    for place, folders, files in os.walk(folder):
+        if LOCK_NAME in files and Path(place) != Path(folder):
+            folders.clear()
+            continue
+        names = [*folders, *files]
+        leftovers += [(Path(place, name), match) for name in names if (match := _LEFTOVER.fullmatch(name))]
     for path, match in leftovers:
         if match["kind"] == "outdated":
             _restore(path.with_name(match["name"]))

@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
-from common.files.atomic import is_writer, remove_leftovers
+from common.files.atomic import LOCK_NAME, is_writer, remove_leftovers
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_NAME = ".lock"
 _held: dict[Path, FileLock] = {}
 
 
 def lock_folder(folder: str | os.PathLike) -> None:
     """Take an output folder for this process, and clear away what a killed run left half-written in it.
 
-    A folder that this process has already is not locked again. The lock goes with the process, however it ends: from
-    version 4 on filelock closes it in the worker processes, which may live on. The file ``.lock`` stays and means
-    nothing by itself. Of several processes of one training, only the first one locks.
+    A folder that this process has already is not locked again. The lock ends with the process, however that ends:
+    filelock, from its version 4 on, closes it in the worker processes, which may outlive a killed run. The file
+    ``.lock`` stays and means nothing by itself. Of several processes of one training, only the first one locks.
 
     Args:
         folder: made where it does not exist.
@@ -36,7 +35,7 @@ def lock_folder(folder: str | os.PathLike) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _NAME, timeout=0, thread_local=False)
+        lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         lock.acquire()
     except Timeout as error:
         raise InputError(

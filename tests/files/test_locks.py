@@ -71,6 +71,25 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_pat
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_what_another_run_is_writing_in_a_folder_inside_stays(tmp_path):
+    """As where a study was killed and is started again, and a job of it still runs."""
+    job = tmp_path / "study" / "job"
+    with subprocess.Popen([sys.executable, "-c", RUN, str(job)], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+        (half,) = job.glob(".model.pt.*")
+        (tmp_path / "study" / ".results.csv.12-0a1b2c3d.partial").touch()
+        try:
+            lock_folder(tmp_path / "study")
+        finally:
+            run.kill()
+            os.kill(worker, signal.SIGKILL)
+    assert half.exists()
+    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == [".lock", "job"]
+    lock_folder(job)
+    assert not half.exists()
+
+
 def test_one_process_may_lock_a_folder_twice_and_others_may_when_it_gives_it_back(tmp_path, monkeypatch):
     lock_folder(tmp_path)
     monkeypatch.chdir(tmp_path)
