@@ -19,7 +19,7 @@ from common.evaluation.tables import write_measurements, write_summary
 from common.evaluation.timing import InferenceTimer
 from common.files.atomic import is_writer
 from common.files.fingerprints import network_fingerprint
-from common.files.provenance import are_phantoms
+from common.files.phantom_mark import are_phantoms
 
 logger = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ from common.errors import InputError
 from common.files.atomic import atomic_file
 from common.files.checkpoints import read_checkpoint
 from common.files.fingerprints import state_digest
+from common.files.phantom_mark import are_phantoms
 
 _HANDED_ON = ("teacher", "fine_tuned", "method")
 
@@ -125,21 +126,6 @@ def base_name(pretrained: str | os.PathLike) -> str:
     name = str(pretrained)
     is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
     return name if is_id else PurePath(name).name
-
-
-_PHANTOMS = "PHANTOMS"  # a file
-
-
-def mark_phantoms(folder: str | Path) -> None:
-    """Leave a file in a dataset that says that its images are phantoms, whatever the folder is called."""
-    text = "The images here are phantoms: drawn by a program in the layout of a dataset. None is a patient's.\n"
-    (Path(folder) / _PHANTOMS).write_text(text, encoding="utf-8")
-
-
-def are_phantoms(path: str | Path) -> bool:
-    """Say whether an image, or a folder of images, lies in a dataset that :func:`mark_phantoms` has marked."""
-    places = (Path(os.path.abspath(path)), Path(path).resolve())  # as it was given, and where links lead
-    return any((folder / _PHANTOMS).is_file() for place in places for folder in (place, *place.parents))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

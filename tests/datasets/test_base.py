@@ -18,7 +18,7 @@ from common.datasets.readers.images import to_grey
 from common.datasets.readers.kidneyus import LoadKidneyLabeld
 from common.datasets.splits import SPLITS
 from common.errors import InputError
-from common.files.provenance import are_phantoms
+from common.files.phantom_mark import are_phantoms
 
 OWN_KEYS = [
     ("drive", {}),

@@ -20,7 +20,7 @@ from common.datasets.phantoms.folder import phantom_folder
 from common.datasets.report import check_dataset
 from common.datasets.roots import list_images
 from common.errors import InputError
-from common.files.provenance import are_phantoms
+from common.files.phantom_mark import are_phantoms
 
 # What follows, up to the next comment, is a whole dataset.
 

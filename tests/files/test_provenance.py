@@ -13,9 +13,9 @@ from torch import nn
 
 from common.errors import InputError
 from common.files.fingerprints import network_fingerprint, state_digest
+from common.files.phantom_mark import mark_phantoms
 from common.files.provenance import (
     base_name,
-    mark_phantoms,
     of_teacher,
     of_training,
     provenance_path,

@@ -15,7 +15,7 @@ from integration import BUNDLE, IMAGE_SIZE
 from common.datasets.drive import DriveDataset
 from common.distillation.methods import METHODS, UNET, Method
 from common.errors import InputError
-from common.files.provenance import are_phantoms
+from common.files.phantom_mark import are_phantoms
 from common.pipeline import stage_process, stage_run
 from common.pipeline.run import run_pipeline
 from common.pipeline.stages import STAGES, TRAINING_STAGES

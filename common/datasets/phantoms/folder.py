@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
-from common.files.provenance import mark_phantoms
+from common.files.phantom_mark import mark_phantoms
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pytest
 
 from common.datasets.phantoms.folder import phantom_folder
 from common.errors import InputError
-from common.files.provenance import are_phantoms
+from common.files.phantom_mark import are_phantoms
 
 
 def test_folder_appears_only_when_it_is_complete(tmp_path):
