@@ -6,10 +6,9 @@ import json
 import os
 from pathlib import Path
 
+from common.evaluation.metrics import DIGITS
 from common.pipeline.stages import STAGES
 from common.teachers.names import STAND_IN
-
-_FORMATS = {"dice": ".3f", "iou": ".3f", "hd95": ".1f"}
 
 
 def results_table(output_dir: str | os.PathLike) -> str:
@@ -22,8 +21,8 @@ def results_table(output_dir: str | os.PathLike) -> str:
             continue
         summary = json.loads(path.read_text(encoding="utf-8"))
         unit = summary.get("distance_unit", unit)
-        values = {name: summary["metrics"][name]["mean"]["mean"] for name in _FORMATS}
-        dice, iou, hd95 = ("-" if value is None else f"{value:{_FORMATS[name]}}" for name, value in values.items())
+        values = {name: summary["metrics"][name]["mean"]["mean"] for name in DIGITS}
+        dice, iou, hd95 = ("-" if value is None else f"{value:.{DIGITS[name]}f}" for name, value in values.items())
         rows.append(
             f"{title:18}{dice:>8}{iou:>8}{hd95:>11}{summary['parameters']:>14,}"
             f"{summary['milliseconds_per_image']:>14.0f}"

@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.evaluation.metrics import TITLES
 from common.report.looks import TEXT, look_of, set_colours
 from common.report.runs import Run, Study
 from common.report.settings import REFERENCE, Setting, has_transfer_set, is_aside, place_of, title_of
 from common.report.statistics import Estimate, estimate, main_settings
-from common.report.tables import METRIC_TITLES
 
 _SIZE = (5.0, 4.0)  # inches: small, so that the text can be read where the page is narrow
 _STYLE = {
@@ -168,7 +168,7 @@ def _draw_level(axes: Axes, method: str, each: Estimate, place: float) -> None:
 
 
 def _name_of(study: Study, metric: str) -> str:
-    return f"{METRIC_TITLES[metric]} ({study.distance_unit}, lower is better)" if metric == "hd95" else "Dice"
+    return f"{TITLES[metric]} ({study.distance_unit}, lower is better)" if metric == "hd95" else "Dice"
 
 
 def _over_classes(study: Study) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import InputError
-
-METRICS = ("dice", "iou", "hd95")
+from common.evaluation.metrics import METRICS
 
 
 def read_metrics(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.evaluation.metrics import DIGITS, TITLES
 from common.report.runs import Run, Study
 from common.report.settings import REFERENCE, TEACHER, is_aside, title_of
 from common.report.statistics import Comparison, Row, estimate, tabulate
-
-METRIC_TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}
-_DIGITS = {"dice": 3, "iou": 3, "hd95": 1}
 
 
 class Table(NamedTuple):
@@ -41,7 +39,7 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
     rows = tabulate(study, metric, class_name)
     several_ranks = len({row.setting.lora_rank for row in rows} - {None}) > 1
     unit = f" ({study.distance_unit})" if metric == "hd95" else ""
-    head = ["labels", "transfer images", "method", f"{METRIC_TITLES[metric]}{unit}", "95 % interval", "difference"]
+    head = ["labels", "transfer images", "method", f"{TITLES[metric]}{unit}", "95 % interval", "difference"]
     several_seeds = len(study.description["seeds"]) > 1
     head += [*(["by seed"] if several_seeds else []), "p", "n", "IoU" if metric == "dice" else "undefined", "seeds"]
     runs = study.by_setting()
@@ -54,12 +52,12 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
         line += _describe_test(row, metric, several_seeds)
         if metric == "dice":
             iou = estimate(runs[setting], "iou", class_name).mean
-            line.append("-" if iou is None else f"{iou:.{_DIGITS['iou']}f}")
+            line.append("-" if iou is None else f"{iou:.{DIGITS['iou']}f}")
         else:
             line.append(f"{row.estimate.undefined} of {row.estimate.measurements}")
         lines.append([*line, describe_seeds(study, row)])
     subject = class_name or ("mean over classes" if len(study.classes) > 1 else study.classes[0])
-    title = f"{METRIC_TITLES[metric]}: {subject}"
+    title = f"{TITLES[metric]}: {subject}"
     return Table(title, head, lines, [row.setting.method for row in rows], _table_notes(rows, metric))
 
 
@@ -70,7 +68,7 @@ def describe_seeds(study: Study, row: Row) -> str:
 
 
 def _describe_mean(row: Row, metric: str) -> str:
-    mean, sd, digits = row.estimate.mean, row.estimate.sd, _DIGITS[metric]
+    mean, sd, digits = row.estimate.mean, row.estimate.sd, DIGITS[metric]
     if mean is None:
         return "undefined"
     return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
@@ -79,7 +77,7 @@ def _describe_mean(row: Row, metric: str) -> str:
 def _describe_interval(row: Row, metric: str) -> str:
     if row.estimate.ci95 is None:
         return "-"
-    return " to ".join(f"{bound:.{_DIGITS[metric]}f}" for bound in row.estimate.ci95)
+    return " to ".join(f"{bound:.{DIGITS[metric]}f}" for bound in row.estimate.ci95)
 
 
 def _describe_test(row: Row, metric: str, several_seeds: bool) -> list[str]:
@@ -87,9 +85,9 @@ def _describe_test(row: Row, metric: str, several_seeds: bool) -> list[str]:
     comparison = row.comparison
     if comparison is None:
         return ["reference" if row.setting.method == REFERENCE else "-", *["-"] * (2 + several_seeds)]
-    difference = "-" if comparison.difference is None else signed(comparison.difference, _DIGITS[metric])
+    difference = "-" if comparison.difference is None else signed(comparison.difference, DIGITS[metric])
     equal = f" + {comparison.equal} equal" if comparison.equal else ""
-    by_seed = ", ".join(signed(each, _DIGITS[metric]) for each in comparison.by_seed) or "-"
+    by_seed = ", ".join(signed(each, DIGITS[metric]) for each in comparison.by_seed) or "-"
     return [
         difference,
         *[by_seed] * several_seeds,
@@ -118,13 +116,11 @@ def _table_notes(rows: Sequence[Row], metric: str) -> list[str]:
         notes.append(f"p is corrected for the {tests} tests of this table." if tests > 1 else "One test: p as it is.")
     left_out = sum(each.left_out for each in comparisons)
     if left_out:
-        notes.append(
-            f"{left_out} pairs are left out of the tests: {METRIC_TITLES[metric]} is undefined in one or both."
-        )
+        notes.append(f"{left_out} pairs are left out of the tests: {TITLES[metric]} is undefined in one or both.")
     undefined = sum(row.estimate.undefined for row in rows)
     if undefined:
         of_all = sum(row.estimate.measurements for row in rows)
-        notes.append(f"{METRIC_TITLES[metric]} is undefined in {undefined} of {of_all} measurements, {_WHY[metric]}")
+        notes.append(f"{TITLES[metric]} is undefined in {undefined} of {of_all} measurements, {_WHY[metric]}")
     return notes
 
 
