@@ -116,9 +116,9 @@ def of_training(
     return json.loads(json.dumps(before | phantoms | facts))  # as it will be read, and refused now rather than later
 
 
-def recorded(weights: str | os.PathLike, name: str, default: Any) -> Any:
-    """Return one fact about weights, or ``default`` where it is not known or the weights are not there."""
-    return read_provenance(weights).get(name, default) if Path(weights).is_file() else default
+def recorded(weights: str | os.PathLike | None, name: str, default: Any) -> Any:
+    """Return one fact about weights, or ``default`` where it is not known or there are no weights."""
+    return read_provenance(weights).get(name, default) if weights and Path(weights).is_file() else default
 
 
 def base_name(pretrained: str | os.PathLike) -> str:

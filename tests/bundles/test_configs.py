@@ -20,8 +20,10 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent, ConfigExpression
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.transforms import RandomizableTrait
+from torch import nn
 
 from common.datasets import dataset_class
+from common.files.weights import save_weights
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 OVERLAYS = ("cpu", "demo", "multi_gpu", "multi_gpu_train")
@@ -197,3 +199,14 @@ def test_the_heads_of_methods_name_what_those_of_stages_do(path):
     head = path.read_text(encoding="utf-8").split("\n\n")[0]
     assert re.findall(r"^# ([A-Z]\w+):", head, re.MULTILINE) == ["Needs", "Writes", "Run", "Change"]
     assert f"--method {path.stem} " in head
+
+
+@each_bundle
+def test_the_student_is_evaluated_at_the_size_of_its_training_and_the_teacher_at_its_own(bundle, tmp_path):
+    config = load(bundle, "evaluate")
+    size = "crop_size" if "crop_size" in config else "image_size"
+    weights = nn.Conv2d(1, 1, 1)
+    save_weights(weights, tmp_path / "model.pt", {size: 48})
+    for subject, expected in (("student", 48), ("teacher", 256)):
+        parser = ConfigParser({**config, "ckpt_path": str(tmp_path / "model.pt"), "subject": subject})
+        assert parser.get_parsed_content(size) == expected
