@@ -127,7 +127,7 @@ def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any], provenan
     try:
         for key, value in own.items():
             text.set(key, value)
-        _look_at_data_when_run(text)
+        _touch_nothing_before_run(text)
         text.set("imports", [*_ROOT_IMPORTS, *_used(imports, text.config())])
     except KeyError as error:
         raise InputError(f"{configs / stage}.yaml has no key {error.args[0]}, which a release sets") from error
@@ -145,15 +145,17 @@ def _used(imports: list[str], config: Mapping[str, Any]) -> Iterator[str]:
             yield line
 
 
-def _look_at_data_when_run(text: ConfigText) -> None:
-    """Move what needs the data from ``initialize`` to ``run``: monai.bundle.load initializes without data."""
+def _touch_nothing_before_run(text: ConfigText) -> None:
+    """Move to ``run`` what ``initialize`` does from the first line on that has to do with the data or the output.
+
+    monai.bundle.load initializes, where there are no data, and should neither lock a folder nor write into it.
+    """
     config = text.config()
-    parser = ConfigParser(config)
-    lines = config.get("initialize", [])
-    moved = [line for line in lines if "dataset_dir" in _reached(line, parser)]
-    if moved:
-        text.set("initialize", [line for line in lines if line not in moved])
-        text.set("run", [*moved, *config["run"]])
+    parser, lines = ConfigParser(config), config.get("initialize", [])
+    touching = [index for index, line in enumerate(lines) if _reached(line, parser) & {"dataset_dir", "output_dir"}]
+    if touching:
+        text.set("initialize", lines[: touching[0]])
+        text.set("run", [*lines[touching[0] :], *config["run"]])
 
 
 def _reached(value: Any, parser: ConfigParser) -> set[str]:

@@ -18,7 +18,7 @@ import torch
 from integration import PICTURE_SIZES, contained, lopsided_image
 from monai.bundle import ConfigWorkflow
 from PIL import Image
-from students import IMAGE_SIZE, NAMES, PLAIN_STUDENT, bundle_of, size_key, write_student
+from students import IMAGE_SIZE, NAMES, PLAIN_STUDENT, bundle_of, files_of, size_key, write_student
 
 from common.datasets.readers.volumes import NibabelReader
 from common.release import release_bundle
@@ -158,10 +158,12 @@ class TestRelease:
 
     def test_monai_loads_it(self, name, released, tmp_path):
         release = released(name)
+        before = files_of(release.folder)
         channels = 3 if name in ("drive", "ph2", "autooral") else 1
         done = run_fresh(release, PROBE, release.folder.parent, release.folder.name, channels, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "the release is complete" in done.stdout
+        assert files_of(release.folder) == before, "loading writes nothing"
 
 
 def test_monais_own_checks_pass_as_commands(released, tmp_path):

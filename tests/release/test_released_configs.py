@@ -54,7 +54,7 @@ class TestReleased:
 
     def test_it_is_the_source_but_for_what_is_set(self, name, texts):
         own = {
-            "inference": {"network_def"},
+            "inference": {"network_def", "initialize", "run"},
             "train": {"initial_weights", "student", "initialize", "run", "student_def", "learning_rate"},
             "evaluate": {"network", "subject", "pretrained", "initialize", "run", "student_def"},
         }
@@ -64,12 +64,12 @@ class TestReleased:
             assert changed <= {"bundle_root", "imports", "split_seed", size_key(name)} | own[stage]
             assert list(found) == [key for key in source if key in found], "the order of the keys"
 
-    def test_training_looks_at_data_when_it_runs_and_not_before(self, name, texts):
-        """So that ``monai.bundle.load`` finds the network without any data."""
-        source, config = renamed(load(name, "train")), yaml.safe_load(texts["train.yaml"])
-        assert not any("@train::" in line or "@data" in line for line in config["initialize"])
-        assert config["run"][-len(source["run"]) :] == source["run"]
-        assert sorted(config["initialize"] + config["run"]) == sorted(source["initialize"] + source["run"])
+    def test_nothing_is_read_or_written_before_it_runs(self, name, texts):
+        """So that ``monai.bundle.load`` finds the network without any data, and locks no folder."""
+        for stage in STAGES:
+            source, config = renamed(load(name, stage)), yaml.safe_load(texts[f"{stage}.yaml"])
+            assert config["initialize"] == []
+            assert config["run"] == source["initialize"] + source["run"]
 
     def test_what_the_student_was_trained_with_is_in_every_stage(self, name, texts):
         for stage in STAGES:
@@ -140,6 +140,14 @@ def test_weights_that_are_trained_further_say_their_size_themselves(name, record
         found = yaml.safe_load(texts[f"{stage}.yaml"])[key]
         assert found == (expected.format(key=key) if isinstance(expected, str) else expected)
     assert yaml.safe_load(texts["train.yaml"])[key] == 96
+
+
+def test_what_comes_before_stays_where_it_is(tmp_path):
+    configs = shutil.copytree(configs_of("drive"), tmp_path / "configs")
+    config = yaml.safe_load((configs / "train.yaml").read_text())
+    config["initialize"].insert(0, "$monai.config.print_config()")
+    (configs / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert yaml.safe_load(released_configs(configs, {})["train.yaml"])["initialize"] == ["$monai.config.print_config()"]
 
 
 class TestEdited:
