@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole pipeline on phantoms with the embedded teacher: minutes on two CPU cores, no download but the packages.
+# The whole pipeline on phantoms with the stand-in teacher: minutes on two CPU cores, no download but the packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "installing into .venv …"

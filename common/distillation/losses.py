@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.distillation.features import FeatureHooks, resample
+from common.distillation.feature_hooks import FeatureHooks, resample
 from common.distillation.outputs import DistillationOutputs
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.distillation.features import FeatureHooks, resample
+from common.distillation.feature_hooks import FeatureHooks, resample
 from common.distillation.frozen_teacher import FrozenTeacher
 from common.distillation.inputs import TrackedInputs, find_distinct
 from common.distillation.outputs_record import why_not_usable, write_record

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.distillation.features import FeatureHooks
+from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.outputs import DistillationOutputs
 
 

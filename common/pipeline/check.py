@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.datasets import build_dataset
-from common.datasets.report import check_dataset
+from common.datasets.check_report import check_dataset
 from common.pipeline.configs import stage_config
 from common.pipeline.data import MANIFEST
 

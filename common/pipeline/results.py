@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.evaluation.metrics import DIGITS
 from common.pipeline.stages import STAGES
-from common.teachers.names import STAND_IN
+from common.teachers.base_names import STAND_IN
 
 
 def results_table(output_dir: str | os.PathLike) -> str:

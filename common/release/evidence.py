@@ -9,7 +9,7 @@ from typing import Any
 from common.distillation.methods import METHODS, Method
 from common.errors import InputError
 from common.files.provenance import read_provenance
-from common.teachers.names import STAND_IN
+from common.teachers.base_names import STAND_IN
 
 UNKNOWN = "unknown"
 NO_TEACHER = "none"

@@ -14,7 +14,7 @@ from common.errors import InputError
 from common.evaluation.metrics import METRICS
 from common.report.settings import TEACHER, Setting, has_fine_tuned_teacher, has_transfer_set, order
 from common.report.study_files import how_to_repair, read_json, read_metrics
-from common.teachers.names import STAND_IN
+from common.teachers.base_names import STAND_IN
 
 _GRID = ("methods", "labels", "transfer_sizes", "lora_ranks", "seeds")
 

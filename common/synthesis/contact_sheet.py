@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from common.synthesis.judging import Judgement
 from common.synthesis.orientations import orient_back
 from common.synthesis.pictures import to_pictures
+from common.synthesis.sample_selection import Judgement
 from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set import image_name
 

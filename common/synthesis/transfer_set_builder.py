@@ -18,11 +18,11 @@ from tqdm import tqdm
 from common.errors import InputError
 from common.files.atomic import check_replaceable, is_writer
 from common.synthesis.input_fingerprints import fingerprint_inputs
-from common.synthesis.judging import Judgement, count_kept, describe_dropped, judge_samples
-from common.synthesis.report import write_reports
+from common.synthesis.sample_selection import Judgement, count_kept, describe_dropped, judge_samples
 from common.synthesis.sampling import sample
 from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages, distances_between_groups
+from common.synthesis.transfer_set_report import write_reports
 from common.synthesis.working_folder import WorkingFolder
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from common.files.atomic import atomic_file
-from common.synthesis.judging import Judgement
 from common.synthesis.pictures import to_pictures, write_png
+from common.synthesis.sample_selection import Judgement
 from common.synthesis.transfer_set import image_name
 
 logger = logging.getLogger(__name__)

@@ -1,52 +1,5 @@
 """Vision foundation models as prompt-free segmentation networks, one module per family."""
 
-from __future__ import annotations
+from common.teachers.registry import TEACHERS, build_teacher, find_family
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any
-
-from common.errors import InputError
-from common.teachers.base import Teacher
-
-# Family -> module and class. Strings, so that a family's libraries are imported when it is used.
-TEACHERS = {
-    "sam": "common.teachers.sam:SamTeacher",
-}
-
-
-def find_family(family: str) -> type[Teacher]:
-    """Return the class of a family of teachers.
-
-    Raises:
-        InputError: if there is no such family.
-    """
-    if family not in TEACHERS:
-        raise InputError(
-            f"family: there are no teachers of the family '{family}'; the families are {', '.join(TEACHERS)}"
-        )
-    module, name = TEACHERS[family].split(":")
-    return getattr(import_module(module), name)
-
-
-def build_teacher(
-    pretrained: Any,
-    num_classes: int,
-    input_scale: float = 1,
-    pixel_normalisation: str | Mapping[str, Sequence[float]] | None = None,
-    family: str | None = None,
-    base_name: str | None = None,
-) -> Teacher:
-    """Build a teacher from pretrained weights; the arguments are those of :class:`~common.teachers.base.Teacher`.
-
-    Args:
-        family: a key of ``TEACHERS``; None takes the first family that recognises the weights, or else ``sam``.
-
-    Raises:
-        InputError: if there is no such family, or the weights cannot be loaded.
-        ValueError: if ``num_classes`` or ``input_scale`` is out of range.
-    """
-    if family is None:
-        family = next((name for name in TEACHERS if find_family(name).recognises(pretrained)), "sam")
-    options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "base_name": base_name}
-    return find_family(family)(pretrained, num_classes, **options)
+__all__ = ["TEACHERS", "build_teacher", "find_family"]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.teachers.names import name_of_base
+from common.teachers.base_names import name_of_base
 from common.teachers.normalisation import find_normalisation
 
 LayoutKind = Literal["channels_first", "channels_last", "tokens"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.teachers.names import STAND_IN, STAND_IN_FOLDER, is_hub_id
+from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER, is_hub_id
 
 logger = logging.getLogger(__name__)
 

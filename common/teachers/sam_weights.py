@@ -14,7 +14,7 @@ from transformers import SamConfig, SamModel
 
 from common.errors import InputError
 from common.files.checkpoints import read_checkpoint
-from common.teachers.names import STAND_IN, STAND_IN_FOLDER
+from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER
 
 
 def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from integration import TINY
+from integration import tiny
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,16 +27,17 @@ def run(*command: str, folder: Path) -> None:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository with the dataset of the README in it."""
     copy = tmp_path_factory.mktemp("repository")
-    for name in ("common", "bundles/ph2_segmentation"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "common", copy / "common", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "bundles").mkdir()
     section = re.search(r"## Adding a dataset\n(.*?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     module, commands, _ = re.findall(r"   ```\w*\n(.*?)   ```", section[1], re.DOTALL)
     (copy / "common/datasets/spots.py").write_text(re.sub(r"^   ", "", module, flags=re.MULTILINE), encoding="utf-8")
-    names = copy / "common/datasets/__init__.py"
-    text = names.read_text(encoding="utf-8")
-    names.write_text(text.replace('NAMES = ("drive", ', 'NAMES = ("spots", "drive", '), encoding="utf-8")
-    assert names.read_text(encoding="utf-8") != text
-    run("bash", "-ec", commands, folder=copy)
+    (line,) = re.findall(r"add the line `(.*)` to `DATASETS`", section[1])
+    registry = copy / "common/datasets/registry.py"
+    text = registry.read_text(encoding="utf-8")
+    registry.write_text(text.replace("DATASETS = {\n", f"DATASETS = {{\n    {line}\n"), encoding="utf-8")
+    assert registry.read_text(encoding="utf-8") != text
+    run("bash", "-ec", commands.replace("python", sys.executable), folder=copy)
     return copy
 
 
@@ -45,13 +46,13 @@ def test_the_new_dataset_can_be_checked(repository, tmp_path):
     arguments = ("--dataset_dir", str(tmp_path / "spots"), "--output_dir", str(tmp_path), "--num_validation", "1")
     run(sys.executable, "-m", "common", "check", "bundles/spots_segmentation", *arguments, folder=repository)
     report = json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))
-    assert report["images"] == 16
+    assert report["images"] == 24
     assert [each["name"] for each in report["classes"]] == ["background", "spot"]
 
 
 def test_the_new_bundle_runs_all_its_stages(repository, tmp_path):
-    overrides = [part for key, value in TINY.items() for part in (f"--{key}", str(value))]
     bundle = "bundles/spots_segmentation"
+    overrides = [part for key, value in tiny(repository / bundle).items() for part in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "common", "pipeline", bundle, "--demo", "--output_dir", str(tmp_path)]
     run(*command, *overrides, folder=repository)
     summary = json.loads((tmp_path / "evaluation/student/summary.json").read_text(encoding="utf-8"))

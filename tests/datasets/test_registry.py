@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 from common import datasets
 from common.datasets import DATASETS, build_dataset, dataset_class, dataset_keys, find_dataset
 from common.datasets.base import Entry, SegmentationDataset
+from common.datasets.check_report import check_dataset
 from common.datasets.issues import DatasetIssues
 from common.datasets.phantoms.folder import phantom_folder
-from common.datasets.report import check_dataset
 from common.datasets.roots import list_images
 from common.errors import InputError
 from common.files.phantom_mark import are_phantoms

@@ -10,7 +10,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
-from common.distillation.features import FeatureHooks
+from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.frozen_teacher import FrozenTeacher
 from common.distillation.gradients import AverageGradients
 from common.distillation.losses import FeatureAlignmentLoss, LogitDistillationLoss, SupervisedLoss

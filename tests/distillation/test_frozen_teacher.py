@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from common.distillation.features import FeatureHooks
+from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.frozen_teacher import FrozenTeacher
 from common.errors import InputError
 

@@ -40,7 +40,7 @@ from torch.testing import assert_close
 
 from common.datasets import find_dataset
 from common.distillation import teacher_outputs
-from common.distillation.features import FeatureHooks
+from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.frozen_teacher import FrozenTeacher
 from common.distillation.teacher_outputs import TeacherOutputs, output_keys, with_teacher_outputs
 from common.errors import InputError
@@ -357,7 +357,7 @@ def largest_file(size: int) -> Iterator[None]:
 KILLED = """
 import os, signal, sys
 import torch
-from common.distillation.features import FeatureHooks
+from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.frozen_teacher import FrozenTeacher
 from common.distillation.teacher_outputs import TeacherOutputs
 from common.students.vit import ViTSegmenter

@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from common.distillation.features import FeatureHooks
+from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.losses import FeatureAlignmentLoss, LogitDistillationLoss, SupervisedLoss
 from common.distillation.outputs import DistillationOutputs
 from common.distillation.terms import DistillationLoss
@@ -153,7 +153,7 @@ def test_no_terms_are_refused():
 CONFIG = {
     "student": {"_target_": f"{__name__}.Student"},
     "hooks": {
-        "_target_": "common.distillation.features.FeatureHooks",
+        "_target_": "common.distillation.feature_hooks.FeatureHooks",
         "network": "@student",
         "layers": "$['stem']",
     },

@@ -13,7 +13,7 @@ from students import write_student
 from common.distillation.methods import METHODS, Method
 from common.files.provenance import provenance_path
 from common.release.evidence import NO_TEACHER, UNKNOWN, gather
-from common.teachers.names import STAND_IN
+from common.teachers.base_names import STAND_IN
 
 SAM = "facebook/sam-vit-base"
 FINE_TUNED = {"teacher": SAM, "fine_tuned": True, "method": "task_specific_kd"}

@@ -68,7 +68,7 @@ class TestContents:
     def test_no_module_of_the_teacher_or_of_phantoms_comes_along(self, released):
         modules = {path.stem for path in (released / "scripts").rglob("*.py")}
         assert {"vit", "drive", "resuming", "provenance"} <= modules
-        left_behind = {"sam", "lora", "sampling", "fundus", "scenes", "terms", "run", "evidence", "subjects"}
+        left_behind = {"sam", "lora", "sampling", "fundus", "scenes", "terms", "run", "evidence", "student_or_teacher"}
         assert modules & left_behind == set()
 
     def test_the_archive_holds_the_folder(self, released):

@@ -86,7 +86,7 @@ class TestReleased:
         inference, evaluate = (yaml.safe_load(texts[f"{stage}.yaml"]) for stage in ("inference", "evaluate"))
         assert evaluate["network"] == inference["network"]
         assert "$import scripts.files.weights as weights" in evaluate["imports"]
-        assert not any("subjects" in line for line in evaluate["imports"])
+        assert not any("student_or_teacher" in line for line in evaluate["imports"])
 
     def test_json_says_what_yaml_says(self, texts):
         for stage in ("inference", "train"):

@@ -92,8 +92,8 @@ class TestBundles:
         left_behind = ("teachers", "synthesis", "distillation", "pipeline", "study", "report", "release", "templates")
         left_behind = [f"common.{package}" for package in (*left_behind, "datasets.phantoms")]
         assert [module for module in modules if module.startswith((*others, *left_behind))] == []
-        assert "common.datasets" not in modules, "the registry of all datasets"
-        assert "common.evaluation.subjects" not in modules, "which loads teachers"
+        assert "common.datasets.registry" not in modules, "which names all datasets"
+        assert "common.evaluation.student_or_teacher" not in modules, "which loads teachers"
 
     def test_they_need_no_more_than_a_student_may(self, name, modules):
         """DICOM is read where the data are DICOM."""
@@ -156,11 +156,20 @@ else:
     assert find_modules([{"x": "$scripts.typed.y"}]) == ["common.errors", "common.files.atomic", "common.typed"]
 
 
-def test_a_package_whose_content_is_used_comes_with_it(tmp_path):
-    modules = find_modules([{"a": "$scripts.datasets.find_dataset('drive')"}])
-    assert {"common.datasets", "common.errors"} <= set(modules)
-    assert "common.datasets.drive" not in modules, "a registry names its classes, and imports them when asked"
-    write_modules(modules, tmp_path)
-    text = (tmp_path / "scripts" / "datasets" / "__init__.py").read_text()
-    assert '"scripts.datasets.drive:DriveDataset"' in text
+def test_a_package_whose_content_is_used_comes_with_it(tmp_path, monkeypatch):
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "__init__.py").write_text('NAMES = {"disc": "common.shapes.disc:Disc"}\n')
+    (tmp_path / "shapes" / "disc.py").touch()
+    monkeypatch.setattr("common.release.sources._ROOT", tmp_path)
+    assert find_modules([{"a": "$scripts.shapes.NAMES"}]) == ["common.shapes"], "not what it names"
+    assert find_modules([{"a": "$scripts.shapes.disc.Disc"}]) == ["common.shapes.disc"], "not its package"
+    write_modules(["common.shapes"], tmp_path / "release")
+    text = (tmp_path / "release" / "scripts" / "shapes" / "__init__.py").read_text()
+    assert text == 'NAMES = {"disc": "scripts.shapes.disc:Disc"}\n'
+
+
+def test_a_registry_comes_without_what_it_names():
+    modules = find_modules([{"a": "$scripts.datasets.registry.find_dataset('drive')"}])
+    assert {"common.datasets.registry", "common.errors"} <= set(modules)
+    assert "common.datasets.drive" not in modules
     assert "scripts" not in sys.modules

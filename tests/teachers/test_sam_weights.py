@@ -11,7 +11,7 @@ from torch import nn
 from transformers import SamModel
 
 from common.errors import InputError
-from common.teachers.names import STAND_IN_FOLDER
+from common.teachers.base_names import STAND_IN_FOLDER
 from common.teachers.sam import SamTeacher
 from common.teachers.sam_weights import load_sam
 

@@ -16,9 +16,9 @@ from common.errors import InputError
 from common.files.fingerprints import network_fingerprint
 from common.teachers import TEACHERS, build_teacher, find_family
 from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.base_names import STAND_IN_FOLDER, is_hub_id, name_of_base
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
-from common.teachers.names import STAND_IN_FOLDER, is_hub_id, name_of_base
 from common.teachers.sam import SamTeacher
 
 IMAGES = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from transformers import SamModel
 
 from common.errors import InputError
-from common.teachers.names import STAND_IN_FOLDER
+from common.teachers.base_names import STAND_IN_FOLDER
 from common.teachers.sam import SamTeacher
 from common.teachers.stand_in.initialisation import stand_in_config
 from common.teachers.stand_in.pretraining import pretrain_teacher

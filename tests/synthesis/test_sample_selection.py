@@ -6,7 +6,7 @@ import torch
 from textures import small_textures
 from transfer_sets import Brightness, make_training_images
 
-from common.synthesis.judging import count_dropped, count_kept, describe_dropped, judge_samples
+from common.synthesis.sample_selection import count_dropped, count_kept, describe_dropped, judge_samples
 from common.synthesis.settings import TransferSetSettings
 
 

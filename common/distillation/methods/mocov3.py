@@ -14,7 +14,7 @@ from ignite.handlers import EMAHandler
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.students.encoder import encoder_of, fix_positions
+from common.students.pretrainable import encoder_of, fix_positions
 from common.students.vit import normalise
 from common.transforms.crops import CROP_KEYS, IMAGE_ID_KEY
 

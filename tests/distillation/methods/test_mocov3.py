@@ -13,8 +13,8 @@ from monai.networks.nets import UNet
 from torch import nn
 from torch.testing import assert_close
 
-from common.distillation.methods import momentum_contrast
-from common.distillation.methods.momentum_contrast import (
+from common.distillation.methods import mocov3
+from common.distillation.methods.mocov3 import (
     ContrastiveEncoder,
     ContrastiveLoss,
     MomentumContrast,
@@ -222,8 +222,8 @@ def test_contrastive_loss_counts_the_keys_of_all_processes(monkeypatch):
     queries, keys, elsewhere = torch.randn(2, 3, 6), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
     images, images_elsewhere = torch.tensor([4, 5, 6]), torch.tensor([5, 8, 9])
     gathered = iter([images_elsewhere, unit(elsewhere[1]), unit(elsewhere[0])])  # keys of the second crop come first
-    monkeypatch.setattr(momentum_contrast.idist, "get_rank", lambda: 1)
-    monkeypatch.setattr(momentum_contrast.idist, "all_gather", lambda own: torch.cat([next(gathered), own]))
+    monkeypatch.setattr(mocov3.idist, "get_rank", lambda: 1)
+    monkeypatch.setattr(mocov3.idist, "all_gather", lambda own: torch.cat([next(gathered), own]))
     q, k, other = (each.double().numpy() for each in (queries, keys, elsewhere))
     everywhere = [5, 8, 9, 4, 5, 6]
     expected = info_nce(q[0], np.concatenate([other[1], k[1]]), [3, 4, 5], everywhere, 0.2)

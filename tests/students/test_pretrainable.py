@@ -8,7 +8,7 @@ from monai.networks.nets import UNet
 from torch.testing import assert_close
 
 from common.errors import InputError
-from common.students.encoder import StudentEncoder, encoder_of, fix_positions
+from common.students.pretrainable import StudentEncoder, encoder_of, fix_positions
 from common.students.vit import ViTSegmenter
 
 

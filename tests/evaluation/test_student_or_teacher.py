@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from common.errors import InputError
-from common.evaluation.subjects import load_subject
+from common.evaluation.student_or_teacher import load_subject
 from common.files.weights import save_weights
 
 

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import UNet
 from torch.testing import assert_close
 
-from common.distillation.methods.masked_autoencoder import (
+from common.distillation.methods.mae import (
     MaskedAutoencoder,
     MaskedReconstructionLoss,
     prepare_images,

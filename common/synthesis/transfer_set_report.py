@@ -15,8 +15,8 @@ from torch import Tensor
 from common.files.atomic import atomic_file
 from common.synthesis.contact_sheet import draw_contact_sheet
 from common.synthesis.diversity import vendi_score
-from common.synthesis.judging import Judgement, count_dropped, describe_dropped
 from common.synthesis.pictures import read_png, write_png
+from common.synthesis.sample_selection import Judgement, count_dropped, describe_dropped
 from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set import image_name
 from common.synthesis.working_folder import write_json

@@ -12,10 +12,10 @@ import pytest
 from integration import BUNDLE
 from PIL import Image
 
-from common.datasets import DATASETS, contact_sheet, find_dataset, report
+from common.datasets import DATASETS, check_report, contact_sheet, find_dataset
 from common.datasets.base import SegmentationDataset
+from common.datasets.check_report import check_dataset
 from common.datasets.contact_sheet import draw_contact_sheet
-from common.datasets.report import check_dataset
 from common.datasets.splits import SPLITS
 from common.errors import InputError
 
@@ -238,7 +238,7 @@ class TestContactSheet:
     @pytest.mark.parametrize("name", DATASETS)
     def test_labels_of_every_dataset_are_marked(self, tiny_phantoms, name, monkeypatch):
         dataset = open_dataset(name, tiny_phantoms(name))
-        cases = report._read_cases(dataset, dataset.all_entries())
+        cases = check_report._read_cases(dataset, dataset.all_entries())
         with_labels = np.asarray(draw_contact_sheet(dataset, cases))
         load = dataset.load
 

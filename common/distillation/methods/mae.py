@@ -11,7 +11,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.students.encoder import encoder_of, fix_positions
+from common.students.pretrainable import encoder_of, fix_positions
 from common.students.vit import ViTEncoder, add_positions, normalise
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from common.distillation.features import FeatureHooks, as_grid
+from common.distillation.feature_hooks import FeatureHooks, as_grid
 from common.students.vit import ViTSegmenter
 from common.teachers.base import FeatureLayout
 
