@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.files.atomic import atomic_file, is_writer
+from common.files.atomic import is_writer, write_json
 
 _VERSION = 1  # to be raised when a check learns to find more: what earlier ones have passed is then read again
 
@@ -40,8 +40,7 @@ def is_recorded(manifest: Mapping[str, Any], path: str | os.PathLike) -> bool:
 def write_manifest(manifest: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Write a manifest in place of an earlier one; of several processes, the first one does."""
     if is_writer():
-        with atomic_file(path) as fresh:
-            fresh.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        write_json(path, manifest)
 
 
 def _state_of(file: Path) -> list[int] | None:

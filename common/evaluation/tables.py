@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.evaluation.summary import summarise
-from common.files.atomic import atomic_file
+from common.files.atomic import atomic_file, write_json
 
 
 def write_measurements(
@@ -50,6 +49,5 @@ def write_summary(
         The summary of each metric; see :func:`common.evaluation.summary.summarise`.
     """
     metrics = {name: summarise(values, classes) for name, values in measured.items()}
-    with atomic_file(path) as fresh:
-        fresh.write_text(json.dumps({**about, "metrics": metrics}, indent=2) + "\n", encoding="utf-8")
+    write_json(path, {**about, "metrics": metrics})
     return metrics

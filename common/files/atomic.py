@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 
@@ -110,3 +112,9 @@ def _restore(path: Path) -> None:
     outdated = [other for other, match in found if match and match["name"] == path.name]
     if outdated:
         max(outdated, key=lambda other: other.stat().st_mtime).rename(path)
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write what JSON can hold as an atomic file, indented and in UTF-8."""
+    with atomic_file(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from common.errors import InputError
-from common.files.atomic import atomic_file
+from common.files.atomic import write_json
 from common.files.checkpoints import read_checkpoint
 from common.files.fingerprints import state_digest
 from common.files.phantom_mark import are_phantoms
@@ -66,8 +66,7 @@ def write_provenance(
         path.unlink(missing_ok=True)
         return
     content = {"weights": state_digest(state), "provenance": dict(provenance)}
-    with atomic_file(path) as fresh:
-        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def of_teacher(folder: str | os.PathLike, method: str = "task_specific_kd") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common.files.atomic import atomic_file
+from common.files.atomic import write_json
 
 _RECORD = "seconds.json"
 
@@ -20,5 +20,4 @@ def add_seconds(output_dir: Path, stage: str, seconds: float) -> None:
     """Add to the seconds of a stage."""
     spent = read_seconds(output_dir)
     spent[stage] = round(spent.get(stage, 0) + seconds, 1)
-    with atomic_file(output_dir / _RECORD) as fresh:
-        fresh.write_text(json.dumps(spent, indent=2) + "\n", encoding="utf-8")
+    write_json(output_dir / _RECORD, spent)

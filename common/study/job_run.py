@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
-from common.files.atomic import atomic_file
+from common.files.atomic import atomic_file, write_json
 from common.pipeline.data import MANIFEST
 from common.pipeline.run import run_pipeline
 from common.study.plan import Job
@@ -75,8 +74,7 @@ def _prepare(context: Context, job: Job, folder: Path) -> None:
     if manifest.is_file() and not (folder / MANIFEST).exists():
         with atomic_file(folder / MANIFEST) as fresh:  # so that no stage reads the whole dataset again
             shutil.copyfile(manifest, fresh)
-    with atomic_file(folder / job.record) as fresh:
-        fresh.write_text(json.dumps(job.about, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / job.record, job.about)
     for name, source in job.inputs.items():
         link = folder / name
         if not link.is_symlink():

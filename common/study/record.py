@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.files.atomic import atomic_file
+from common.files.atomic import write_json
 from common.pipeline.data import MANIFEST
 from common.study.plan import Grid
 
@@ -107,8 +107,8 @@ def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs
     lists = {key: list(dict.fromkeys(value for each in grids for value in each[key])) for key in GRID}
     for key in _SORTED:
         lists[key].sort()
-    _write_json(study_dir / _SETTINGS, {**_read_settings(study_dir), **_as_json(dict(configs))})
-    _write_json(study_dir / RECORD, {**record, **lists, "num_images": grid.num_images, GRIDS: grids})
+    write_json(study_dir / _SETTINGS, {**_read_settings(study_dir), **_as_json(dict(configs))})
+    write_json(study_dir / RECORD, {**record, **lists, "num_images": grid.num_images, GRIDS: grids})
 
 
 def _read_settings(study_dir: Path) -> dict[str, Any]:
@@ -119,11 +119,6 @@ def _read_settings(study_dir: Path) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     """Return a value as it is after writing and reading, with tuples as lists."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_file(path) as fresh:
-        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _leaves(config: Any, path: str = "") -> dict[str, Any]:

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.files.atomic import atomic_file
+from common.files.atomic import atomic_file, write_json
 from common.synthesis.contact_sheet import draw_contact_sheet
 from common.synthesis.diversity import vendi_score
 from common.synthesis.pictures import read_png, write_png
 from common.synthesis.sample_selection import Judgement, count_dropped, describe_dropped
 from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set import image_name
-from common.synthesis.working_folder import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +53,8 @@ def write_reports(
         )
     _write_table(folder / "samples.csv", judgements, training)
     write_png(draw_contact_sheet(folder, judgements, training), folder / "contact_sheet.png")
-    write_json(report, folder / "report.json")
-    write_json({"training": [{"image": name} for name in kept]}, folder / "datalist.json")
+    write_json(folder / "report.json", report)
+    write_json(folder / "datalist.json", {"training": [{"image": name} for name in kept]})
 
 
 def _write_table(path: Path, judgements: Sequence[Judgement], training: TrainingImages) -> None:

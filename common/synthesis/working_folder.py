@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from common.files.atomic import atomic_file
+from common.files.atomic import write_json
 from common.synthesis.pictures import to_pictures, write_png
 from common.synthesis.sample_selection import Judgement
 from common.synthesis.transfer_set import image_name
@@ -50,7 +49,7 @@ class WorkingFolder:
             shutil.rmtree(self.path)
         for name in ("images", "judgements"):
             (self.path / name).mkdir(parents=True)
-        write_json(self.settings, self.path / "settings.json")
+        write_json(self.path / "settings.json", self.settings)
 
     def _settings_found(self) -> Any:
         try:
@@ -73,7 +72,7 @@ class WorkingFolder:
         """
         for number, picture in zip(numbers, to_pictures(images), strict=True):
             write_png(picture, self._image(number))
-        write_json([asdict(each) for each in judgements], self._judgements(batch))
+        write_json(self._judgements(batch), [asdict(each) for each in judgements])
 
     def read_judgements(self, batch: int) -> list[Judgement]:
         """Return what is known of the samples of a batch."""
@@ -100,9 +99,3 @@ class WorkingFolder:
 
     def _judgements(self, batch: int) -> Path:
         return self.path / f"judgements/{batch:06d}.json"
-
-
-def write_json(content: Any, path: str | os.PathLike) -> None:
-    """Write a JSON file, atomically."""
-    with atomic_file(path) as fresh:
-        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

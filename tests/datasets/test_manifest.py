@@ -91,5 +91,6 @@ def test_a_damaged_manifest_counts_for_nothing_and_is_replaced(folder, tmp_path,
 
 def test_of_several_processes_the_first_one_writes(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     write_manifest(manifest_of(folder), tmp_path / "manifest.json")
     assert not (tmp_path / "manifest.json").exists()

@@ -172,7 +172,8 @@ def test_networks_file_imports_torch_and_monai_alone():
 
 def test_student_and_what_trains_it_live_on_monai_and_torch_alone():
     """They import where there is no transformers, peft or diffusers (MONAI itself looks for the first)."""
-    modules = ["students.vit", "students.pretrainable", "files.weights", "files.provenance", "datasets", "datasets.drive"]
+    modules = ["students.vit", "students.pretrainable", "files.weights", "files.provenance"]
+    modules += ["datasets", "datasets.drive"]
     modules += ["transforms.crops", "transforms.masks", "evaluation.report", "evaluation.distances"]
     modules += [f"training.{path.stem}" for path in Path(training.__path__[0]).glob("[a-z]*.py")]
     program = f"""
