@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.distillation.batch_outputs import DistillationOutputs
 from common.distillation.feature_hooks import FeatureHooks, resample
-from common.distillation.outputs import DistillationOutputs
 
 
 class FeatureAlignmentLoss(nn.Module):

@@ -9,8 +9,8 @@ from monai.engines import PrepareBatch
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
+from common.distillation.batch_outputs import DistillationOutputs
 from common.distillation.frozen_teacher import FrozenTeacher
-from common.distillation.outputs import DistillationOutputs
 from common.distillation.teacher_outputs import LABELLED_KEY, outputs_in
 from common.transforms.motion import INSIDE_KEY
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.distillation.batch_outputs import DistillationOutputs
 from common.distillation.feature_hooks import FeatureHooks
-from common.distillation.outputs import DistillationOutputs
 
 
 class DistillationLoss(nn.Module):
@@ -23,8 +23,7 @@ class DistillationLoss(nn.Module):
 
     Args:
         terms: by name, each with its ``weight`` and its ``loss``, which makes a scalar of
-            :class:`~common.distillation.outputs.DistillationOutputs`. A term of weight 0 is not computed; None is no
-            term.
+            ``DistillationOutputs``. A term of weight 0 is not computed; None is no term.
         student_hooks: on the layers of the student that terms compare.
 
     Raises:

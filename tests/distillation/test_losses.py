@@ -13,9 +13,9 @@ from scipy.stats import zscore
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from common.distillation.batch_outputs import DistillationOutputs
 from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.losses import FeatureAlignmentLoss, LogitDistillationLoss, SupervisedLoss
-from common.distillation.outputs import DistillationOutputs
 from common.files.fingerprints import plain_settings
 
 

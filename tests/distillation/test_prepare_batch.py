@@ -15,10 +15,10 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 from torch.testing import assert_close
 
+from common.distillation.batch_outputs import DistillationOutputs
 from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.frozen_teacher import FrozenTeacher
 from common.distillation.losses import LogitDistillationLoss
-from common.distillation.outputs import DistillationOutputs
 from common.distillation.prepare_batch import PrepareBatchDistillation
 from common.students.pretrainable import StudentEncoder
 

@@ -11,9 +11,9 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
+from common.distillation.batch_outputs import DistillationOutputs
 from common.distillation.feature_hooks import FeatureHooks
 from common.distillation.losses import FeatureAlignmentLoss, LogitDistillationLoss, SupervisedLoss
-from common.distillation.outputs import DistillationOutputs
 from common.distillation.terms import DistillationLoss
 
 
