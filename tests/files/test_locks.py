@@ -23,10 +23,9 @@ from common.files.locks import lock_folder
 lock_folder(sys.argv[1])
 with atomic_file(sys.argv[1] + "/model.pt") as fresh:
     fresh.write_text("half")
-    worker = os.fork()
-    if worker:
-        print(worker, flush=True)
-    time.sleep(60)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # by the worker itself: it has let go of the lock by then
+    time.sleep(600)  # until the test ends it
 """
 
 LOCK = """
