@@ -37,11 +37,13 @@ class Bundle:
         root: its folder.
         configs: contents of the configs that can be read, by path in the bundle.
         unreadable: why the others cannot be read, by path in the bundle.
+        workflows: configs as MONAI reads them, by path in the bundle, as far as a rule has asked for them.
     """
 
     root: Path
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    workflows: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for path in sorted(self.root.glob("configs/*")):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from verify.bundle import METADATA, SOURCE, Bundle, Issue, names_source
@@ -18,7 +19,7 @@ def self_contained(bundle: Bundle) -> Iterator[Issue]:
     for name, config in bundle.configs.items():
         if names_source(config):
             yield Issue(name, f"names the package {SOURCE}", "nothing but what is in the bundle or can be installed")
-    metadata, installed = bundle.configs.get(METADATA, {}), importlib.metadata.packages_distributions()
+    metadata, installed = bundle.configs.get(METADATA, {}), distributions()
     stated = {"monai", "torch", "numpy", *(metadata.get("required_packages_version") or ())}
     for name, module in _imports(bundle):
         top = module.split(".")[0]
@@ -30,6 +31,12 @@ def self_contained(bundle: Bundle) -> Iterator[Issue]:
                 yield Issue(name, f"imports {module}", f"a module {module.replace('.', '/')}.py in the bundle")
         elif not stated.intersection(map(canonical, installed.get(top, [top]))):
             yield Issue(name, f"imports {top}", "a package that required_packages_version names")
+
+
+@cache
+def distributions() -> Mapping[str, Sequence[str]]:
+    """Return the installed distributions by the packages that they bring; looked up once, since it takes long."""
+    return packages_distributions()
 
 
 def canonical(name: str) -> str:

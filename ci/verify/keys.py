@@ -71,6 +71,12 @@ class _Names(ConfigWorkflow):
         return next(handler[reference] for handler in self.parser["train::handlers"] if reference in handler)
 
 
+def _names(bundle: Bundle, path: str, name: str) -> _Names:
+    if path not in bundle.workflows:
+        bundle.workflows[path] = _Names(bundle, path, name)
+    return bundle.workflows[path]
+
+
 def _resolved(item: Any, parser: ConfigParser) -> Any:
     is_reference = isinstance(item, str) and item.startswith("@") and item[1:] in parser
     return parser[item[1:]] if is_reference else item
@@ -81,7 +87,7 @@ def check_keys(name: str) -> Callable[[Bundle], Iterator[Issue]]:
 
     def check(bundle: Bundle) -> Iterator[Issue]:
         for path in bundle.find_all(name):
-            for key in dict.fromkeys(_Names(bundle, path, name).missing()):
+            for key in dict.fromkeys(_names(bundle, path, name).missing()):
                 yield Issue(path, f"no key {key}", "a key of this name")
 
     return check
@@ -91,5 +97,5 @@ def property_names(bundle: Bundle) -> Iterator[Issue]:
     """What MONAI looks up by name is what the workflow uses: ``train::trainer::inferer`` is ``@train::inferer``."""
     for name in _WORKFLOWS:
         for path in (path for path in bundle.find_all(name) if path in bundle.configs):
-            for used, key in _Names(bundle, path, name).misnamed():
+            for used, key in _names(bundle, path, name).misnamed():
                 yield Issue(path, used, f"@{key}, the name that MONAI looks for")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import re
@@ -13,7 +12,7 @@ import jsonschema
 from monai.bundle import verify_metadata
 
 from verify.bundle import METADATA, Bundle, Issue
-from verify.imports import canonical
+from verify.imports import canonical, distributions
 
 SCHEMA = Path(__file__).parents[1] / "metadata_schema.json"
 _OFFICIAL_SCHEMA = re.compile(
@@ -67,8 +66,7 @@ def packages(bundle: Bundle) -> Iterator[Issue]:
     metadata = bundle.metadata
     stated = {"monai": metadata.get("monai_version"), "torch": metadata.get("pytorch_version")}
     stated |= {"numpy": metadata.get("numpy_version")}
-    distributions = importlib.metadata.packages_distributions().values()
-    installed = {canonical(name) for names in distributions for name in names}
+    installed = {canonical(name) for names in distributions().values() for name in names}
     others = {}
     for key in ("required_packages_version", "optional_packages_version"):  # pip is given both
         listed = metadata.get(key)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,14 @@ def find_modules(configs: Iterable[Any]) -> list[str]:
 
 def required_packages(modules: Iterable[str]) -> list[str]:
     """Return the distributions, such as ``pillow``, of which modules import something at their top."""
-    distributions = packages_distributions()
+    distributions = _distributions()
     tops = {top for name in modules for top in _outside(name)}
     return sorted({distributions[top][0].lower() for top in tops if top in distributions})
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()  # takes half a second
 
 
 def write_modules(modules: Iterable[str], folder: Path) -> None:

@@ -18,6 +18,7 @@ from monai.bundle import ckpt_export
 from verify.bundle import METADATA
 from verify.rules import verify
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast
 NETWORK = """
 import torch
 from einops import rearrange
@@ -51,7 +52,7 @@ def change_metadata(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> No
 
 def change_config(bundle: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
     path = bundle / "configs" / f"{name}.yaml"
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     change(config)
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
