@@ -106,7 +106,7 @@ def _read_release(archive: Path, name: str) -> dict[str, bytes]:
         raise InputError(f"{archive} exists and is no release of {name}: choose another output_dir")
     if len(names) != len(kept) or comment != _seal(kept):
         raise InputError(
-            f"{archive} exists, and is not as a release has written it: it may hold somebody's work, or is from before "
-            "releases could tell. It is not overwritten: choose another output_dir, or move it away"
+            f"{archive} exists, and is not as a release has written it: it may hold somebody's work. It is not "
+            "overwritten: choose another output_dir, or move it away"
         )
     return kept
