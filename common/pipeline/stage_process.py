@@ -90,6 +90,9 @@ def _take_output(*streams: Any) -> None:
 
 def _run(arguments: list[str], environment: dict[str, str], output: None) -> None:
     os.environ.update(environment)
+    # As in a process of its own. A forkserver's processes would have a forkserver start theirs, where PyTorch does not
+    # notice that the stage of a DataLoader's worker was killed: it would wait forever.
+    multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("ignore")
     try:

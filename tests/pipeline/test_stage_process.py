@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def config(folder: Path, *expressions: str) -> list[str]:
     """Return the arguments that run these expressions as a stage."""
     path = folder / "stage.yaml"
     lines = [f"- {json.dumps('$' + expression)}" for expression in expressions]
-    path.write_text("\n".join(["imports: [$import os, $import time]", "value: 1", "folder: .", "run:", *lines]))
+    path.write_text("\n".join(["imports: [$import multiprocessing, $import os, $import time]", "value: 1", "folder: .", "run:", *lines]))
     return ["--config_file", str(path), "--folder", str(folder)]
 
 
@@ -71,6 +72,11 @@ class TestRun:
         server = psutil.Process(int((tmp_path / "server").read_text()))
         assert server.environ()["MALLOC_MMAP_MAX_"] == "0"
         assert "MALLOC_MMAP_MAX_" not in os.environ
+
+    def test_it_starts_workers_as_a_process_of_its_own_does(self, tmp_path):
+        note = "open(@folder + '/method', 'w').write(multiprocessing.get_start_method())"
+        assert run_stage(config(tmp_path, note)) == 0
+        assert (tmp_path / "method").read_text() == multiprocessing.get_start_method()
 
 
 class TestEnd:
