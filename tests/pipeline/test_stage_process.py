@@ -29,7 +29,8 @@ def config(folder: Path, *expressions: str) -> list[str]:
     """Return the arguments that run these expressions as a stage."""
     path = folder / "stage.yaml"
     lines = [f"- {json.dumps('$' + expression)}" for expression in expressions]
-    path.write_text("\n".join(["imports: [$import multiprocessing, $import os, $import time]", "value: 1", "folder: .", "run:", *lines]))
+    imports = "imports: [$import multiprocessing, $import os, $import time]"
+    path.write_text("\n".join([imports, "value: 1", "folder: .", "run:", *lines]))
     return ["--config_file", str(path), "--folder", str(folder)]
 
 
