@@ -3,19 +3,78 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from monai.config import KeysCollection
 from monai.data import PILReader
 from monai.transforms import LoadImaged
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from common.datasets.readers.nifti import is_volume_file
+from common.datasets.readers.picture_formats import EXAMPLES, FORMATS
 from common.errors import InputError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
+# Pillow turns a TIFF by its orientation when it loads it, and no other format: these turn it back.
+_TURN_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+class StoredPicture(NamedTuple):
+    """An image as its file holds it.
+
+    Attributes:
+        image: the pixels as they are stored, whatever the orientation.
+        orientation: the EXIF orientation, 1 to 8; other than 1, viewers turn what they show.
+        num_pages: how many images the file holds; ``image`` is the first. Previews in a photograph do not count.
+    """
+
+    image: Image.Image
+    orientation: int
+    num_pages: int
+
+
+class LoadPictured(LoadImaged):
+    """Reads an image ``(C, W, H)`` as :func:`read_picture` does, and says what is wrong with a file that is no image.
+
+    ``LoadImaged`` tries every reader it knows when the one it was given fails: it would read a volume as an image, and
+    its error for a damaged image lists the failure of every reader.
+
+    Args:
+        keys: where the path is, and where the image goes.
+        converter: from Pillow's image to one with the channels that the student takes.
+    """
+
+    def __init__(self, keys: KeysCollection, converter: Callable[[Image.Image], Image.Image]) -> None:
+        self._reader = _PictureReader(converter)
+        super().__init__(keys, reader=self._reader, ensure_channel_first=True)
+
+    def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
+        """Return the data with the image read.
+
+        Raises:
+            InputError: if the file is missing, damaged, no image, or has more than 8 bits a channel.
+        """
+        for key in self.key_iterator(data):
+            if is_volume_file(data[key]):
+                raise InputError(f"{data[key]}: is a volume; expected an image ({EXAMPLES})")
+        return super().__call__(data, reader or self._reader)  # named, it is the only one, and its errors come out
+
+
+class _PictureReader(PILReader):
+    def read(self, data: Any, **kwargs: Any) -> Any:
+        pictures = [self.converter(read_picture(path)) for path in ([data] if isinstance(data, str) else data)]
+        return pictures if len(pictures) > 1 else pictures[0]
 
 
 def read_picture(path: str | os.PathLike) -> Image.Image:
@@ -30,57 +89,93 @@ def read_picture(path: str | os.PathLike) -> Image.Image:
     return picture
 
 
-class LoadPictured(LoadImaged):
-    """Reads an image ``(C, W, H)`` with Pillow alone, and says what is wrong with a file that is not an image.
-
-    ``LoadImaged`` tries every reader it knows when the one it was given fails: it would read a volume as an image, and
-    its error for a damaged image lists the failure of every reader.
-
-    Args:
-        keys: where the path is, and where the image goes.
-        converter: from Pillow's image to one with the channels that the student takes.
-    """
-
-    def __init__(self, keys: KeysCollection, converter: Callable[[Image.Image], Image.Image]) -> None:
-        super().__init__(keys, reader=PILReader(converter=converter), ensure_channel_first=True)
-
-    def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
-        """Return the data with the image read.
-
-        Raises:
-            InputError: if the file is missing, damaged, no image, or has more than 8 bits a channel.
-        """
-        for key in self.key_iterator(data):
-            if is_volume_file(data[key]):
-                raise InputError(f"{data[key]}: is a volume; expected an image ({', '.join(SUFFIXES)})")
-            read_picture(data[key])
-        return super().__call__(data, reader)
-
-
-def read_image(path: str | Path) -> Image.Image:
-    """Return the image at ``path``, decoded to its last pixel.
+def read_image(path: str | os.PathLike) -> Image.Image:
+    """Return the image at ``path``, decoded to its last pixel: the pixels as they are stored, whatever the orientation.
 
     Raises:
-        InputError: if the file is missing, a folder, empty, cut off, or not an image.
+        InputError: if the file is missing, a folder, empty, cut off, too large, or not an image.
+    """
+    return read_stored(path).image
+
+
+def read_stored(path: str | os.PathLike) -> StoredPicture:
+    """Return the image at ``path`` with what else its file says.
+
+    Raises:
+        InputError: as :func:`read_image` does.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: {'is a folder, expected an image' if path.is_dir() else 'no such file'}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty, copy it again")
+    _refuse_other_than_files(path)
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        with Image.open(path, formats=FORMATS) as image:
+            num_pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            if image.format == "TIFF":
+                orientation = orientation_of(image)  # loading removes it
+                image.load()
+                image = _turn_back(image, orientation)
+            else:
+                image.load()
+                orientation = orientation_of(image)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: cannot be read as an image; copy it again, or save it as {EXAMPLES}") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise InputError(f"{path}: has more than {most:,} pixels, the most that are read; save it smaller") from error
     except Exception as error:  # on damaged bytes Pillow's decoders raise far more than OSError
         raise InputError(f"{path}: cannot be read as an image, copy it again ({error})") from error
+    return StoredPicture(image, orientation, num_pages)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1 where it has none. Loading a TIFF removes it."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged tag, on which Pillow raises nearly anything, and which viewers pass over
+        return 1
+    return int(orientation) if orientation in _TURN_BACK else 1
+
+
+def is_opaque(image: Image.Image) -> bool:
+    """Tell whether every pixel is seen: an alpha channel, or a transparent colour, may hide some."""
+    if not image.has_transparency_data:
+        return True
+    if image.getbands()[-1] in ("A", "a"):
+        return image.getchannel(image.getbands()[-1]).getextrema()[0] == 255
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return not (np.asarray(image) == image.info["transparency"]).any()
+    return image.convert("RGBA").getchannel("A").getextrema()[0] == 255
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Return the image with one 8-bit channel; a ``converter`` for MONAI's ``PILReader``."""
+    """Return the image with one 8-bit channel; a ``converter`` for :class:`LoadPictured`."""
     return image.convert("L")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image with three 8-bit channels; a ``converter`` for MONAI's ``PILReader``."""
+    """Return the image with three 8-bit channels; a ``converter`` for :class:`LoadPictured`."""
     return image.convert("RGB")
+
+
+def _turn_back(image: Image.Image, orientation: int) -> Image.Image:
+    if orientation == 1:
+        return image
+    turned = image.transpose(_TURN_BACK[orientation])
+    turned.format = image.format
+    return turned
+
+
+def _refuse_other_than_files(path: Path) -> None:
+    """Refuse what is no file with anything in it; to open a pipe would wait for someone to write into it."""
+    try:
+        state = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        link = f"is a link to {os.readlink(path)}, where there is no file" if path.is_symlink() else "no such file"
+        raise InputError(f"{path}: {link}") from error
+    except (OSError, ValueError) as error:  # no permission, too long a name, a zero byte
+        raise InputError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    if stat.S_ISDIR(state.st_mode):
+        raise InputError(f"{path}: is a folder, expected an image")
+    if not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{path}: is neither a file nor a folder, expected an image")
+    if state.st_size == 0:
+        raise InputError(f"{path}: the file is empty, copy it again")

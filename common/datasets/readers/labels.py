@@ -11,11 +11,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from common.datasets.readers.images import read_image, to_grey
+from common.datasets.readers.label_pictures import DARKEST_WHITE, label_values, read_label_picture
 from common.datasets.readers.nifti import is_volume_file, read_volume
 from common.errors import InputError
-
-DARKEST_WHITE = 128  # that means "inside" in a mask of black and white; what is darker is a class id
 
 
 class LoadLabeld(MapTransform):
@@ -45,8 +43,7 @@ class LoadLabeld(MapTransform):
 
     def read_own(self, label: Any) -> np.ndarray:
         """Return the pixels ``(W, H)`` of a label that is not NIfTI or NRRD; datasets may override this."""
-        picture = read_image(label)
-        return np.asarray(picture if picture.mode in ("1", "L", "P", "I", "I;16") else to_grey(picture)).T
+        return label_values(read_label_picture(label).image, label).T
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the data with the label read.
