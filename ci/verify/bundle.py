@@ -19,6 +19,7 @@ METADATA = "configs/metadata.json"
 SOURCE = "common"  # the package that a bundle of this repository builds on, and a release must do without
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast
 _SUFFIXES = ("json", "yaml", "yml")
+_PACKAGE = re.compile(r"scripts(_[0-9a-f]+)?")
 
 
 class Issue(NamedTuple):
@@ -79,7 +80,13 @@ class Bundle:
     @cached_property
     def is_release(self) -> bool:
         """Whether the bundle has to do without this repository."""
-        return (self.root / "scripts").is_dir() or not any(names_source(config) for config in self.configs.values())
+        return self.package is not None or not any(names_source(config) for config in self.configs.values())
+
+    @cached_property
+    def package(self) -> str | None:
+        """The package with the bundle's own code: ``scripts``, as the Zoo's bundles have it, or ``scripts_<hash>``."""
+        folders = (path.name for path in self.root.iterdir() if path.is_dir())
+        return next((name for name in sorted(folders) if _PACKAGE.fullmatch(name)), None)
 
     @cached_property
     def files(self) -> list[str]:
@@ -109,13 +116,13 @@ class Bundle:
 
     @contextmanager
     def importable(self) -> Iterator[None]:
-        """Let configs import the bundle's ``scripts``, and no other bundle's."""
+        """Let configs import the bundle's own package, and no other bundle's of the same name."""
         sys.path.insert(0, str(self.root))
         try:
             yield
         finally:
             sys.path.remove(str(self.root))
-            for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+            for name in [name for name in sys.modules if name.split(".")[0] == self.package]:
                 del sys.modules[name]
 
 

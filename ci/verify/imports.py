@@ -25,7 +25,7 @@ def self_contained(bundle: Bundle) -> Iterator[Issue]:
         top = module.split(".")[0]
         if top in sys.stdlib_module_names:
             continue
-        if top == "scripts":
+        if top == bundle.package:
             path = bundle.root / module.replace(".", "/")
             if not (path.is_dir() or path.with_suffix(".py").is_file()):
                 yield Issue(name, f"imports {module}", f"a module {module.replace('.', '/')}.py in the bundle")
@@ -45,17 +45,17 @@ def canonical(name: str) -> str:
 
 
 def _imports(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """Yield the modules that configs and scripts of a release import, each with the file."""
+    """Yield the modules that configs and the own code of a release import, each with the file."""
     for name, config in bundle.configs.items():
         for line in config.get("imports", []):
             yield from ((name, module) for module in _imported(str(line).removeprefix("$")))
         for target in (item["_target_"] for item in _components(config) if "." in str(item["_target_"])):
-            if target.startswith("scripts."):
+            if target.split(".")[0] == bundle.package:
                 yield name, target.rpartition(".")[0]
             else:
                 yield name, target.split(".")[0]
     for name in bundle.files:
-        if name.startswith("scripts/") and name.endswith(".py"):
+        if name.split("/")[0] == bundle.package and name.endswith(".py"):
             for module in _imported((bundle.root / name).read_text(encoding="utf-8")):
                 yield name, module
 

@@ -25,7 +25,7 @@ _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf")
 
 def personal_paths(bundle: Bundle) -> Iterator[Issue]:
     for name in bundle.files:
-        if name.startswith(("configs/", "docs/", "scripts/", "models/")) and name.endswith(_TEXTS):
+        if name.split("/")[0] in ("configs", "docs", "models", bundle.package) and name.endswith(_TEXTS):
             yield from _search(name, (bundle.root / name).read_text(encoding="utf-8"), _PERSONAL)
     for name, text in _exported_texts(bundle):
         yield from _search(name, text, _PERSONAL, _SOURCE_PATH)

@@ -18,11 +18,11 @@ from common.files.provenance import provenance_path, read_provenance
 from common.files.weights import load_weights
 from common.release.archive import check_replaceable, write_archive, write_large_files
 from common.release.card import missing_sections, model_card
-from common.release.configs import SIZES, STAGES, read_settings, released_configs, source_config
+from common.release.configs import SIZES, STAGES, name_package, read_settings, released_configs, source_config
 from common.release.evidence import gather
 from common.release.exports import check_packages, export_release
 from common.release.metadata import release_metadata
-from common.release.sources import find_modules, required_packages, write_modules
+from common.release.sources import choose_package, find_modules, required_packages, write_modules
 from common.release.summaries import check_summary, read_summary
 from common.training.sizes import check_image_size
 
@@ -84,6 +84,7 @@ def release_bundle(
     provenance = read_provenance(weights_path)
     texts = released_configs(source / "configs", settings, provenance)
     modules = find_modules(yaml.safe_load(text) for text in texts.values())
+    package = choose_package(modules, texts, weights_path)
     metadata = release_metadata(
         json.loads((source / "configs" / "metadata.json").read_text(encoding="utf-8")),
         evidence, student.network, student.classes, settings, required_packages(modules), version, changes,
@@ -94,7 +95,7 @@ def release_bundle(
             next(iter(data.values()))["spatial_shape"] = [student.size, student.size]
     page = (source / "docs" / "README.md").read_text(encoding="utf-8")
     card = model_card(
-        page, metadata, evidence, student.network, settings, source.name, trained_on,
+        page, metadata, evidence, student.network, settings, source.name, package, trained_on,
         has_provenance=bool(provenance), reads_workbooks="common.datasets.workbooks" in modules,
     )  # fmt: skip
 
@@ -102,12 +103,12 @@ def release_bundle(
         for name in _COPIED:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, fresh / name)
-        for name, text in texts.items():
+        for name, text in name_package(texts, package).items():
             (fresh / "configs" / name).write_text(text, encoding="utf-8")
         described = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
         (fresh / "configs" / "metadata.json").write_text(described, encoding="utf-8")
         (fresh / "docs" / "README.md").write_text(card, encoding="utf-8")
-        write_modules(modules, fresh)
+        write_modules(modules, fresh, package)
         (fresh / "models").mkdir()
         shutil.copyfile(weights_path, fresh / "models" / "model.pt")
         if provenance:

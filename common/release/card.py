@@ -42,6 +42,7 @@ def model_card(
     network: nn.Module,
     settings: Mapping[str, Any],
     name: str,
+    package: str,
     trained_on: str | None = None,
     has_provenance: bool = False,
     reads_workbooks: bool = False,
@@ -55,6 +56,7 @@ def model_card(
         network: the student.
         settings: keys that the release sets in its configs.
         name: of the release's folder.
+        package: of its code.
         trained_on: what the user says that the student was trained on.
         has_provenance: whether the release has the provenance of the weights.
         reads_workbooks: whether the dataset has a workbook.
@@ -83,6 +85,7 @@ def model_card(
         one_size=isinstance(image["spatial_shape"][0], int),
         packages=[f"{package}=={version}" for package, version in packages.items()],
         name=name,
+        package=package,
         has_provenance=has_provenance,
         reads_workbooks=reads_workbooks,
     )

@@ -78,6 +78,32 @@ class ConfigText:
             if node.tag == "tag:yaml.org,2002:str":
                 self._replace(node, change(self._text[node.start_mark.index : node.end_mark.index]))
 
+    def wrap(self, width: int = 120) -> None:
+        """Break longer lines after a comma of a flow mapping or list, where they have one; what they say stays."""
+        while (place := self._find_break(width)) is not None:
+            index, indent = place
+            self._text = f"{self._text[:index]}\n{' ' * indent}{self._text[index:].lstrip(' ')}"
+
+    def _find_break(self, width: int) -> tuple[int, int] | None:
+        """Return where to break the first line that can and must be broken, and by how much to indent what follows."""
+        lines, depth = self._text.splitlines(), 0
+        depths: dict[int, int] = {}  # at the start of each line: how many mappings and lists are open
+        commas: dict[int, list[tuple[int, yaml.Mark]]] = {}  # of each long line, those near enough to its start
+        for token in yaml.scan(self._text, Loader=_LOADER):
+            end = token.end_mark
+            depths.setdefault(token.start_mark.line, depth)
+            depth += isinstance(token, (yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken))
+            depth -= isinstance(token, (yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken))
+            if isinstance(token, yaml.FlowEntryToken) and end.column <= width < len(lines[end.line]):
+                commas.setdefault(end.line, []).append((depth, end))
+        for number, marks in commas.items():
+            outermost = min(level for level, _ in marks)
+            mark = [mark for level, mark in marks if level == outermost][-1]
+            stripped = lines[number].lstrip(" ")
+            further = 0 if depths[number] else 4 if stripped.startswith("- ") else 2
+            return mark.index, len(lines[number]) - len(stripped) + further
+        return None
+
     def _root(self) -> yaml.MappingNode:
         return yaml.compose(self._text, Loader=_LOADER)
 
@@ -105,8 +131,8 @@ def _find(root: yaml.Node, parts: list[str]) -> tuple[yaml.Node, yaml.Node] | No
 
 
 def rename_modules(text: str, package: str) -> str:
-    """Return text in which the modules of ``common`` are those of another package."""
-    return re.sub(r"\bcommon\.(?=[A-Za-z_])", f"{package}.", text)
+    """Return text in which ``common`` and its modules are another package and its modules."""
+    return re.sub(r"\bcommon(?=\.[A-Za-z_])|(?<=\$import )common$", package, text)
 
 
 def strings_in(value: Any) -> Iterator[str]:

@@ -20,13 +20,15 @@ from common.release.rendering import render
 STAGES = ("inference", "train", "evaluate")
 JSON_STAGES = ("inference", "train")  # monai.bundle.load reads configs/<workflow_type>.json and nothing else
 GPU_OVERLAYS = ("multi_gpu.yaml", "multi_gpu_train.yaml")  # the second one for MONAI Label
-PACKAGE = "scripts"  # where a bundle has its code
 SIZES = ("image_size", "crop_size")  # what a student sees, by the key that a bundle has
 
 _FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "device", "subject", "pretrained")
 # A release knows where it is.
-_ROOT_IMPORTS = ("$import pathlib", f"$import {PACKAGE}")
-_ROOT = f"$str(pathlib.Path({PACKAGE}.__file__).parents[1])"
+_ROOT_IMPORTS = ("$import pathlib", "$import sys", "$import common")
+_ROOT = "$str(pathlib.Path(common.__file__).parents[1])"
+# MONAI puts the folder above configs/ on the path for modules as it runs, so that a release runs from anywhere. Where a
+# config was copied to another folder, this says so instead of MONAI's traceback.
+_FIND_CODE = "$'common.errors' in sys.modules or sys.exit('error: run the config that is in the release itself')"
 _RECORDED = "$provenance.recorded("  # how a source reads what the weights at hand were trained with
 _TRAIN = {  # it goes on from a student, and there is no stage that makes one
     "initial_weights": "$weights.first_existing(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
@@ -75,7 +77,7 @@ def _fitting(settings: Mapping[str, Any], parser: ConfigParser) -> list[tuple[st
 def released_configs(
     configs: Path, settings: Mapping[str, Any], provenance: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """Return the texts of a release's configs by file name.
+    """Return the texts of a release's configs in YAML by file name; its modules still have the names of their sources.
 
     Args:
         configs: the folder of the source's configs.
@@ -86,20 +88,30 @@ def released_configs(
         InputError: if a config lacks a key that a release sets.
     """
     texts = {f"{stage}.yaml": str(_stage_text(configs, stage, settings, provenance or {})) for stage in STAGES}
-    for stage in JSON_STAGES:
-        texts[f"{stage}.json"] = json.dumps(yaml.safe_load(texts[f"{stage}.yaml"]), indent=2, ensure_ascii=False) + "\n"
     if (configs / "cpu.yaml").is_file():
         texts["cpu.yaml"] = _cpu_text(configs, settings)
     for name in GPU_OVERLAYS:
         if (configs / name).is_file():
-            text = _read(configs / name)
-            text.change_strings(_rename)
-            texts[name] = str(text)
+            texts[name] = str(_read(configs / name))
     return texts
 
 
-def _rename(text: str) -> str:
-    return rename_modules(text, PACKAGE)
+def name_package(texts: Mapping[str, str], package: str) -> dict[str, str]:
+    """Return the texts of configs in which modules are those of a release's package, and JSON that says the same.
+
+    Args:
+        texts: what :func:`released_configs` returned.
+        package: the release's own.
+    """
+    named = {}
+    for name, source in texts.items():
+        text = ConfigText(source)
+        text.change_strings(lambda value: rename_modules(value, package))
+        text.wrap()
+        named[name] = str(text)
+    for stage in JSON_STAGES:
+        named[f"{stage}.json"] = json.dumps(yaml.safe_load(named[f"{stage}.yaml"]), indent=2, ensure_ascii=False) + "\n"
+    return named
 
 
 def _read(path: Path) -> ConfigText:
@@ -129,9 +141,9 @@ def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any], provenan
             text.set(key, value)
         _touch_nothing_before_run(text)
         text.set("imports", [*_ROOT_IMPORTS, *_used(imports, text.config())])
+        text.set("run", [_FIND_CODE, *text.config()["run"]])
     except KeyError as error:
         raise InputError(f"{configs / stage}.yaml has no key {error.args[0]}, which a release sets") from error
-    text.change_strings(_rename)
     return text
 
 

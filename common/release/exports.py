@@ -1,7 +1,7 @@
 """TorchScript and ONNX of a released student, made by the release itself: nothing of this repository is in them.
 
-``python -m common.release.exports FOLDER IN_CHANNELS IMAGE_SIZE [one_size]`` runs in a process of its own, since the
-modules of every release are called ``scripts``.
+``python -m common.release.exports FOLDER IN_CHANNELS IMAGE_SIZE [one_size]`` runs in a process of its own, so
+that nothing of the release stays behind.
 """
 
 from __future__ import annotations

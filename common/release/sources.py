@@ -1,5 +1,12 @@
 """The modules that a release needs: found by what its configs and they themselves import, renamed to its package.
 
+The Model Zoo's bundles have their code in a package ``scripts``. MONAI Label, which serves several of them from one
+process, therefore forgets every module of that name before each step of each request, while others may be using them,
+unless ``MONAI_LABEL_RELOAD_APP_LIB`` is false, and then all bundles share the modules of the first. So the package of a
+release is called ``scripts_<hash>``, by a hash of its code, configs and weights: no two releases share a name, those of
+one bundle included, and nothing takes the modules of one for those of another. MONAI, MONAI Label and the Zoo's checks
+put the folder of a bundle on the path for modules, whatever its packages are called.
+
 What a module imports at its top is needed to import it, and comes along. What a function imports when it is called is
 left behind: that is how a module marks what a student does without, such as a teacher or the phantoms of a dataset.
 """
@@ -7,6 +14,7 @@ left behind: that is how a module marks what a student does without, such as a t
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +26,6 @@ from typing import Any
 import common
 from common.errors import InputError
 from common.release.config_text import strings_in
-from common.release.configs import PACKAGE
 
 _ROOT = Path(common.__file__).parent
 _SOURCE = "common"
@@ -34,7 +41,7 @@ def find_modules(configs: Iterable[Any]) -> list[str]:
         InputError: if a config names a module that does not exist.
     """
     texts = strings_in(list(configs))
-    named = {name for text in texts for name in re.findall(rf"\b{PACKAGE}((?:\.[A-Za-z]\w*)+)", text)}
+    named = {name for text in texts for name in re.findall(rf"\b{_SOURCE}((?:\.[A-Za-z]\w*)+)", text)}
     waiting = sorted(_module_of(_SOURCE + name) for name in named)
     found: set[str] = set()
     while waiting:
@@ -57,22 +64,36 @@ def _distributions() -> Mapping[str, list[str]]:
     return packages_distributions()  # takes half a second
 
 
-def write_modules(modules: Iterable[str], folder: Path) -> None:
-    """Write modules to the package ``scripts`` in a folder, with their imports renamed."""
-    modules = set(modules)
-    for name in sorted(modules):
-        path = folder / PACKAGE / _path(name).relative_to(_ROOT)
+def choose_package(modules: Iterable[str], texts: Mapping[str, str], weights: Path) -> str:
+    """Return a name for the package of a release that no other release has, and this one has whenever it is made.
+
+    Args:
+        modules: of the release.
+        texts: of its configs, by file name.
+        weights: its file of weights.
+    """
+    parts = [weights.read_bytes()]
+    parts += [part.encode() for name in sorted(texts) for part in (name, texts[name])]
+    parts += [part for name in sorted(modules) for part in (name.encode(), _path(name).read_bytes())]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts))
+    return f"scripts_{digest.hexdigest()[:8]}"
+
+
+def write_modules(modules: Iterable[str], folder: Path, name: str) -> None:
+    """Write modules to the package of this name in a folder, with their imports renamed."""
+    package = folder / name
+    for module in sorted(set(modules)):
+        path = package / _path(module).relative_to(_ROOT)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(rename_imports(_path(name).read_text(encoding="utf-8")), encoding="utf-8")
-    package = folder / PACKAGE
+        path.write_text(rename_imports(_path(module).read_text(encoding="utf-8"), name), encoding="utf-8")
     for directory in [package, *sorted(path for path in package.rglob("*") if path.is_dir())]:
         init = directory / "__init__.py"
         if not init.exists():
             init.write_text('"""Part of a released student; see docs/README.md."""\n', encoding="utf-8")
 
 
-def rename_imports(source: str) -> str:
-    """Return the source of a module in which every reference to ``common`` is one to the release's package."""
+def rename_imports(source: str, package: str) -> str:
+    """Return the source of a module in which every reference to ``common`` is one to a release's package."""
     tree = ast.parse(source)
     plain = any(
         alias.name.split(".")[0] == _SOURCE and alias.asname is None
@@ -88,10 +109,10 @@ def rename_imports(source: str) -> str:
             start = node.col_offset if number == node.lineno else 0
             end = node.end_col_offset if number == node.end_lineno else len(line)
             times = 1 if isinstance(node, ast.ImportFrom) else 0  # what is imported may be called common too
-            part = re.sub(rb"(?<![\w.])common(?!\w)", PACKAGE.encode(), line[start:end], count=times)
+            part = re.sub(rb"(?<![\w.])common(?!\w)", package.encode(), line[start:end], count=times)
             lines[number - 1] = line[:start] + part + line[end:]
     text = b"".join(lines).decode()
-    return re.sub(rf"\b{_SOURCE}\.(?=(?:{'|'.join(_submodules())})\b)", f"{PACKAGE}.", text)  # in strings, comments
+    return re.sub(rf"\b{_SOURCE}\.(?=(?:{'|'.join(_submodules())})\b)", f"{package}.", text)  # in strings, comments
 
 
 def _references(tree: ast.AST, plain: bool) -> Iterator[ast.AST]:

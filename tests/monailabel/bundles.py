@@ -40,14 +40,14 @@ def tiny_copy(bundle: Path, parent: Path) -> Path:
 
 @contextmanager
 def import_from(bundle: Path) -> Iterator[None]:
-    """Let this process import the modules of a release, of which each has its own by the same names."""
+    """Let this process import the modules of a release, of which copies have their own by the same names."""
     before = list(sys.path)
     sys.path.insert(0, str(bundle))
     try:
         yield
     finally:
         sys.path[:] = before
-        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
+        for name in [name for name in sys.modules if name.startswith("scripts_")]:
             del sys.modules[name]
 
 

@@ -156,8 +156,6 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
     for key, value in settings.items():
         command += ["--conf", key, str(value)]
     variables = environment(alone)
-    if alone and len(models) == 1:
-        variables["MONAI_LABEL_RELOAD_APP_LIB"] = "false"
     log = app / "printed.log"
     server = Server(f"http://127.0.0.1:{port}", app, studies, log)
     with log.open("wb") as printed:

@@ -27,7 +27,7 @@ def main(dist: str, name: str, channels: int) -> None:
     for options in ({}, {"workflow_type": "inference"}):
         network = load(name, bundle_dir=dist, **options).eval()
         assert isinstance(network, torch.nn.Module), type(network)
-        assert type(network).__module__.startswith(("scripts.", "monai.")), type(network).__module__
+        assert type(network).__module__.startswith(("scripts_", "monai.")), type(network).__module__
         state = network.state_dict()
         assert state.keys() == weights.keys()
         assert all(torch.equal(state[key], weights[key]) for key in weights)

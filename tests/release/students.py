@@ -100,6 +100,12 @@ def change_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def package_of(release: Path) -> Path:
+    """Return the folder of a release's own code."""
+    (package,) = release.glob("scripts_*")
+    return package
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return the contents of all files in a folder by path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

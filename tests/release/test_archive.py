@@ -13,7 +13,7 @@ import yaml
 from integration import refused
 from monai.apps.utils import HashCheckError
 from monai.bundle import download_large_files
-from students import files_of, write_student
+from students import files_of, package_of, write_student
 
 from common.release import archive
 
@@ -49,10 +49,10 @@ class TestWhatIsThereAlready:
 
     def test_what_python_leaves_in_a_release_that_was_run_does_not_matter(self, weights, release):
         folder = release("drive", weights)
-        (folder / "scripts" / "__pycache__").mkdir()
-        (folder / "scripts" / "__pycache__" / "logs.pyc").write_bytes(b"")
+        (package_of(folder) / "__pycache__").mkdir()
+        (package_of(folder) / "__pycache__" / "logs.pyc").write_bytes(b"")
         release("drive", weights)
-        assert not (folder / "scripts" / "__pycache__").exists()
+        assert not (package_of(folder) / "__pycache__").exists()
 
     @pytest.mark.parametrize("name", ["models/model.pt", "configs/train.yaml", "notes.txt"])
     def test_a_release_that_somebody_changed_is_kept(self, name, weights, release):

@@ -96,10 +96,11 @@ def test_the_head_is_replaced_and_other_comments_stay():
 
 def test_modules_are_renamed_in_values_alone():
     source = "# common.a\ncommon.key: [common.a.B, '$common.c', \"$f(common.d,\n  uncommon.e)\"]  # common.f\n"
-    source += "x: 3\ny: common\n"
+    source += "x: 3\ny: common\nz: $import common\n"
     text = ConfigText(source)
     text.change_strings(lambda value: rename_modules(value, "scripts"))
     expected = source.replace("common.a.B", "scripts.a.B").replace("$common.c", "$scripts.c")
+    expected = expected.replace("$import common", "$import scripts")
     assert str(text) == expected.replace("f(common.d", "f(scripts.d")
 
 
@@ -112,3 +113,23 @@ def test_the_configs_of_the_bundles_are_understood(name):
         for key, value in config.items():
             text.set(key, value)
         assert text.config() == config
+
+
+def test_long_lines_are_broken_after_commas_and_say_the_same():
+    source = """\
+optimizer: {_target_: torch.optim.AdamW, params: $f(a), lr: [1, 2, 3]}  # the comment stays
+steps:
+- {_target_: "a, long, name", keys: [image, label], sizes: [10, 20, 30], mode: nearest, anti_aliasing: true}
+plain: a line that is too long, and has commas of its own, in no mapping, which nothing may break up
+"""
+    text = ConfigText(source)
+    text.wrap(48)
+    assert text.config() == yaml.safe_load(source)
+    lines = str(text).splitlines()
+    assert lines[-1] == source.splitlines()[-1]
+    assert all(len(line) <= 48 for line in lines[:-1])
+    assert "    mode: nearest, anti_aliasing: true}" in lines
+    assert sum("# the comment stays" in line for line in lines) == 1
+    short = ConfigText(source)
+    short.wrap(200)
+    assert str(short) == source

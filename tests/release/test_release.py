@@ -18,7 +18,17 @@ import torch
 import yaml
 from integration import environment, refused, run_python, run_stage
 from monai.data import load_net_with_metadata
-from students import IMAGE_SIZE, NAMES, PLAIN_STUDENT, PROVENANCE, bundle_of, change_json, files_of, write_student
+from students import (
+    IMAGE_SIZE,
+    NAMES,
+    PLAIN_STUDENT,
+    PROVENANCE,
+    bundle_of,
+    change_json,
+    files_of,
+    package_of,
+    write_student,
+)
 
 from common.files.provenance import read_provenance
 from common.release import exports, release_bundle
@@ -34,7 +44,7 @@ def network_of(weights: Path) -> torch.nn.Module:
 
 class TestContents:
     def test_everything_that_a_bundle_needs_is_there(self, released):
-        assert {name for name in files_of(released) if not name.startswith("scripts/")} == {
+        assert {name for name in files_of(released) if not name.startswith("scripts_")} == {
             *(f"configs/{name}.yaml" for name in ("inference", "train", "evaluate", "cpu")),
             *(f"configs/{name}.yaml" for name in ("multi_gpu", "multi_gpu_train")),
             *(f"configs/{name}" for name in ("inference.json", "train.json", "metadata.json", "logging.conf")),
@@ -66,7 +76,7 @@ class TestContents:
                 assert not here.search(name.encode() + b" " + script.read(name)), name
 
     def test_no_module_of_the_teacher_or_of_phantoms_comes_along(self, released):
-        modules = {path.stem for path in (released / "scripts").rglob("*.py")}
+        modules = {path.stem for path in package_of(released).rglob("*.py")}
         assert {"vit", "drive", "resuming", "provenance"} <= modules
         left_behind = {"sam", "lora", "sampling", "fundus", "scenes", "terms", "run", "evidence", "student_or_teacher"}
         assert modules & left_behind == set()

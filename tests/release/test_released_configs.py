@@ -14,7 +14,7 @@ from integration import TINY_STUDENT, refused
 from monai.bundle import ConfigParser
 from students import NAMES, bundle_of, size_key
 
-from common.release.configs import STAGES, released_configs, source_config
+from common.release.configs import STAGES, name_package, released_configs, source_config
 
 RECORDED = "$provenance.recorded(@ckpt_path, '{key}', 96)"
 
@@ -27,14 +27,20 @@ def load(name: str, stage: str) -> dict[str, Any]:
     return ConfigParser.load_config_file(str(configs_of(name) / f"{stage}.yaml"))
 
 
+PACKAGE = "scripts_0123abcd"
+
+
+def release_configs(configs: Path, settings: dict[str, Any], *provenance: dict[str, Any]) -> dict[str, str]:
+    return name_package(released_configs(configs, settings, *provenance), PACKAGE)
+
+
 def renamed(value: Any) -> Any:
-    return json.loads(json.dumps(value).replace("common.", "scripts."))
+    return json.loads(json.dumps(value).replace("common.", f"{PACKAGE}."))
 
 
 def size_of(texts: dict[str, str], name: str, stage: str) -> int:
     """Return what a stage of a release shows the student, where the weights at hand say nothing of their own."""
-    config = ConfigParser(yaml.safe_load(texts[f"{stage}.yaml"].replace("scripts.", "common.")))
-    config["imports"] = [line for line in config["imports"] if line != "$import scripts"]
+    config = ConfigParser(yaml.safe_load(texts[f"{stage}.yaml"].replace(PACKAGE, "common")))
     if stage != "train":
         config["ckpt_path"] = "absent.pt"
     return config.get_parsed_content(size_key(name))
@@ -45,7 +51,7 @@ class TestReleased:
     @pytest.fixture
     def texts(self, name) -> dict[str, str]:
         settings = {size_key(name): 96, "split_seed": 3, "student_def": TINY_STUDENT, "learning_rate": 0.01}
-        return released_configs(configs_of(name), settings)
+        return release_configs(configs_of(name), settings)
 
     def test_nothing_that_stays_behind_is_named(self, texts):
         elsewhere = r"\bcommon\b[./]|bundles/|teacher|distill|synthesi|diffusion|lora|\bsam\b|demo"
@@ -69,7 +75,7 @@ class TestReleased:
         for stage in STAGES:
             source, config = renamed(load(name, stage)), yaml.safe_load(texts[f"{stage}.yaml"])
             assert config["initialize"] == []
-            assert config["run"] == source["initialize"] + source["run"]
+            assert config["run"][1:] == source["initialize"] + source["run"]
 
     def test_what_the_student_was_trained_with_is_in_every_stage(self, name, texts):
         for stage in STAGES:
@@ -77,7 +83,7 @@ class TestReleased:
             assert size_of(texts, name, stage) == 96
             network = ConfigParser(config)["network_def"]
             network = config["student_def"] if network == "@student_def" else network
-            assert network["_target_"] == "scripts.students.vit.ViTSegmenter"
+            assert network["_target_"] == f"{PACKAGE}.students.vit.ViTSegmenter"
             assert network["hidden_size"] == TINY_STUDENT["hidden_size"]
         assert yaml.safe_load(texts["train.yaml"])["learning_rate"] == 0.01
         assert yaml.safe_load(texts["evaluate.yaml"])["split_seed"] == 3
@@ -85,7 +91,7 @@ class TestReleased:
     def test_an_evaluation_reads_the_student_as_inference_does(self, texts):
         inference, evaluate = (yaml.safe_load(texts[f"{stage}.yaml"]) for stage in ("inference", "evaluate"))
         assert evaluate["network"] == inference["network"]
-        assert "$import scripts.files.weights as weights" in evaluate["imports"]
+        assert f"$import {PACKAGE}.files.weights as weights" in evaluate["imports"]
         assert not any("student_or_teacher" in line for line in evaluate["imports"])
 
     def test_json_says_what_yaml_says(self, texts):
@@ -113,13 +119,13 @@ class TestReleased:
 
 
 def test_tasks_and_modalities_are_set_where_a_stage_has_them():
-    texts = released_configs(configs_of("kidneyus"), {"task": "capsule", "annotator": 2})
+    texts = release_configs(configs_of("kidneyus"), {"task": "capsule", "annotator": 2})
     for stage, where in {"train": "", "inference": "@ckpt_path", "evaluate": "@ckpt_path"}.items():
         expected = f"$provenance.recorded({where}, 'task', 'capsule')" if where else "capsule"
         assert yaml.safe_load(texts[f"{stage}.yaml"])["task"] == expected
     assert "annotator" not in yaml.safe_load(texts["inference.yaml"])
     assert yaml.safe_load(texts["train.yaml"])["annotator"] == 2
-    texts = released_configs(configs_of("chaos"), {"modality": "ct", "window": [-100, 200]})
+    texts = release_configs(configs_of("chaos"), {"modality": "ct", "window": [-100, 200]})
     assert "[-100, 200]" in str(yaml.safe_load(texts["inference.yaml"])["window"])
 
 
@@ -135,7 +141,7 @@ def test_tasks_and_modalities_are_set_where_a_stage_has_them():
 def test_weights_that_are_trained_further_say_their_size_themselves(name, recorded, expected):
     """Unless these were evaluated at another size than they were trained at."""
     key = size_key(name)
-    texts = released_configs(configs_of(name), {key: 96}, {key: recorded} if recorded else {})
+    texts = release_configs(configs_of(name), {key: 96}, {key: recorded} if recorded else {})
     for stage in ("inference", "evaluate"):
         found = yaml.safe_load(texts[f"{stage}.yaml"])[key]
         assert found == (expected.format(key=key) if isinstance(expected, str) else expected)
@@ -147,7 +153,7 @@ def test_what_comes_before_stays_where_it_is(tmp_path):
     config = yaml.safe_load((configs / "train.yaml").read_text())
     config["initialize"].insert(0, "$monai.config.print_config()")
     (configs / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    assert yaml.safe_load(released_configs(configs, {})["train.yaml"])["initialize"] == ["$monai.config.print_config()"]
+    assert yaml.safe_load(release_configs(configs, {})["train.yaml"])["initialize"] == ["$monai.config.print_config()"]
 
 
 class TestEdited:
@@ -158,10 +164,10 @@ class TestEdited:
         return shutil.copytree(configs_of("drive"), tmp_path / "configs")
 
     def test_the_style_of_the_yaml_does_not_matter(self, configs):
-        expected = released_configs(configs, {"crop_size": 96})
+        expected = release_configs(configs, {"crop_size": 96})
         for path in configs.glob("*.yaml"):
             path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()), indent=4, sort_keys=False))
-        found = released_configs(configs, {"crop_size": 96})
+        found = release_configs(configs, {"crop_size": 96})
         for file in ("inference.yaml", "train.yaml", "evaluate.yaml", "cpu.yaml"):
             assert yaml.safe_load(found[file]) == yaml.safe_load(expected[file])
 
@@ -170,8 +176,10 @@ class TestEdited:
         path.write_text(
             path.read_text() + "# ours\nclinic: {name: 'common ward', code: $common.files.weights}   # 3rd floor\n"
         )
-        text = released_configs(configs, {})["train.yaml"]
-        assert text.endswith("# ours\nclinic: {name: 'common ward', code: $scripts.files.weights}   # 3rd floor\n")
+        text = release_configs(configs, {})["train.yaml"]
+        assert text.endswith(
+            "# ours\nclinic: {name: 'common ward', code: $scripts_0123abcd.files.weights}   # 3rd floor\n"
+        )
 
     def test_a_key_that_a_release_sets_must_be_there(self, configs):
         config = yaml.safe_load((configs / "train.yaml").read_text())

@@ -60,23 +60,23 @@ def teacher(common_part, thing):
 
 
 def test_every_reference_to_the_package_is_renamed_and_nothing_else():
-    assert rename_imports(SOURCE) == RENAMED
-    assert rename_imports(RENAMED) == RENAMED
+    assert rename_imports(SOURCE, "scripts") == RENAMED
+    assert rename_imports(RENAMED, "scripts") == RENAMED
 
 
 def test_what_a_module_does_not_import_is_not_renamed():
     source = "def f(common):\n    return common.size\n"
-    assert rename_imports(source) == source
+    assert rename_imports(source, "scripts") == source
 
 
 def test_a_name_for_the_whole_package_is_renamed():
-    assert rename_imports("import common\nx = common.errors\n") == "import scripts\nx = scripts.errors\n"
-    assert rename_imports("import common as c\nx = c.errors\n") == "import scripts as c\nx = c.errors\n"
+    assert rename_imports("import common\nx = common.errors\n", "scripts") == "import scripts\nx = scripts.errors\n"
+    assert rename_imports("import common as c\nx = c.errors\n", "scripts") == "import scripts as c\nx = c.errors\n"
 
 
 def test_something_else_of_that_name_is_not_renamed():
     source = "from common.sizes import common\n\n\ndef f():\n    common = g()\n    return common.size\n"
-    assert rename_imports(source) == source.replace("from common", "from scripts")
+    assert rename_imports(source, "scripts") == source.replace("from common", "from scripts")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +103,7 @@ class TestBundles:
         assert ("pydicom" in required_packages(modules)) == (name == "chaos")
 
     def test_all_that_they_import_is_among_them(self, modules, tmp_path):
-        write_modules(modules, tmp_path)
+        write_modules(modules, tmp_path, "scripts")
         for path in (tmp_path / "scripts").rglob("*.py"):
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "scripts":
@@ -112,7 +112,7 @@ class TestBundles:
                         assert source.with_suffix(".py").is_file() or (source / f"{alias.name}.py").is_file()
 
     def test_packages_import_nothing(self, modules, tmp_path):
-        write_modules(modules, tmp_path)
+        write_modules(modules, tmp_path, "scripts")
         inits = list((tmp_path / "scripts").rglob("__init__.py"))
         assert len(inits) > 3
         for init in inits:
@@ -121,18 +121,18 @@ class TestBundles:
 
 def test_a_config_that_names_no_module_is_refused():
     with refused("common.nets.vit.ViTSegmenter, but there is no such module"):
-        find_modules([{"network": {"_target_": "scripts.nets.vit.ViTSegmenter"}}])
+        find_modules([{"network": {"_target_": "common.nets.vit.ViTSegmenter"}}])
 
 
 def test_modules_are_found_wherever_a_value_names_them():
     config = {
-        "imports": ["$import scripts", "$import scripts.files.weights as weights"],
-        "root": "$scripts.__file__",
-        "nested": [{"steps": ["$scripts.students.vit.normalise(@x), 'transcripts.errors'"]}],
+        "imports": ["$import common", "$import common.files.weights as weights"],
+        "root": "$common.__file__",
+        "nested": [{"steps": ["$common.students.vit.normalise(@x), 'uncommon.errors'"]}],
     }
     found = find_modules([config])
     assert {"common.files.weights", "common.students.vit"} <= set(found)
-    assert find_modules([{"x": "$transcripts.students.vit", "y": 3}]) == []
+    assert find_modules([{"x": "$uncommon.students.vit", "y": 3}]) == []
 
 
 def test_what_type_checkers_alone_import_stays_behind(tmp_path, monkeypatch):
@@ -153,7 +153,7 @@ else:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "atomic.py").touch()
     monkeypatch.setattr("common.release.sources._ROOT", tmp_path)
-    assert find_modules([{"x": "$scripts.typed.y"}]) == ["common.errors", "common.files.atomic", "common.typed"]
+    assert find_modules([{"x": "$common.typed.y"}]) == ["common.errors", "common.files.atomic", "common.typed"]
 
 
 def test_a_package_whose_content_is_used_comes_with_it(tmp_path, monkeypatch):
@@ -161,15 +161,15 @@ def test_a_package_whose_content_is_used_comes_with_it(tmp_path, monkeypatch):
     (tmp_path / "shapes" / "__init__.py").write_text('NAMES = {"disc": "common.shapes.disc:Disc"}\n')
     (tmp_path / "shapes" / "disc.py").touch()
     monkeypatch.setattr("common.release.sources._ROOT", tmp_path)
-    assert find_modules([{"a": "$scripts.shapes.NAMES"}]) == ["common.shapes"], "not what it names"
-    assert find_modules([{"a": "$scripts.shapes.disc.Disc"}]) == ["common.shapes.disc"], "not its package"
-    write_modules(["common.shapes"], tmp_path / "release")
+    assert find_modules([{"a": "$common.shapes.NAMES"}]) == ["common.shapes"], "not what it names"
+    assert find_modules([{"a": "$common.shapes.disc.Disc"}]) == ["common.shapes.disc"], "not its package"
+    write_modules(["common.shapes"], tmp_path / "release", "scripts")
     text = (tmp_path / "release" / "scripts" / "shapes" / "__init__.py").read_text()
     assert text == 'NAMES = {"disc": "scripts.shapes.disc:Disc"}\n'
 
 
 def test_a_registry_comes_without_what_it_names():
-    modules = find_modules([{"a": "$scripts.datasets.registry.find_dataset('drive')"}])
+    modules = find_modules([{"a": "$common.datasets.registry.find_dataset('drive')"}])
     assert {"common.datasets.registry", "common.errors"} <= set(modules)
     assert "common.datasets.drive" not in modules
     assert "scripts" not in sys.modules
