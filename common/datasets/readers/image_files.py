@@ -4,70 +4,58 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from common.datasets.issues import DatasetIssues
-from common.datasets.readers.images import SUFFIXES, read_picture
-from common.errors import InputError
+from common.datasets.readers.exif import orientation_of
+from common.datasets.readers.file_kinds import PICTURE
+from common.datasets.readers.images import read_picture
+from common.datasets.readers.input_files import InputFiles
+from common.datasets.readers.picture_formats import EXAMPLES, FORMATS
 
 logger = logging.getLogger(__name__)
 
 
-class ImageFiles:
-    """The readable images of a folder, or one image file.
+class ImageFiles(InputFiles):
+    """The images in a folder and below it, or one image file; see :class:`InputFiles`."""
 
-    Args:
-        path: a folder, whose images are found at its top level, or a file.
-        key: what the user knows the path by.
+    noun = "image"
+    expected = f"a folder of images, or one image ({EXAMPLES}, ...)"
+    formats = ".png, .jpg, .tif or the like"
+    input_kind = PICTURE
+    mask_suffix = "_mask.png"
 
-    Raises:
-        InputError: if the path does not exist, holds no readable image, or holds two images of the same stem, whose
-            results would overwrite each other.
-    """
+    def check(self, path: Path) -> None:
+        """Decode an image to its last pixel.
 
-    def __init__(self, path: str | os.PathLike, key: str = "dataset_dir") -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            raise InputError(f"{key}: {self.path} does not exist; expected a folder of images or one image")
-        found = [self.path] if self.path.is_file() else sorted(self.path.iterdir())
-        if self.path.is_dir():
-            found = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
-        self.readable: list[Path] = []
-        self.unreadable: dict[Path, str] = {}
-        for file in found:
-            try:
-                read_picture(file)
-            except InputError as error:
-                self.unreadable[file] = str(error)
-            else:
-                self.readable.append(file)
-        if not self.readable:
-            self.report()
-            raise InputError(f"{key}: {self.path} holds no readable image ({', '.join(SUFFIXES)})")
-        stems = [file.stem for file in self.readable]
-        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-        if twice:
-            raise InputError(f"{key}: {self.path} holds several images named {', '.join(twice[:5])}; rename them")
+        Raises:
+            InputError: as :func:`read_picture` does.
+        """
+        read_picture(path)
 
-    @property
-    def entries(self) -> list[dict[str, str]]:
-        """The readable images as a MONAI datalist."""
-        return [{"image": str(file)} for file in self.readable]
+    def unread_parts(self, path: Path) -> str | None:
+        """Return how many pages an image has, where only the first of them is read."""
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's previews are no pages
+        except Exception as error:  # on damaged bytes Pillow's plug-ins raise far more than OSError
+            return f"{path}: what follows its first page cannot be read ({error})"
+        if pages == 1:
+            return None
+        return f"{path}: only the first of its {pages} pages is segmented, save each as an image of its own"
 
-    def report(self) -> None:
-        """Log the files that could not be read, and those that viewers show in another orientation than their masks."""
-        if self.unreadable:
-            reasons = "\n".join(f"  {reason}" for reason in self.unreadable.values())
-            logger.error(f"{len(self.unreadable)} of the images could not be read and were left out:\n{reasons}")
-        turned = [file.name for file in self.readable if _is_shown_turned(file)]
-        if turned:
-            logger.warning(
-                f"{len(turned)} images have an EXIF orientation, first {turned[0]}: viewers turn them, but masks "
-                "follow the stored pixels; turn the pixels and remove the tag if that matters"
-            )
+    def remarks(self, paths: Sequence[Path]) -> list[str]:
+        """Return which images viewers show in another orientation than their masks."""
+        turned = [self.short(path) for path in paths if _is_shown_turned(path)]
+        if not turned:
+            return []
+        return [
+            f"{len(turned)} images have an EXIF orientation, first {turned[0]}: viewers turn them, but masks "
+            "follow the stored pixels; turn the pixels and remove the tag if that matters"
+        ]
 
 
 def unlabelled_images(folder: str | os.PathLike | None) -> list[dict[str, str]]:
@@ -79,16 +67,20 @@ def unlabelled_images(folder: str | os.PathLike | None) -> list[dict[str, str]]:
     if folder is None:
         return []
     files = ImageFiles(folder, key="unlabelled_dir")
+    files.check_all()
     issues = DatasetIssues("unlabelled images", folder)
-    for reason in files.unreadable.values():
+    for reason in files.left_out.values():
         issues.add(reason)
     issues.raise_if_any()
+    files.log_passed_over()
+    for part in filter(None, map(files.unread_parts, files.found)):
+        logger.warning(part)
     return files.entries
 
 
-def _is_shown_turned(file: Path) -> bool:
-    with Image.open(file) as image:
-        try:
-            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        except (SyntaxError, ValueError, OSError, struct.error):  # Pillow's for a damaged tag, which viewers pass over
-            return False
+def _is_shown_turned(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return orientation_of(image) != 1
+    except OSError:  # it has been segmented, and is gone since
+        return False

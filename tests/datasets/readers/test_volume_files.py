@@ -1,12 +1,12 @@
 """A user's own volumes: what is found, what is left out, and what results are called."""
 
-import logging
 import shutil
 
 import nibabel
 import numpy as np
 import pytest
 from monai.transforms import LoadImage, SaveImage
+from PIL import Image
 
 from common.datasets.readers.nifti import read_volume
 from common.datasets.readers.volume_files import VolumeFiles, find_slices, name_result
@@ -36,18 +36,60 @@ def names(volumes, folder):
 
 def test_dicom_folders_and_nifti_files_are_found_at_any_depth(folder):
     volumes = VolumeFiles(folder)
-    assert names(volumes, folder) == ["a.nii.gz", "b.nii", "patient9", "patient10/DICOM_anon"]
-    assert volumes.root == folder
+    assert sorted(names(volumes, folder)) == ["a.nii.gz", "b.nii", "patient10/DICOM_anon", "patient9"]
+    assert volumes.root == VolumeFiles.root_of(folder) == folder
+    assert volumes.passed_over == [folder / "notes.txt"]
+    assert not volumes.left_out
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "patient9"])
 def test_one_volume_can_be_given_by_itself(folder, name):
     volumes = VolumeFiles(folder / name)
     assert names(volumes, folder) == [name]
-    assert volumes.root == folder
+    assert volumes.root == VolumeFiles.root_of(folder / name) == folder
 
 
-def test_damaged_volumes_are_left_out_and_named_with_the_reason(folder, caplog):
+def test_slices_beside_other_volumes_have_a_result_in_the_output_folder_too(folder):
+    shutil.copytree(folder / "patient9", folder, dirs_exist_ok=True)
+    volumes = VolumeFiles(folder)
+    assert folder in volumes.found
+    assert volumes.root == VolumeFiles.root_of(folder) == folder.parent
+
+
+def test_results_at_a_server_are_named_relative_to_a_folder_that_need_not_exist(tmp_path):
+    assert VolumeFiles.root_of(tmp_path / "nowhere") == tmp_path / "nowhere"
+
+
+def test_other_images_are_left_out_with_the_reason(folder):
+    Image.new("L", (9, 9)).save(folder / "patient9" / "preview.jpg")
+    for name in ("c.nrrd", "d.mha", "e.mgz", "f.img", "f.hdr"):
+        (folder / name).write_bytes(b"any")
+    volumes = VolumeFiles(folder)
+    assert [volumes.short(path) for path in volumes.left_out] == [
+        *("c.nrrd", "d.mha", "e.mgz", "f.hdr", "f.img", "patient9/preview.jpg")
+    ]
+    assert "c.nrrd: is a NRRD volume; expected DICOM slices or NIfTI (.nii, .nii.gz)" in str(volumes.left_out)
+
+
+def test_labels_of_chaos_are_no_inputs(pristine):
+    volumes = VolumeFiles(pristine / "Train_Sets/CT/1")
+    assert [volumes.short(path) for path in volumes.found] == ["DICOM_anon"]
+    assert len(volumes.passed_over) == 8
+    assert not volumes.left_out
+
+
+def test_labels_of_an_earlier_inference_are_no_inputs(folder):
+    for name in ("b_mask.nii.gz", "out/a_mask.nii.gz", "patient9_mask.nii.gz"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "a.nii.gz", folder / name)
+    (folder / "out" / "logs").mkdir()
+    (folder / "out" / "logs" / "inference.log").touch()
+    volumes = VolumeFiles(folder)
+    assert len(volumes.found) == 4
+    assert len(volumes.earlier_masks) == 3
+
+
+def test_damaged_volumes_are_left_out_and_named_with_the_reason(folder):
     next((folder / "patient9").iterdir()).write_bytes(b"")
     (folder / "a.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:60])
     nibabel.save(nibabel.Nifti1Image(np.ones((4, 5)), np.eye(4)), folder / "flat.nii")
@@ -58,33 +100,33 @@ def test_damaged_volumes_are_left_out_and_named_with_the_reason(folder, caplog):
     colours = np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), folder / "colours.nii")
     volumes = VolumeFiles(folder)
+    volumes.check_all()
     assert names(volumes, folder) == ["b.nii", "patient10/DICOM_anon"]
-    with caplog.at_level(logging.ERROR):
-        volumes.report()
-    assert "6 of the volumes could not be read" in caplog.text
-    assert "holed.nii: 6 voxels are NaN or infinite" in caplog.text
-    assert "colours.nii: has values of type" in caplog.text
+    reasons = {volumes.short(path): reason for path, reason in volumes.left_out.items()}
+    for name, part in {
+        "patient9": "the file is empty",
+        "a.nii.gz": "a.nii.gz: cannot be read as a NIfTI file",
+        "flat.nii": "got shape (4, 5)",
+        "zero.nii": "the file is empty",
+        "holed.nii": "holed.nii: 6 voxels are NaN or infinite",
+        "colours.nii": "colours.nii: has values of type",
+    }.items():
+        assert part in reasons.pop(name)
+    assert not reasons
     with pytest.raises(InputError, match="6 voxels are NaN or infinite"):
         read_volume(folder / "holed.nii")
-    for part in ("the file is empty", "a.nii.gz: cannot be read as a NIfTI file", "got shape (4, 5)", "zero.nii"):
-        assert part in caplog.text
-
-
-def test_nothing_is_reported_when_all_is_well(folder, caplog):
-    VolumeFiles(folder).report()
-    assert not caplog.text
 
 
 def test_nothing_to_read_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere does not exist"):
         VolumeFiles(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no readable volume; expected DICOM slices or NIfTI"):
+    with pytest.raises(InputError, match="holds no readable volume; expected a folder of DICOM slices, a NIfTI file"):
         VolumeFiles(tmp_path)
 
 
 def test_volumes_whose_results_would_overwrite_each_other_are_refused(folder):
     shutil.copy(folder / "b.nii", folder / "a.nii")
-    with pytest.raises(InputError, match=r"several volumes are named .*mine/a; rename"):
+    with pytest.raises(InputError, match=r"mine holds several volumes named a; rename"):
         VolumeFiles(folder)
 
 
@@ -113,6 +155,11 @@ def test_slices_are_found_at_any_depth(folder):
     expected = [*(folder / "patient9").iterdir(), *(folder / "patient10/DICOM_anon").iterdir()]
     assert sorted(found) == sorted(map(str, expected))
     assert len(found) == 16
+
+
+def test_other_images_beside_slices_are_named(folder, caplog):
+    find_slices(folder)
+    assert "2 images are no DICOM slices and are not used, first" in caplog.text
 
 
 def test_slice_that_cannot_be_read_is_named(folder):

@@ -1,0 +1,43 @@
+"""Masks are written whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.data import MetaTensor
+from monai.transforms import SaveImaged
+from monai.utils import MetaKeys
+from PIL import Image
+
+from common.files.atomic import atomic_file
+
+
+class SaveMaskd(SaveImaged):
+    """Writes masks of pictures, named by what ``SaveImaged`` takes, under a temporary name that becomes theirs at last.
+
+    MONAI's own writers write in place, so that a full disk leaves half a mask, and what the file system said is lost in
+    the text of another error. This one leaves the earlier mask as it was, lets ``OSError`` out, and notes the path in
+    the metadata, as ``savepath_in_metadict`` does. It is a ``SaveImaged`` because MONAI Label, which writes by itself,
+    leaves out each of these.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write masks ``(1, ...)`` of class ids, uint8, and return the data.
+
+        Raises:
+            OSError: if a mask cannot be written.
+        """
+        written = dict(data)
+        for key in self.key_iterator(written):
+            mask = written[key]
+            path = self.saver.folder_layout.filename(**self.saver.fname_formatter(mask.meta, self.saver))
+            with atomic_file(path) as fresh:
+                self.write(mask, fresh)
+            mask.meta[MetaKeys.SAVED_TO] = str(path)
+        return written
+
+    def write(self, mask: MetaTensor, path: Path) -> None:
+        """Write one mask ``(1, W, H)`` as PNG to a path of any suffix."""
+        Image.fromarray(mask[0].cpu().numpy().T).save(path, format="PNG")
