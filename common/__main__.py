@@ -5,95 +5,87 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
 
-import fire
-
-from common.errors import InputError
+from common.configs.arguments import UsageError, read_arguments, usage
+from common.configs.checks import check_configs
 from common.training import logs
 
 
-def pipeline(*arguments, **options) -> None:
-    """Run the stages of a bundle: ``pipeline BUNDLE --dataset_dir DIR --output_dir DIR``; see run_pipeline."""
-    from common.pipeline.run import run_pipeline
+class _Command(NamedTuple):
+    """A command: the function that it calls, what it does in a line, and what to print of the result."""
 
-    _call(run_pipeline, arguments, options)
-
-
-def study(*arguments, **options) -> None:
-    """Compare methods on a grid of budgets: ``study BUNDLE --dataset_dir DIR --output_dir DIR``; see run_study."""
-    from common.study.run import run_study
-
-    _call(run_study, arguments, options)
+    module: str
+    function: str
+    summary: str
+    said: str | None = None
 
 
-def check(bundle: str, dataset_dir: str, output_dir: str | None = None, **keys) -> None:
-    """Check a dataset before any training: ``check BUNDLE --dataset_dir DIR``; see check_bundle."""
-    from common.pipeline.check import check_bundle
-
-    check_bundle(str(bundle), str(dataset_dir), output_dir, **keys)
-
-
-def phantoms(dataset: str, output_dir: str) -> None:
-    """Write phantoms of a dataset, in its official layout: ``phantoms drive DIR``."""
-    from common.datasets import find_dataset
-
-    print(find_dataset(dataset).write_phantoms(str(output_dir)))
-
-
-def create(facts: str, output_dir: str, overwrite: bool = False) -> None:
-    """Write a bundle from a page of facts about its dataset: ``create drive DIR``, or ``create my_facts.yaml DIR``."""
-    from common.templates import create_bundle
-
-    print(create_bundle(str(facts), str(output_dir), overwrite))
-
-
-def report(study_dir: str) -> None:
-    """Write the tables, figures and pictures of a study, finished or partial: ``report runs/study``."""
-    from common.report import write_report
-
-    write_report(str(study_dir))
-
-
-def release(*arguments, **options) -> None:
-    """Write a student as a bundle of its own: ``release BUNDLE --weights FILE --output_dir DIR``."""
-    from common.release import release_bundle
-
-    print(f"released: {_call(release_bundle, arguments, options)}")
-
-
-def pretrain_teacher(output_dir: str, **options) -> None:
-    """Pre-train the stand-in teacher on procedural scenes: ``pretrain_teacher DIR``."""
-    from common.teachers.stand_in.pretraining import pretrain_teacher as run
-
-    _call(run, (output_dir,), options)
-
-
-def _call(function: Callable, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Call a function with what the command line gave, which is an :class:`InputError` where it does not fit."""
-    try:
-        inspect.signature(function).bind(*arguments, **options)
-    except TypeError as error:
-        raise InputError(f"{error}; see the README and the docstring of {function.__module__}") from None
-    return function(*arguments, **options)
+_COMMANDS = {
+    "pipeline": _Command("common.pipeline.run", "run_pipeline", "run the stages of a bundle, one after the other"),
+    "study": _Command("common.study.run", "run_study", "compare methods on a grid of budgets"),
+    "report": _Command("common.report", "write_report", "write the tables, figures and pictures of a study"),
+    "check": _Command("common.pipeline.check", "check_bundle", "check a dataset before any training"),
+    "phantoms": _Command("common.datasets", "write_phantoms", "write procedural images in a dataset's layout", "{}"),
+    "create": _Command("common.templates", "create_bundle", "write a bundle from a page of facts", "{}"),
+    "release": _Command("common.release", "release_bundle", "write a student as a bundle of its own", "released: {}"),
+    "pretrain_teacher": _Command(
+        "common.teachers.stand_in.pretraining", "pretrain_teacher", "pre-train the stand-in teacher"
+    ),
+}
+_HELP = {"--help", "-h"}
 
 
 def main() -> None:
-    """Run the command that the command line names."""
+    """Run the command that the command line names.
+
+    Raises:
+        SystemExit: with code 2, after one line, if there is no such command, or it lacks an argument or takes none.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.excepthook = logs.report
-    commands = {
-        "pipeline": pipeline,
-        "study": study,
-        "report": report,
-        "check": check,
-        "phantoms": phantoms,
-        "create": create,
-        "release": release,
-        "pretrain_teacher": pretrain_teacher,
-    }
-    fire.Fire(commands, name="python -m common")
+    try:
+        _run(sys.argv[1:])
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _run(words: Sequence[str]) -> None:
+    if not words or words[0] in _HELP:
+        print(_overview())
+        return
+    name = words[0].replace("-", "_")
+    if name not in _COMMANDS:
+        raise UsageError(f"there is no command {words[0]!r}; the commands are {', '.join(_COMMANDS)}")
+    command = _COMMANDS[name]
+    function = getattr(import_module(command.module), command.function)
+    if _HELP.intersection(words):
+        print(_help(name, function))
+        return
+    try:
+        arguments = read_arguments(function, words[1:])
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+    own = inspect.signature(function).parameters
+    check_configs([{key: value for key, value in arguments.items() if key in own}])
+    result = function(**arguments)
+    if command.said is not None:
+        print(command.said.format(result))
+
+
+def _overview() -> str:
+    width = max(map(len, _COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in _COMMANDS.items()]
+    return "\n".join(
+        ["python -m common COMMAND ...", "", *lines, "", "python -m common COMMAND --help says what a command takes."]
+    )
+
+
+def _help(name: str, function: Callable) -> str:
+    return f"python -m common {name} {usage(function)}\n\n{inspect.getdoc(function)}"
 
 
 if __name__ == "__main__":

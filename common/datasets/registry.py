@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
@@ -32,6 +33,22 @@ def find_dataset(name: str) -> type[SegmentationDataset]:
     if name not in DATASETS:
         raise InputError(f"there is no dataset '{name}'; the datasets are {', '.join(DATASETS)}")
     return _import_class(*DATASETS[name].split(":"))
+
+
+def write_phantoms(dataset: str, output_dir: str | os.PathLike) -> Path:
+    """Write procedural images of a dataset, in its official layout and file formats.
+
+    Args:
+        dataset: its name, such as ``drive``.
+        output_dir: a new folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if there is no such dataset, or the folder exists and is not empty.
+    """
+    return find_dataset(dataset).write_phantoms(output_dir)
 
 
 def dataset_class(config: Mapping[str, Any]) -> type[SegmentationDataset]:

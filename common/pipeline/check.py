@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from common.configs.checks import check
 from common.datasets import build_dataset
 from common.datasets.check_report import check_dataset
 from common.pipeline.configs import stage_config
@@ -27,8 +28,9 @@ def check_bundle(
         What ``check.json`` holds.
 
     Raises:
-        InputError: if the bundle does not exist, and as :func:`check_dataset` does.
+        InputError: if the bundle does not exist or a value is not allowed, and as :func:`check_dataset` does.
     """
+    check(**keys)
     output_dir = Path(output_dir or Path(bundle) / "eval")
     manifest = output_dir / MANIFEST
     return check_dataset(build_dataset(stage_config(bundle, "train"), dataset_dir, manifest, **keys), output_dir)

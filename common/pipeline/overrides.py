@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from common.configs.checks import check_configs
+from common.configs.known_keys import describe_unknown, has_key
 from common.errors import InputError
 
 
@@ -15,7 +18,9 @@ def as_list(value: str | Sequence[str] | None) -> list[str]:
     """Return names that are given as a list, or as text with commas between them."""
     if value is None:
         return []
-    return [name.strip() for name in value.split(",")] if isinstance(value, str) else [str(name) for name in value]
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",")]
+    return [str(name) for name in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
 def check_paths(**paths: str | os.PathLike | None) -> None:
@@ -31,10 +36,9 @@ def check_paths(**paths: str | os.PathLike | None) -> None:
 
 def takes(config: Mapping[str, Any], key: str) -> bool:
     """Say whether a stage takes an override of this key, given its config."""
-    key = key.replace("#", "::")
     if key == "learning_rate" and "base_learning_rate" in config:
         return False  # there it follows from the base rate by its paper's rule, whatever the other stages train with
-    return key in ConfigParser(dict(config))
+    return has_key(config, key)
 
 
 def check_overrides(configs: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]) -> None:
@@ -58,5 +62,27 @@ def check_overrides(configs: Iterable[Mapping[str, Any]], overrides: Mapping[str
             )
     unknown = [key for key in overrides if not any(takes(config, key) for config in configs)]
     if unknown:
-        known = sorted({key for config in configs for key in config if not key.startswith("_")})
-        raise InputError(f"--{unknown[0]}: none of the stages has this key; they have {', '.join(known)}")
+        lines = [f"--{key}: none of the stages has this key; {describe_unknown(key, configs)}" for key in unknown]
+        raise InputError("\n".join(lines))
+
+
+def check_values(
+    configs: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any], on_this_machine: bool = True
+) -> None:
+    """Refuse values that a stage cannot work with, before the first one starts.
+
+    Args:
+        configs: the config of each stage.
+        overrides: values by key; each stage gets those that it takes.
+        on_this_machine: whether it is this machine that must have their devices.
+
+    Raises:
+        InputError: see :func:`common.configs.checks.check_configs`.
+    """
+    check_configs([_overridden(config, overrides) for config in configs], on_this_machine)
+
+
+def _overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    parser = ConfigParser(copy.deepcopy(dict(config)))
+    parser.update({key: copy.deepcopy(value) for key, value in overrides.items() if takes(config, key)})
+    return parser.get()

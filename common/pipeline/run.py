@@ -10,7 +10,7 @@ from common.distillation.methods import PROPOSED, Method, find_method
 from common.pipeline.configs import find_configs, load_config, stage_config, stage_files
 from common.pipeline.data import find_data, write_missing_phantoms
 from common.pipeline.method_record import check_method, note_method, prepares_student
-from common.pipeline.overrides import as_list, check_overrides, check_paths
+from common.pipeline.overrides import as_list, check_overrides, check_paths, check_values
 from common.pipeline.results import results_table
 from common.pipeline.stage_run import choose_overrides, run_one
 from common.pipeline.stages import STAGES, TRAINING_STAGES, choose_stages
@@ -39,8 +39,8 @@ def run_pipeline(
         overrides: keys to override, with their values, wherever a stage has them.
 
     Raises:
-        InputError: if a folder, stage, overlay, method or key does not exist, ``output_dir`` has the student of another
-            method, or a stage failed.
+        InputError: if a folder, stage, overlay, method or key does not exist, a value is not allowed, ``output_dir``
+            has the student of another method, or a stage failed.
     """
     check_paths(bundle=bundle, output_dir=output_dir, dataset_dir=dataset_dir)
     configs, chosen_method = find_configs(bundle), find_method(method)
@@ -49,6 +49,7 @@ def run_pipeline(
     files = {stage: stage_files(configs, stage, overlays, chosen_method) for stage in chosen}
     loaded = {stage: load_config(files[stage]) for stage in chosen}
     check_overrides(loaded.values(), overrides)
+    check_values(loaded.values(), overrides)
     output_path = Path(output_dir).resolve()
     check_method(output_path, chosen, chosen_method)
     data = find_data(dataset_dir, demo, output_path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.configs.values import write_value
 from common.distillation.methods import Method
 from common.errors import InputError, StageError
 from common.pipeline import stage_process
@@ -43,9 +44,9 @@ def run_one(
         StageError: if it failed; it has said why.
         InputError: if it left nothing.
     """
-    arguments = ["--config_file", str([str(file.resolve()) for file in files])]
+    arguments = ["--config_file", write_value("config_file", [str(file.resolve()) for file in files])]
     for key, value in overrides.items():
-        arguments += [f"--{key}", _as_argument(value)]
+        arguments += [f"--{key}", write_value(key, value)]
     started = time.time()
     status = stage_process.run_stage(arguments, distributed)
     if status:
@@ -53,9 +54,3 @@ def run_one(
     add_seconds(output_dir, stage, time.time() - started)
     if not (output_dir / STAGES[stage]).exists():
         raise InputError(f"stage {stage} ended without writing {output_dir / STAGES[stage]}; see {output_dir / 'logs'}")
-
-
-def _as_argument(value: Any) -> str:
-    if value is None:
-        return "$None"  # monai.bundle leaves out an override that is None itself
-    return value if isinstance(value, str) else repr(value)

@@ -82,7 +82,7 @@ def as_values(name: str, value: Any) -> list[Any]:
     """Return the values of an argument: several, one, or text with commas between them.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or one is no name or number.
     """
     if isinstance(value, str):
         value = [word.strip() for word in value.split(",") if word.strip()]
@@ -90,6 +90,9 @@ def as_values(name: str, value: Any) -> list[Any]:
         value = [value]
     if not value and name in _EXAMPLES:
         raise InputError(f"--{name}: is empty; expected one value or several, such as --{name} {_EXAMPLES[name]}")
+    wrong = [each for each in value if not isinstance(each, (str, int, float))]
+    if wrong:
+        raise InputError(f"--{name}: expected one value or several, got {wrong[0]!r}")
     return list(dict.fromkeys(value))
 
 
@@ -143,7 +146,7 @@ def make_grid(
 
 
 def _numbers(name: str, value: Any, least: int = 1) -> list[int]:
-    numbers = [int(each) if isinstance(each, str) and each.isdigit() else each for each in as_values(name, value)]
+    numbers = [int(each) if isinstance(each, str) and each.isdecimal() else each for each in as_values(name, value)]
     wrong = [each for each in numbers if type(each) is not int or each < least]
     if wrong:
         raise InputError(f"--{name}: expected whole numbers of at least {least}, got {wrong[0]!r}")
@@ -154,7 +157,11 @@ def _choose_num_images(
     num_images: Any, largest: int, before: Mapping[str, Sequence | int] | None, study_dir: Path
 ) -> int:
     """Return how many synthetic images are drawn; once they are, a larger set would not begin with the same ones."""
-    if num_images is not None and _numbers("num_images", num_images)[0] < largest:
+    if num_images is not None:
+        num_images, *others = _numbers("num_images", num_images)
+        if others:
+            raise InputError(f"--num_images: expected one number, got {1 + len(others)}")
+    if num_images is not None and num_images < largest:
         raise InputError(f"--num_images {num_images}: is less than the largest of --transfer_sizes, {largest}")
     if before is None or not transfer_sets_drawn(study_dir):
         return num_images or max(largest, before["num_images"] if before else 0)

@@ -14,7 +14,7 @@ from common.errors import InputError, StageError
 from common.files.locks import lock_folder, unlock_folder
 from common.pipeline.configs import stage_config
 from common.pipeline.data import MANIFEST, find_data, write_missing_phantoms
-from common.pipeline.overrides import check_overrides, check_paths, takes
+from common.pipeline.overrides import check_overrides, check_paths, check_values, takes
 from common.pipeline.stages import STAGES
 from common.study import record as records
 from common.study.arguments import as_values, check_reserved, choose_methods, make_grid, read_preset
@@ -90,6 +90,7 @@ def run_study(
     configs = _read_configs(bundle, overlays, choose_methods(lists["methods"]))
     num_images = values.pop("num_images", None)
     check_overrides(configs.values(), values)
+    check_values(configs.values(), values, on_this_machine=launcher == "local")
     record = records.describe(Path(bundle).resolve().name, data, demo, overlays, values)
     records.check_same(study_dir, record, configs)
     grid = make_grid(lists, num_images, configs, records.read_record(study_dir), study_dir)

@@ -89,8 +89,8 @@ class TestBundles:
             ({"a": 1, "b": 2}, "--a: there is no such key; --b: there is no such key"),
             ({"modality": "mr"}, "modality: expected ct, t1_in, t1_out, t2, got 'mr'"),
             ({"modality": ["ct", "t2"]}, r"modality: expected ct, .*, got \['ct', 't2'\]"),
-            ({"num_validation": "two"}, "num_validation must be a whole number, got 'two'"),
-            ({"num_labels": True}, "num_labels must be a whole number, got True"),
+            ({"num_validation": "two"}, "num_validation: expected a whole number of at least 0, got 'two'"),
+            ({"num_labels": True}, "num_labels: expected a whole number of at least 1, or null, got True"),
             ({"num_labels": 99}, "num_labels must be between 1 and the 20 training slices available, got 99"),
         ],
     )
@@ -151,6 +151,7 @@ class TestCommandLine:
             call(tmp_path / "nowhere", "--dataset_dir", tiny_phantoms("drive"))
 
     def test_no_dataset(self, call, capsys):
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit) as end:
             call(BUNDLE)
-        assert "required argument: dataset_dir" in capsys.readouterr().err
+        assert end.value.code == 2
+        assert capsys.readouterr().err.startswith("error: check: --dataset_dir is missing; expected BUNDLE --dataset")

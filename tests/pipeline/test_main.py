@@ -15,22 +15,82 @@ from common.errors import InputError
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("study bundles/drive_segmentation --demo", "missing a required argument: 'output_dir'"),
-        ("pipeline --output_dir runs", "missing a required argument: 'bundle'"),
-        ("release bundles/drive_segmentation --output_dir dist", "missing a required argument: 'weights'"),
-        ("pretrain_teacher runs --stepz 3", "got an unexpected keyword argument 'stepz'"),
-        ("phantoms drives phantoms", "there is no dataset 'drives'; the datasets are drive, "),
-        ("create atlantis runs", "atlantis"),
-        ("check bundles --dataset_dir nowhere", "bundles is not a bundle: expected a folder with configs/"),
+        ("study bundles/drive_segmentation --demo", "study: --output_dir is missing; expected BUNDLE --output_dir"),
+        ("pipeline --output_dir runs", "pipeline: --bundle is missing; expected BUNDLE --output_dir OUTPUT_DIR"),
+        ("release bundles/drive_segmentation --output_dir dist", "release: --weights is missing"),
+        (
+            "pretrain_teacher runs --stepz 3",
+            "pretrain_teacher: --stepz: there is no such argument; did you mean --steps",
+        ),
+        ("phantoms drive runs more", "phantoms: 'more' is one argument too many; expected DATASET"),
+        ("pipelin runs", "there is no command 'pipelin'; the commands are pipeline, study, report, check, "),
+        ("--demo", "there is no command '--demo'; the commands are "),
     ],
 )
-def test_a_command_says_what_it_lacks_before_it_does_anything(line, said, monkeypatch, tmp_path):
+def test_a_command_line_that_does_not_fit_ends_with_one_line_and_code_2(line, said, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["common", *line.split()])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    with pytest.raises(InputError, match=said):
-        main()
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, line)
+    assert end.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {said}")
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("phantoms drives phantoms", "there is no dataset 'drives'; the datasets are drive, "),
+        ("create atlantis runs", "atlantis"),
+        ("create drive runs --overwrite maybe", "overwrite: expected true or false, got 'maybe'"),
+        ("pretrain_teacher runs --steps 2.5 --batch_size 0", "steps: expected a whole number .*\nbatch_size: expected"),
+        ("check bundles --dataset_dir nowhere", "bundles is not a bundle: expected a folder with configs/"),
+        ("pipeline bundles --output_dir runs --stages [a", "--stages: .a begins like a list"),
+    ],
+)
+def test_a_command_says_what_is_wrong_before_it_does_anything(line, said, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        run(monkeypatch, line)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", ["", "--help", "-h"])
+def test_help_names_every_command(line, monkeypatch, capsys):
+    run(monkeypatch, line)
+    printed = capsys.readouterr().out
+    for name in ("pipeline", "study", "report", "check", "phantoms", "create", "release", "pretrain_teacher"):
+        assert f"\n  {name} " in printed
+
+
+def test_help_of_a_command_says_what_it_takes(monkeypatch, capsys):
+    run(monkeypatch, "pipeline --help")
+    printed = capsys.readouterr().out
+    assert printed.startswith("python -m common pipeline BUNDLE --output_dir OUTPUT_DIR [--dataset_dir]")
+    assert "demo: lay the ``demo`` overlay on each stage" in printed
+
+
+def test_every_command_gets_its_values_as_yaml_and_its_paths_as_text(monkeypatch, tmp_path):
+    got = {}
+    monkeypatch.setattr("common.pipeline.run.run_pipeline", _noting(got))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(monkeypatch, "pipeline 2024 --output_dir=~/2024_01 --num_labels null --whole_images false --amp --no-demo")
+    assert got == {
+        "bundle": "2024",
+        "output_dir": f"{tmp_path}/2024_01",
+        "num_labels": None,
+        "whole_images": False,
+        "amp": True,
+        "demo": False,
+    }
+
+
+def _noting(got: dict):
+    def run_pipeline(bundle: str, output_dir: str, demo: bool = False, **overrides) -> None:
+        got.update({"bundle": bundle, "output_dir": output_dir, "demo": demo, **overrides})
+
+    return run_pipeline
 
 
 def run(monkeypatch, line: str) -> None:

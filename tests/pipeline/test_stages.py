@@ -68,5 +68,5 @@ class TestOverrides:
 
     def test_a_key_that_no_stage_has_is_refused_with_those_that_there_are(self):
         check_overrides([{"a": 1}, {"b": 2}], {"b": 3})
-        with pytest.raises(InputError, match="--c: none of the stages has this key; they have a, b"):
+        with pytest.raises(InputError, match="--c: none of the stages has this key; the keys are a, b"):
             check_overrides([{"a": 1, "_hidden": 0}, {"b": 2}], {"b": 3, "c": 4})

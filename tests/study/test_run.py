@@ -187,7 +187,7 @@ class TestAgain:
         ("changes", "expected"),
         [
             ({"epochs": 4}, "--epochs was 3, now 4"),
-            ({"epochs": None}, "--epochs was 3, now None"),
+            ({"unlabelled_dir": None}, "--unlabelled_dir was not given, now None"),
             ({"num_validation": 1}, "--num_validation was not given, now 1"),
             ({"overlay": "cpu"}, "overlay was demo, now cpu"),
             ({"dataset_dir": str(BUNDLES)}, f"dataset_dir was .*, now {BUNDLES}"),

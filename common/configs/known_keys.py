@@ -1,0 +1,73 @@
+"""Which keys a config has, and the nearest ones to one that it has not."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pydoc import locate
+from typing import Any
+
+from monai.bundle import ComponentLocator
+
+
+def has_key(config: Mapping[str, Any], key: str) -> bool:
+    """Say whether an override of a key changes what a config does.
+
+    Args:
+        config: as it is loaded.
+        key: such as ``epochs`` or ``train::trainer::max_epochs``; ``#`` counts as ``::``.
+
+    Returns:
+        True if the config has the key, or it adds to what makes a component: an argument that its ``_target_`` takes,
+        or an entry of a mapping that is one of its arguments.
+    """
+    *parents, name = key.replace("#", "::").split("::")
+    node: Any = config
+    in_component = False
+    for part in parents:
+        in_component |= isinstance(node, Mapping) and "_target_" in node
+        if not _has(node, part):
+            return False
+        node = node[part] if isinstance(node, Mapping) else node[int(part)]
+    if _has(node, name) or not isinstance(node, Mapping):
+        return _has(node, name)
+    return _takes(str(node["_target_"]), name) if "_target_" in node else in_component
+
+
+def _has(node: Any, part: str) -> bool:
+    if isinstance(node, list):
+        return part.isdecimal() and int(part) < len(node)
+    return isinstance(node, Mapping) and part in node
+
+
+@cache
+def _takes(target: str, name: str) -> bool:
+    """Say whether a component takes an argument; one that cannot be asked may."""
+    module = "" if "." in target else ComponentLocator().get_component_module_name(target)
+    component = locate(f"{module}.{target}".lstrip(".")) if isinstance(module, str) else None
+    if component is None or name.startswith("_"):
+        return True
+    try:
+        parameters = inspect.signature(component).parameters
+    except (TypeError, ValueError):  # not every callable tells
+        return True
+    return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+
+
+def describe_unknown(key: str, configs: Iterable[Mapping[str, Any]]) -> str:
+    """Return what a user may have meant by a key that none of some configs has: the nearest keys, or all of the top."""
+    configs = list(configs)
+    near = get_close_matches(key.replace("#", "::"), sorted({name for each in configs for name in _names(each)}), n=3)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"the keys are {', '.join(sorted({name for each in configs for name in each if name[0] not in '_+'}))}"
+
+
+def _names(config: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        if str(name)[:1] not in ("_", "+"):
+            yield f"{before}{name}"
+            if isinstance(value, Mapping):
+                yield from _names(value, f"{before}{name}::")

@@ -1,0 +1,40 @@
+"""Which keys a config has, nested ones and further arguments of components included."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.configs.known_keys import describe_unknown, has_key
+
+CONFIG = {
+    "epochs": 3,
+    "_hidden": 1,
+    "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1},
+    "loss": {"_target_": "DiceCELoss", "weights": {"a": 1}},
+    "anything": {"_target_": "no.such.component"},
+    "train": {"handlers": [{"interval": 2}], "trainer": {"max_epochs": 3}},
+}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["epochs", "train", "train::trainer::max_epochs", "train#trainer#max_epochs", "train::handlers::0::interval",
+     "optimizer::weight_decay", "optimizer::_disabled_", "loss::include_background", "loss::weights::b", "anything::x"],
+)  # fmt: skip
+def test_a_key_that_changes_something(key):
+    assert has_key(CONFIG, key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["epoch", "train::trainer::epochs", "train::handlers::1::interval", "train::handlers::x", "epochs::x", "trian::x",
+     "optimizer::weight_deca", "loss::include_backgrounds", "train::validation"],
+)  # fmt: skip
+def test_a_key_that_changes_nothing(key):
+    assert not has_key(CONFIG, key)
+
+
+def test_the_nearest_keys_are_named_or_else_all_of_the_top():
+    assert describe_unknown("epoch", [CONFIG]) == "did you mean epochs?"
+    assert "train::trainer::max_epochs" in describe_unknown("train::trainer::epochs", [CONFIG])
+    assert describe_unknown("zzz", [{"a": 1}, CONFIG]) == "the keys are a, anything, epochs, loss, optimizer, train"
