@@ -154,7 +154,7 @@ class AloneTests:
             workflow.initialize()
             assert not workflow.check_properties()
             workflow.run()
-        assert len(list(tmp_path.glob("*_mask.*"))) == len(workflow.parser.get_parsed_content("images").readable)
+        assert len(list(tmp_path.glob("*_mask.*"))) == len(workflow.parser.get_parsed_content("images").found)
 
     @staticmethod
     def folders(pipeline_run, output_dir: Path) -> dict[str, Any]:

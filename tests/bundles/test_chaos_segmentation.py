@@ -339,13 +339,13 @@ class TestInference:
             shutil.copytree(phantoms / "Test_Sets/CT/3/DICOM_anon", tmp_path / "scans" / name)
         nibabel.save(turned("RAS", tmp_path / "scans/a/DICOM_anon"), tmp_path / "scans/c.nii")
         next((tmp_path / "scans/b/broken").iterdir()).write_bytes(b"")
-        run_stage("inference", dataset_dir=tmp_path / "scans", output_dir=tmp_path / "masks", **bright_detector)
+        with refused(r"^3 masks written to .*masks, 1 left out: b/broken \(b/broken/.*: the file is empty"):
+            run_stage("inference", dataset_dir=tmp_path / "scans", output_dir=tmp_path / "masks", **bright_detector)
         written = {path.relative_to(tmp_path / "masks").as_posix(): read_mask(path) for path in tmp_path.rglob("*.gz")}
         assert written.keys() == {"a/DICOM_anon_mask.nii.gz", "b/DICOM_anon_mask.nii.gz", "c_mask.nii.gz"}
         assert {mask.shape for mask in written.values()} == {(48, 40, 8)}
         log = (tmp_path / "masks/logs/inference.log").read_text(encoding="utf-8")
-        assert "1 of the volumes could not be read" in log
-        assert "b/broken" in log
+        assert "1 left out:\n  b/broken: b/broken/" in log
 
 
 class TestRefused:
@@ -393,7 +393,7 @@ class TestRefused:
 
     def test_a_folder_without_volumes(self, bright_detector, tmp_path):
         (tmp_path / "nothing").mkdir()
-        with refused("nothing holds no readable volume; expected DICOM slices or NIfTI files"):
+        with refused("nothing holds no readable volume; expected a folder of DICOM slices, a NIfTI file"):
             run_stage("inference", dataset_dir=tmp_path / "nothing", output_dir=tmp_path, **bright_detector)
 
 

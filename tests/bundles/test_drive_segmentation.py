@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 
@@ -141,17 +140,16 @@ class TestInference:
         for mask in read_masks(tmp_path / "masks").values():
             np.testing.assert_array_equal(mask, grey > 127)
 
-    def test_an_unreadable_image_is_named_and_stops_no_other(self, photographs, red_detector, tmp_path, caplog):
+    def test_an_unreadable_image_is_named_and_stops_no_other(self, photographs, red_detector, tmp_path):
         whole = (photographs / "wide.png").read_bytes()
         (photographs / "broken.png").write_bytes(whole[: len(whole) // 2])
         (photographs / "notes.txt").write_text("not an image, and not called one")
-        with caplog.at_level(logging.ERROR):
+        with refused(r"^4 masks written to .*masks, 1 left out: broken\.png \(cannot be read as an image"):
             run_stage("inference", (), dataset_dir=photographs, output_dir=tmp_path / "masks", **red_detector)
         assert read_masks(tmp_path / "masks").keys() == {f"{name}_mask.png" for name in PICTURE_SIZES}
         log = (tmp_path / "masks" / "logs" / "inference.log").read_text(encoding="utf-8")
-        assert f"{photographs / 'broken.png'}: cannot be read as an image, copy it again" in log
-        assert "1 of the images could not be read" in log
-        assert "notes.txt" not in log
+        assert f"4 masks written to {tmp_path / 'masks'}, 1 left out:\n  broken.png: cannot be read as an image" in log
+        assert f"passed over in {photographs}: no inputs, 1 in all, first notes.txt" in log
 
     def test_images_whose_masks_would_overwrite_each_other_are_refused(self, photographs, red_detector, tmp_path):
         Image.fromarray(lopsided_image(8, 9)).save(photographs / "wide.tif")

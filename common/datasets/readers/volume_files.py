@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from common.datasets.readers.dicom import list_slices, read_pixels
 from common.datasets.readers.file_kinds import NIFTI, kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 from common.datasets.readers.input_files import InputFiles
+from common.datasets.readers.nifti_header import geometry_remark
 from common.datasets.readers.volumes import check_volume
 from common.errors import InputError
 
@@ -45,6 +46,17 @@ class VolumeFiles(InputFiles):
             InputError: as :func:`check_volume` does.
         """
         check_volume(path)
+
+    def remarks(self, paths: Sequence[Path]) -> list[str]:
+        """Return what NIfTI files say of their geometry that does not agree."""
+        return [remark for path in paths if path.is_file() and (remark := _geometry_remark(path))]
+
+
+def _geometry_remark(path: Path) -> str | None:
+    try:
+        return geometry_remark(path)
+    except InputError as error:  # it has been segmented, and was changed since
+        return str(error)
 
 
 def name_result(meta: Mapping[str, Any], saver: Any) -> dict[str, Any]:

@@ -117,6 +117,15 @@ def test_damaged_volumes_are_left_out_and_named_with_the_reason(folder):
         read_volume(folder / "holed.nii")
 
 
+def test_what_is_doubtful_about_the_geometry_is_a_remark(folder):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+    image.header["pixdim"][1:4] = (1, 1, 7)
+    nibabel.save(image, folder / "doubtful.nii")
+    volumes = VolumeFiles(folder)
+    [remark] = volumes.remarks(volumes.found)
+    assert remark.startswith(f"{folder / 'doubtful.nii'}: ")
+
+
 def test_nothing_to_read_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere does not exist"):
         VolumeFiles(tmp_path / "nowhere")
