@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from monai.config import KeysCollection
 from monai.data import ImageReader
-from monai.transforms import LoadImage
 from monai.utils import MetaKeys, ensure_tuple
 
+from common.datasets.readers.affines import turn_to_lps
 from common.datasets.readers.dicom import list_slices, natural_key, read_slice
 from common.datasets.readers.images import read_image
 from common.datasets.readers.labels import LoadLabeld
-from common.datasets.readers.nifti import turn_to_lps
 from common.datasets.readers.series import find_issues, volume_meta
 from common.errors import InputError
 
@@ -162,6 +161,5 @@ class LoadGroundd(LoadLabeld):
         Raises:
             InputError: as :meth:`GroundReader.get_data` does.
         """
-        if not Path(label).is_dir():
-            return self._ground.get_data(Path(label))[0]
-        return turn_to_lps(LoadImage(reader=self._ground, image_only=True)(label))
+        ids, meta = self._ground.get_data(Path(label))
+        return turn_to_lps(ids, meta[MetaKeys.AFFINE])[0] if ids.ndim == 3 else ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey
 
+from common.datasets.readers.affines import is_placed, with_normal
 from common.datasets.readers.label_pictures import DARKEST_WHITE, label_values, read_label_picture
 from common.datasets.readers.nifti import is_volume_file, read_volume
 from common.errors import InputError
@@ -20,8 +23,9 @@ class LoadLabeld(MapTransform):
     """Reads a label: ``(1, W, H)`` class ids, or ``(1, W, H, D)`` of a volume, x first as in MONAI's own readers.
 
     A label is an image of class ids, or of black and one brighter shade where there are two classes; or a file of class
-    ids such as 3D Slicer sends to a server, NIfTI or NRRD. Those of volumes are turned to LPS, as their images are; an
-    entry with a ``"slice"`` takes that slice. Those of pictures, whose files have no patient axes, stay as they are.
+    ids such as 3D Slicer sends to a server, NIfTI or NRRD. Those of volumes must lie on their images, whichever way
+    their own axes run, and are turned as these are; an entry with a ``"slice"`` takes that slice. Those of pictures,
+    whose files have no patient axes, stay as they are.
 
     Args:
         keys: where the file's path is, and where the label goes.
@@ -49,22 +53,21 @@ class LoadLabeld(MapTransform):
         """Return the data with the label read.
 
         Raises:
-            InputError: if the file cannot be read, has an id that the model does not have, or not its image's size.
+            InputError: if the file cannot be read, has an id that the model does not have, or not its image's size or
+                place.
         """
         loaded = dict(data)
         for key in self.key_iterator(loaded):
             label, image = loaded[key], loaded.get(self.image_key)
-            seen = image.shape[1:] if isinstance(image, torch.Tensor) else None
             if is_volume_file(label):
-                values = read_volume(label, turn="slice" in loaded or (seen is not None and len(seen) == 3))
-                values = values[..., loaded["slice"]] if "slice" in loaded else values
-                values = values[..., 0] if seen is not None and len(seen) == values.ndim - 1 else values
+                values = _read_volume_label(label, image, loaded.get("slice"))
             else:
                 values = self.read_own(label)
-            if seen is not None and values.shape != tuple(seen):
+            seen = tuple(image.shape[1:]) if isinstance(image, torch.Tensor) else values.shape
+            if values.shape != seen:
                 sizes = (" x ".join(map(str, shape)) for shape in (values.shape, seen))
                 raise InputError("{}: is {} pixels, but its image is {}".format(label, *sizes))
-            ids = np.ascontiguousarray(self._as_ids(values, label), np.float32)
+            ids = np.array(self._as_ids(values, label), np.float32)
             # A label lies where its image does, as far as the image says: distances in millimetres go by that.
             affine = image.affine if isinstance(image, MetaTensor) else None
             loaded[key] = MetaTensor(torch.from_numpy(ids[None]), affine=affine)
@@ -81,3 +84,28 @@ class LoadLabeld(MapTransform):
             f"{label}: has pixels of class {', '.join(f'{value:g}' for value in unknown[:5])}, which the model does "
             f"not have; expected class ids from 0 to {self.num_classes - 1}"
         )
+
+
+def _read_volume_label(label: str | os.PathLike, image: Any, index: int | None) -> np.ndarray:
+    """Return a label in a NIfTI or NRRD file, turned as its image is.
+
+    Args:
+        label: the file.
+        image: as it was read, ``(C, W, H[, D])``; None if it was not.
+        index: of the slice, where the image is one of a volume.
+    """
+    volume = read_volume(label)
+    source = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
+    if index is not None:
+        if source is None:
+            return volume.in_lps().values[..., index]
+        whole = read_volume(source).in_lps()
+        return volume.on_image(source, whole.affine, whole.values.shape).values[..., index]
+    if isinstance(image, torch.Tensor) and image.ndim == 4:
+        if source is None:
+            return volume.in_lps().values
+        return volume.on_image(source, image.affine.numpy(), image.shape[1:]).values
+    if source is not None and is_placed(image.affine.numpy()):
+        affine = with_normal(image.affine.numpy())
+        return volume.on_image(source, affine, (*image.shape[1:], 1)).values[..., 0]
+    return volume.values[..., 0] if volume.values.shape[2:] == (1,) else volume.values

@@ -3,18 +3,77 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import nibabel
 import numpy as np
-from monai.data import MetaTensor
-from monai.transforms import LoadImage, Orientation
 from monai.utils import optional_import
 
+from common.datasets.readers.affines import MAX_DISTANCE, corner_distance, turn_to_lps, turn_towards
+from common.datasets.readers.nifti_header import affine_of, open_nifti
+from common.datasets.readers.nrrd_header import nrrd_affine
 from common.errors import InputError
 
 SUFFIXES = (".nii", ".nii.gz")
+
+
+class Volume(NamedTuple):
+    """A volume as its file has it.
+
+    Attributes:
+        path: the file.
+        values: float32 ``(W, H, D)``; of a picture's label, ``(W, H)`` or ``(W, H, 1)``.
+        affine: from indices to millimetres in RAS, ``(4, 4)``; None where the file does not say where it lies.
+        problem: why it does not, in that case.
+    """
+
+    path: Path
+    values: np.ndarray
+    affine: np.ndarray | None
+    problem: str | None
+
+    def in_lps(self) -> Volume:
+        """Return the volume with its axes turned to LPS, as DICOM stores axial slices and as the student sees volumes.
+
+        Raises:
+            InputError: if it has not three axes, or does not say where it lies.
+        """
+        self._check_placed()
+        values, affine = turn_to_lps(self.values, self.affine)
+        return self._replace(values=values, affine=affine)
+
+    def on_image(self, image: str | os.PathLike, affine: np.ndarray, shape: Sequence[int]) -> Volume:
+        """Return the volume, a label, with its axes turned as those of its image.
+
+        Args:
+            image: what the image is called.
+            affine: of the image.
+            shape: of the image, ``(W, H, D)``.
+
+        Raises:
+            InputError: if the label has not the image's size, or lies elsewhere.
+        """
+        self._check_placed()
+        values, turned = turn_towards(self.values, self.affine, affine)
+        if values.shape != tuple(shape):
+            sizes = (" x ".join(map(str, each)) for each in (values.shape, shape))
+            raise InputError("{}: is {} voxels, but its image {} is {}".format(self.path, next(sizes), image, *sizes))
+        apart = corner_distance(affine, turned, values.shape)
+        if apart > MAX_DISTANCE:
+            raise InputError(
+                f"{self.path}: does not lie on its image {image}: they are up to {apart:.3g} voxels apart; resample "
+                "the label onto the image, or save it with the image's affine if it has been drawn on these voxels"
+            )
+        return self._replace(values=values, affine=turned)
+
+    def _check_placed(self) -> None:
+        if self.values.ndim != 3:
+            raise InputError(f"{self.path}: expected a volume of three axes, got shape {self.values.shape}")
+        if self.problem is not None:
+            raise InputError(self.problem)
 
 
 def is_nifti(path: str | os.PathLike) -> bool:
@@ -22,17 +81,16 @@ def is_nifti(path: str | os.PathLike) -> bool:
     return os.fspath(path).lower().endswith(SUFFIXES)
 
 
-def is_volume_file(path: Any) -> bool:
+def is_volume_file(path: object) -> bool:
     """Tell whether this is the path of a NIfTI or NRRD file, by its name."""
     return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith((*SUFFIXES, ".nrrd"))
 
 
-def read_volume(path: str | os.PathLike, turn: bool = True) -> np.ndarray:
-    """Return the values ``(W, H[, D])`` of a NIfTI or NRRD file.
+def read_volume(path: str | os.PathLike) -> Volume:
+    """Return the volume in a NIfTI or NRRD file, without further axes of length 1 at its end.
 
-    Args:
-        path: the file.
-        turn: whether to turn it to LPS, as DICOM stores axial slices and as the student sees volumes.
+    The file is not to be believed about where the volume lies before :meth:`Volume.in_lps` or :meth:`Volume.on_image`
+    have looked at it: the label of a picture needs no place.
 
     Raises:
         InputError: if the file cannot be read or has values that are not numbers, or pynrrd is missing for NRRD.
@@ -40,38 +98,63 @@ def read_volume(path: str | os.PathLike, turn: bool = True) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    return _read_cached(path, path.stat().st_mtime_ns, turn)
+    return _read_cached(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _read_cached(path: Path, modified: int, turn: bool) -> np.ndarray:
+def _read_cached(path: Path, modified: int) -> Volume:
     """Read a volume and its label once for all their slices, and again after a file has changed."""
-    kind = "NRRD" if path.suffix.lower() == ".nrrd" else "NIfTI"
-    if kind == "NRRD" and not optional_import("nrrd")[1]:
-        raise InputError(f"{path}: reading NRRD takes the package pynrrd, install it")
+    if path.suffix.lower() == ".nrrd":
+        values, header = _open_nrrd(path)
+        values, locate = _as_numbers(path, values), partial(nrrd_affine, path, header)
+    else:
+        image = open_nifti(path)
+        values, locate = nifti_values(path, image), partial(affine_of, path, image)
+    values.flags.writeable = False  # several callers get it
     try:
-        volume = LoadImage(reader="NrrdReader" if kind == "NRRD" else "NibabelReader", image_only=True)(path)
-    except Exception as error:  # on damaged bytes the readers raise far more than an OSError
-        raise InputError(f"{path}: cannot be read as {kind}, copy it again ({error})") from error
-    while volume.ndim > 3 and volume.shape[-1] == 1:
-        volume = volume[..., 0]
-    check_finite(path, volume.numpy())
-    return turn_to_lps(volume) if turn and volume.ndim == 3 else volume.numpy()
+        return Volume(path, values, locate(), None)
+    except InputError as error:
+        return Volume(path, values, None, str(error))
 
 
-def turn_to_lps(volume: MetaTensor) -> np.ndarray:
-    """Return the values of a volume ``(W, H, D)`` with its axes turned to LPS."""
-    return Orientation("LPS", labels=None)(volume[None])[0].numpy()
-
-
-def check_finite(path: str | os.PathLike, values: np.ndarray) -> None:
-    """Refuse values that are not finite numbers, for which a network would give none either.
+def nifti_values(path: str | os.PathLike, image: nibabel.Nifti1Image) -> np.ndarray:
+    """Return the values of an opened NIfTI file, float32, without further axes of length 1 at its end.
 
     Raises:
-        InputError: saying how many there are.
+        InputError: if they cannot be read, or are not numbers.
     """
+    try:
+        values = np.asanyarray(image.dataobj)
+    except Exception as error:  # on damaged bytes nibabel raises whatever they make it stumble over
+        raise InputError(f"{path}: cannot be read as a NIfTI file, copy it again ({error})") from error
+    return _as_numbers(path, values)
+
+
+def _open_nrrd(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
+    nrrd, installed = optional_import("nrrd")
+    if not installed:
+        raise InputError(f"{path}: reading NRRD takes the package pynrrd, install it")
+    try:
+        return nrrd.read(str(path))
+    except Exception as error:  # on damaged bytes pynrrd raises far more than its NRRDError
+        raise InputError(f"{path}: cannot be read as NRRD, copy it again ({error})") from error
+
+
+def _as_numbers(path: str | os.PathLike, values: np.ndarray) -> np.ndarray:
+    """Return values as float32, for all of which a network gives numbers.
+
+    Raises:
+        InputError: if there are none, several for each voxel, or some that are not finite.
+    """
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
     if values.dtype.kind not in "buif":
         raise InputError(f"{path}: has values of type {values.dtype}; expected one number a voxel")
+    if values.size == 0:
+        raise InputError(f"{path}: has no voxels, its shape is {values.shape}")
+    with np.errstate(over="ignore"):  # what is beyond float32 is infinite in it
+        values = values.astype(np.float32)
     count = values.size - np.count_nonzero(np.isfinite(values))
     if count:
         raise InputError(f"{path}: {count} voxels are NaN or infinite; expected numbers, such as 0 outside of the body")
+    return values

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey
 
-from common.datasets.readers.nifti import is_volume_file, read_volume
-from common.errors import InputError
+from common.datasets.readers.dicom import read_pixels
+from common.datasets.readers.nifti import is_nifti, is_volume_file, read_volume
+from common.datasets.readers.nifti_header import geometry_remark
+
+logger = logging.getLogger(__name__)
 
 
 class LoadSliced(MapTransform):
@@ -22,23 +27,20 @@ class LoadSliced(MapTransform):
         keys: where the path is, and where the slice goes.
     """
 
-    def __init__(self, keys: KeysCollection) -> None:
-        super().__init__(keys)
-        self._dicom = LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True)
-
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the data with the slice read.
 
         Raises:
-            InputError: if a NIfTI file cannot be read.
+            InputError: if a file cannot be read, or does not say where it lies.
         """
         loaded = dict(data)
         for key in self.key_iterator(loaded):
+            path = Path(loaded[key])
             if "slice" in loaded:
-                values = np.ascontiguousarray(read_volume(loaded[key])[..., loaded["slice"]])
-                loaded[key] = MetaTensor(torch.from_numpy(values[None]))
+                values = np.array(read_volume(path).in_lps().values[..., loaded["slice"]])
             else:
-                loaded[key] = self._dicom(loaded[key])
+                values = read_pixels(path)[1]
+            loaded[key] = MetaTensor(torch.from_numpy(values[None]), meta={ImageMetaKey.FILENAME_OR_OBJ: str(path)})
         return loaded
 
 
@@ -50,22 +52,27 @@ class SliceDataset(CacheDataset):
         options: what ``CacheDataset`` takes.
 
     Raises:
-        InputError: if a volume cannot be read, or has not three axes.
+        InputError: as :func:`split_volume` does.
     """
 
     def __init__(self, data: Sequence[Mapping[str, Any]], **options: Any) -> None:
         super().__init__([each for entry in data for each in split_volume(entry)], **options)
+        volumes = {entry["image"]: None for entry in self.data if "slice" in entry}
+        for remark in filter(None, map(geometry_remark, filter(is_nifti, volumes))):
+            logger.warning(remark)
 
 
 def split_volume(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return an entry for each slice if its image is a NIfTI volume, else the entry.
 
     Raises:
-        InputError: if the volume cannot be read, or has not three axes.
+        InputError: if the volume cannot be read, has not three axes or does not say where it lies, or its label, a
+            volume too, does not lie there.
     """
-    if not is_volume_file(entry["image"]):
+    image, label = entry["image"], entry.get("label")
+    if not is_volume_file(image):
         return [dict(entry)]
-    volume = read_volume(entry["image"])
-    if volume.ndim != 3:
-        raise InputError(f"{entry['image']}: expected a volume of three axes, got shape {volume.shape}")
-    return [{**entry, "slice": index} for index in range(volume.shape[-1])]
+    volume = read_volume(image).in_lps()
+    if is_volume_file(label):
+        read_volume(label).on_image(image, volume.affine, volume.values.shape)
+    return [{**entry, "slice": index} for index in range(volume.values.shape[-1])]

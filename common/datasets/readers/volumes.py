@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from monai.config import KeysCollection
-from monai.data import ImageReader, NibabelReader
+from monai.data import ImageReader
 from monai.transforms import LoadImaged
-from monai.utils import ensure_tuple
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from common.datasets.readers.dicom import read_pixels
-from common.datasets.readers.nifti import check_finite, is_nifti
-from common.datasets.readers.series import SeriesReader, read_series
+from common.datasets.readers.nifti import is_nifti, nifti_values
+from common.datasets.readers.nifti_header import affine_of, open_nifti
+from common.datasets.readers.series import SeriesReader
 from common.errors import InputError
 
 
 class VolumeReader(ImageReader):
-    """Reads a folder of DICOM slices, or a NIfTI file, as one volume, for MONAI's ``LoadImage``."""
+    """Reads a folder of DICOM slices, or a NIfTI file, as one volume ``(W, H, D)``, for MONAI's ``LoadImage``.
+
+    A NIfTI file lies where nibabel says. MONAI's NibabelReader puts the qform, or the voxel sizes of pixdim, in the
+    place of an sform that they contradict: after a registration, or where a writer filled in the sform alone, masks
+    would lie elsewhere than their images.
+    """
 
     def __init__(self) -> None:
         self._series = SeriesReader()
-        self._nifti = NibabelReader()
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Tell whether this is a folder or a NIfTI file."""
-        return self._series.verify_suffix(filename) or self._nifti.verify_suffix(filename)
+        return self._series.verify_suffix(filename) or all(map(is_nifti, ensure_tuple(filename)))
 
-    def read(self, data: Sequence[str] | str, **kwargs) -> Any:
-        """Return what :meth:`get_data` takes."""
+    def read(self, data: Sequence[str] | str, **kwargs) -> Path:
+        """Return the path, which is read by :meth:`get_data`: errors of this method make MONAI try other readers."""
         (path,) = ensure_tuple(data)
-        return self._series.read(path) if Path(path).is_dir() else self._nifti.read(path, **kwargs)
+        return Path(path)
 
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return the values and the geometry.
+    def get_data(self, img: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the values, float32, and the geometry.
 
         Raises:
-            InputError: as ``SeriesReader.get_data`` does.
+            InputError: if the path is missing, damaged or no volume, the folder has not the slices of one volume, or
+                nothing says where the volume lies.
         """
-        return (self._series if isinstance(img, Path) else self._nifti).get_data(img)
+        return self._series.get_data(img) if img.is_dir() else _read_nifti(img)
 
 
 class LoadVolumed(LoadImaged):
@@ -54,37 +58,33 @@ class LoadVolumed(LoadImaged):
     def __init__(self, keys: KeysCollection) -> None:
         super().__init__(keys, reader=VolumeReader(), ensure_channel_first=True)
 
-    def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
-        """Return the data with the volume read.
-
-        Raises:
-            InputError: if the file is missing, damaged or no volume, or the folder has no slices of one volume.
-        """
-        for key in self.key_iterator(data):
-            check_volume(Path(data[key]))
-        return super().__call__(data, reader)
-
 
 def check_volume(volume: Path) -> None:
     """Read a volume to its last voxel.
 
     Raises:
-        InputError: if that fails, it has not three axes, or not numbers alone.
+        InputError: as :meth:`VolumeReader.get_data` does.
     """
-    if volume.is_dir():
-        for each in read_series(volume):
-            read_pixels(each.path)
-        return
-    if not volume.is_file():
-        raise InputError(f"{volume}: no such file")
-    if volume.stat().st_size == 0:
-        raise InputError(f"{volume}: the file is empty, copy it again")
-    if not is_nifti(volume):
-        raise InputError(f"{volume}: expected a volume, a NIfTI file or a folder of DICOM slices")
-    try:
-        values = np.asarray(nibabel.load(volume).dataobj)
-    except Exception as error:  # on damaged bytes nibabel raises far more than its ImageFileError
-        raise InputError(f"{volume}: cannot be read as a NIfTI file, copy it again ({error})") from error
+    VolumeReader().get_data(volume)
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    if path.is_file() and not is_nifti(path):
+        raise InputError(
+            f"{path}: expected a volume, a folder of DICOM slices or a NIfTI file; if it is NIfTI, let its name end in "
+            ".nii, or in .nii.gz where it is compressed"
+        )
+    image = open_nifti(path)
+    values = nifti_values(path, image)
+    if values.ndim == 4:
+        raise InputError(f"{path}: holds {values.shape[3]} volumes, its shape is {image.shape}; save each by itself")
     if values.ndim != 3:
-        raise InputError(f"{volume}: expected a volume of three axes, got shape {values.shape}")
-    check_finite(volume, values)
+        raise InputError(f"{path}: expected a volume of three axes, got shape {image.shape}")
+    affine = affine_of(path, image)
+    return values, {
+        MetaKeys.AFFINE: affine,
+        MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.SPATIAL_SHAPE: np.array(values.shape),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+    }
