@@ -22,6 +22,7 @@ from PIL import Image
 from common.datasets.base import Entry, SegmentationDataset
 from common.datasets.issues import DatasetIssues
 from common.datasets.masks import mask_issue
+from common.datasets.readers.picture_formats import SUFFIXES
 from common.datasets.roots import describe_folder, list_images
 from common.datasets.splits import cut_splits, seeded_order
 from common.datasets.workbooks import read_workbook
@@ -29,7 +30,6 @@ from common.datasets.workbooks import read_workbook
 _PARTS = ("Train", "Val", "Test")
 _WORKBOOK = "Training Set disease classification.xlsx"
 _COLUMNS = ("Patient ID", "Image Number")
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class AutooralDataset(SegmentationDataset):
@@ -59,7 +59,7 @@ class AutooralDataset(SegmentationDataset):
         found: dict[str, Entry] = {}
         for part in _PARTS:
             folders = {key: f"{part}/{kind}_{part.lower()}" for key, kind in (("image", "data"), ("label", "mask"))}
-            paths = {key: list_images(self.folder / folder, _SUFFIXES) for key, folder in folders.items()}
+            paths = {key: list_images(self.folder / folder, SUFFIXES) for key, folder in folders.items()}
             if not paths["image"] and part != "Train":
                 continue
             for key, folder in folders.items():

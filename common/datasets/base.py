@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -14,16 +14,22 @@ import numpy as np
 from PIL import Image
 
 from common.datasets.contents import check_contents
+from common.datasets.copies import describe_copies, groups_of_copies
+from common.datasets.findings import Findings, count, name_some
 from common.datasets.issues import DatasetIssues
-from common.datasets.manifest import is_recorded, make_manifest, write_manifest
+from common.datasets.manifest import make_manifest, read_findings, write_manifest
 from common.datasets.masks import mask_issue
-from common.datasets.readers.images import read_image, to_grey
+from common.datasets.readers.folder_walk import FolderWalk
+from common.datasets.readers.images import read_image
+from common.datasets.readers.label_pictures import label_values, read_label_picture
 from common.datasets.roots import find_root
 from common.datasets.splits import SPLITS, check_split, cut_splits, seeded_order
+from common.datasets.unread import unread_images
 from common.errors import InputError
 
 Entry = dict[str, Any]  # "image", "label", ...: a path, or lists and dictionaries of paths
 
+_MANIFEST = "dataset_manifest.json"  # as the bundles' configs name it
 _TEST_FRACTION = 0.25  # held out where there is no official test split
 
 
@@ -67,6 +73,7 @@ class SegmentationDataset(ABC):
     keys: ClassVar[tuple[str, ...]] = ("image", "label")  # files that a complete image has
     own_settings: ClassVar[tuple[str, ...]] = ()  # arguments, and attributes, beyond those above
     units: ClassVar[str] = "images"  # what a label budget counts
+    unused: Sequence[str] = ()  # patterns of files that the layout has and that are not read, relative to the root
 
     def __init__(
         self,
@@ -86,6 +93,7 @@ class SegmentationDataset(ABC):
         self.seed = seed
         self.manifest = manifest
         self.notes: list[str] = []  # remarks for the report of a check
+        self.findings = Findings()  # of the latest check
 
     # What a dataset says of itself
 
@@ -126,13 +134,15 @@ class SegmentationDataset(ABC):
     def check_files(self, files: Mapping[str, Entry], issues: DatasetIssues) -> None:
         """Read every image and label, and note what is wrong with their contents.
 
+        What is not wrong but worth knowing, and what images look like, goes into ``self.findings``.
+
         Args:
             files: images by name, incomplete ones too.
             issues: gets what is wrong.
         """
         for entry in files.values():
             masks = {entry[key]: self.mask_issue for key in self.keys[1:] if key in entry}
-            check_contents(entry["image"], masks, self.folder, issues)
+            check_contents(entry["image"], masks, self.folder, issues, self.findings)
 
     @staticmethod
     def mask_issue(mask: Image.Image) -> str | None:
@@ -149,8 +159,7 @@ class SegmentationDataset(ABC):
         Raises:
             InputError: if a file cannot be read.
         """
-        label = read_image(entry["label"])
-        mask = np.asarray(to_grey(label) if label.mode == "RGB" else label) > 0
+        mask = label_values(read_label_picture(entry["label"]).image, entry["label"]) > 0
         return np.asarray(read_image(entry["image"])), mask.astype(np.uint8)
 
     def agreement(self, split: str) -> dict[str, float] | None:
@@ -226,21 +235,51 @@ class SegmentationDataset(ABC):
         """
         contents = self._contents
         issues = DatasetIssues(self.title, self.folder, contents.issues)
+        walk = FolderWalk(self.folder)
+        for reason in walk.closed.values():
+            issues.add(reason)
         own = {name: getattr(self, name) for name in self.own_settings}
         read = {path for entry in contents.files.values() for path in _paths_in(entry)}
         manifest = make_manifest(self.name, own, self.folder, read)  # before they are read, lest they change meanwhile
-        if self.manifest is None or not is_recorded(manifest, self.manifest):
+        findings = None if self.manifest is None else read_findings(manifest, self.manifest)
+        self.findings = findings or Findings()
+        if findings is None:
             self.check_files(contents.files, issues)
             issues.raise_if_any()
+            self.findings.disputed = self._find_disputed(contents.files)
             if self.manifest is not None:
-                write_manifest(manifest, self.manifest)
+                write_manifest(manifest, self.findings, self.manifest)
         issues.raise_if_any()
+        unread = unread_images(walk, self.folder, read, self.unused, Path(self.manifest or _MANIFEST).name)
+        for remark in (*self.findings.remarks(), *_describe_unread(unread), *self._describe_copies(contents)):
+            self.note(f"{self.title} in {self.folder}: {remark}", logging.WARNING)
         return {split: len(self.entries(split)) for split in SPLITS}
+
+    def _find_disputed(self, files: Mapping[str, Entry]) -> list[str]:
+        """Return the digests of images that are there more than once, with different labels."""
+        complete = {name: entry for name, entry in files.items() if entry.keys() >= set(self.keys)}
+        disputed = []
+        for digest, (first, *others) in groups_of_copies(self._digests(complete)).items():
+            label = self.load(_as_text(complete[first]))[1]
+            if not all(np.array_equal(label, self.load(_as_text(complete[name]))[1]) for name in others):
+                disputed.append(digest)
+        return disputed
+
+    def _describe_copies(self, contents: _Contents) -> list[str]:
+        return describe_copies(self._digests(contents.files), contents.splits, self.findings.disputed)
+
+    def _digests(self, files: Mapping[str, Entry]) -> dict[str, str]:
+        """Return what was found of the pixels of images, by name."""
+        places = {name: Path(os.path.relpath(entry["image"], self.folder)).as_posix() for name, entry in files.items()}
+        return {name: self.findings.digests[place] for name, place in places.items() if place in self.findings.digests}
 
     @cached_property
     def _contents(self) -> _Contents:
-        issues = DatasetIssues(self.title, self.folder)
-        files = self.find_files(issues)
+        issues, files = DatasetIssues(self.title, self.folder), {}
+        try:
+            files = self.find_files(issues)
+        except OSError as error:
+            issues.add(f"{error.filename}: cannot be opened ({error.strerror}); all of the dataset must be readable")
         splits: dict[str, list[str]] = {split: [] for split in SPLITS}
         if self.num_validation < 1:
             issues.add(f"num_validation must be at least 1, got {self.num_validation}")
@@ -263,9 +302,19 @@ class SegmentationDataset(ABC):
         return max(1, round(_TEST_FRACTION * len(files)))
 
     def note(self, message: str, level: int = logging.INFO) -> None:
-        """Log a remark about the dataset, and keep it for the report of a check."""
-        self.notes.append(message)
-        logging.getLogger(type(self).__module__).log(level, message)
+        """Log a remark about the dataset, once, and keep it for the report of a check."""
+        if message not in self.notes:
+            self.notes.append(message)
+            logging.getLogger(type(self).__module__).log(level, message)
+
+
+def _describe_unread(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{count(names)} that may be images are not read, since the layout has no place for them ({name_some(names)}); "
+        "see whether they belong to the dataset, under other names"
+    ]
 
 
 def _as_text(value: Any) -> Any:

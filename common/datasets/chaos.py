@@ -29,7 +29,7 @@ from common.datasets.base import Entry, SegmentationDataset
 from common.datasets.chaos_contents import check_scan
 from common.datasets.chaos_scans import Scan, find_scans
 from common.datasets.issues import DatasetIssues
-from common.datasets.readers.chaos import CLASSES, PLACES, GroundReader, check_modality
+from common.datasets.readers.chaos import CLASSES, PLACES, GroundReader, Place, check_modality
 from common.datasets.readers.dicom import natural_key, read_pixels
 from common.datasets.splits import SPLITS, check_split, split_groups
 
@@ -84,6 +84,17 @@ class ChaosDataset(SegmentationDataset):
         """Names of the modality's classes by id."""
         return CLASSES[self.modality]
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The scans of other modalities, and those of the test, which have no labels."""
+
+        def folders_of(place: Place) -> set[str]:
+            scan = Path("Train_Sets", place.group, "*", place.sequence)
+            return {(scan / folder / "*").as_posix() for folder in (place.images, "Ground")}
+
+        everything = set().union(*map(folders_of, PLACES.values()))
+        return ("Test_Sets/*", *sorted(everything - folders_of(PLACES[self.modality])))
+
     def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
         """Return slice, label and patient by patient and file name, such as ``1/i0000,0000b.dcm``."""
         self._scans = find_scans(self.folder, self.modality, issues)
@@ -113,7 +124,7 @@ class ChaosDataset(SegmentationDataset):
     def check_files(self, files: Mapping[str, Entry], issues: DatasetIssues) -> None:
         """Read every scan, slices and labels that do not pair too."""
         for scan in self._scans.values():
-            check_scan(scan, self.modality, self.folder, issues)
+            check_scan(scan, self.modality, self.folder, issues, self.findings)
 
     def volumes(self, split: str) -> list[dict[str, str]]:
         """Return the whole volumes of one split, for :class:`SeriesReader` and :class:`GroundReader`.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.chaos_scans import Scan
+from common.datasets.findings import Findings
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.chaos import CLASSES, GREYS, PLACES, class_table, read_greys
 from common.datasets.readers.dicom import Slice, read_pixels
@@ -15,7 +16,7 @@ from common.datasets.readers.series import find_issues
 from common.errors import InputError
 
 
-def check_scan(scan: Scan, modality: str, root: Path, issues: DatasetIssues) -> None:
+def check_scan(scan: Scan, modality: str, root: Path, issues: DatasetIssues, findings: Findings) -> None:
     """Read every slice and label of one scan, and note what is wrong with them.
 
     Args:
@@ -23,10 +24,11 @@ def check_scan(scan: Scan, modality: str, root: Path, issues: DatasetIssues) -> 
         modality: says which grey values are known.
         root: the messages name files relative to it.
         issues: gets what is wrong.
+        findings: gets what the slices look like.
     """
     images = f"{scan.folder.relative_to(root).as_posix()}/{PLACES[modality].images}"
     ground = f"{scan.folder.relative_to(root).as_posix()}/Ground"
-    slices = _check_slices(scan.images, images, issues)
+    slices = _check_slices(scan.images, images, root, issues, findings)
     masks, reasons = {}, {}
     for path in scan.labels:
         try:
@@ -45,12 +47,15 @@ def check_scan(scan: Scan, modality: str, root: Path, issues: DatasetIssues) -> 
     _check_greys(masks, modality, ground, issues)
 
 
-def _check_slices(paths: Sequence[Path], name: str, issues: DatasetIssues) -> dict[Path, Slice]:
+def _check_slices(
+    paths: Sequence[Path], name: str, root: Path, issues: DatasetIssues, findings: Findings
+) -> dict[Path, Slice]:
     """Read the slices of one scan and note what is wrong with them."""
     slices, reasons = {}, {}
     for path in paths:
         try:
-            slices[path] = read_pixels(path)[0]
+            slices[path], values = read_pixels(path)
+            findings.add_pixels(path.relative_to(root).as_posix(), values)
         except InputError as error:
             reasons[path] = error
     _add_by_reason(issues, name, reasons)

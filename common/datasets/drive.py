@@ -44,11 +44,16 @@ class DriveDataset(SegmentationDataset):
     )
     keys = ("image", "label", "fov")
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The second reader's labels, and the test images where there are no labels for them."""
+        second = ("training/2nd_manual/*", "test/2nd_manual/*")
+        return second if self._has_test_labels() else (*second, "test/*")
+
     def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
         """Return the files by part and number, such as ``training/21``."""
-        has_test = list_images(self.folder / "test" / "1st_manual", _SUFFIXES)
         found = {}
-        for part in ("training", "test") if has_test else ("training",):
+        for part in ("training", "test") if self._has_test_labels() else ("training",):
             for number, entry in _join_by_number(self.folder, part, issues).items():
                 found[f"{part}/{number}"] = entry
         return found
@@ -71,6 +76,9 @@ class DriveDataset(SegmentationDataset):
             "validation": [f"training/{number}" for number in sorted(validation)],
             "test": test or [f"training/{number}" for number in sorted(held_out[0])],
         }
+
+    def _has_test_labels(self) -> bool:
+        return bool(list_images(self.folder / "test" / "1st_manual", _SUFFIXES))
 
     @classmethod
     def write_phantoms(cls, folder: str | os.PathLike, **options: Any) -> Path:

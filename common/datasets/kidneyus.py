@@ -13,6 +13,7 @@ split. There is no official split.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -24,6 +25,7 @@ import numpy as np
 from common.datasets.annotators import inter_annotator_dice
 from common.datasets.base import Entry, SegmentationDataset
 from common.datasets.contents import check_contents
+from common.datasets.findings import count, name_some
 from common.datasets.issues import DatasetIssues
 from common.datasets.masks import class_id_issue
 from common.datasets.readers.images import read_image, to_grey
@@ -92,6 +94,13 @@ class KidneyUSDataset(SegmentationDataset):
         """Names of the task's classes by id."""
         return TASKS[self.task]
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Masks of other tasks and of the other annotator."""
+        others = [f"labels/reviewed_masks_{each}/*" for each in (1, 2) if self.annotator not in (each, "intersection")]
+        kinds = [kind for kind in VALUES if kind not in KINDS[self.task]]
+        return (*others, *(f"labels/reviewed_masks_*/{kind}/*" for kind in kinds))
+
     def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
         """Return image and label by file name."""
         images = _find_images(self.folder)
@@ -113,7 +122,7 @@ class KidneyUSDataset(SegmentationDataset):
                 for kind in KINDS[self.task]
                 if kind in label and not is_table(label[kind])
             }
-            check_contents(entry["image"], masks, self.folder, issues, modes=("L", "RGB", "RGBA"))
+            check_contents(entry["image"], masks, self.folder, issues, self.findings, ("L", "RGB", "RGBA"))
         self._check_corners(files, issues)
 
     def group_of(self, entry: Mapping[str, Any]) -> str:
@@ -184,7 +193,11 @@ class KidneyUSDataset(SegmentationDataset):
             return {}
         self.note(f"KidneyUS in {self.folder}: there are no masks by annotator {number}, they are drawn from {table}")
         num_issues = len(issues.messages)
-        polygons = read_polygons(table, STRUCTURES, issues)
+        repeats: list[str] = []
+        polygons = read_polygons(table, STRUCTURES, issues, repeats)
+        if repeats:
+            drawn = f"{count(repeats, 'row')} of {table} repeat another and are left out ({name_some(repeats)})"
+            self.note(f"KidneyUS in {self.folder}: {drawn}; take a table that was exported once", logging.WARNING)
         if not polygons and len(issues.messages) == num_issues:
             issues.add(f"{table}: has no rows; take the file as it was published")
         for image in images:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.datasets.findings import Findings
 from common.files.atomic import is_writer, write_json
 
-_VERSION = 1  # to be raised when a check learns to find more: what earlier ones have passed is then read again
+_VERSION = 2  # to be raised when a check learns to find more: what earlier ones have passed is then read again
+_FINDINGS = "findings"
 
 
 def make_manifest(dataset: str, keys: Mapping[str, Any], folder: Path, files: Iterable[Path]) -> dict[str, Any]:
@@ -29,18 +31,21 @@ def make_manifest(dataset: str, keys: Mapping[str, Any], folder: Path, files: It
     return {"version": _VERSION, "dataset": dataset, "keys": dict(keys), "files": dict(sorted(listed.items()))}
 
 
-def is_recorded(manifest: Mapping[str, Any], path: str | os.PathLike) -> bool:
-    """Say whether a file holds this very manifest; one that is missing, damaged or of another dataset does not."""
+def read_findings(manifest: Mapping[str, Any], path: str | os.PathLike) -> Findings | None:
+    """Return what was found in the files of a manifest, or None if a file is missing, damaged, or holds another one."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8")) == manifest
-    except (OSError, ValueError):  # not JSON, or not even text
-        return False
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # not JSON, or not even text
+        return None
+    if not isinstance(record, dict) or {key: record[key] for key in record if key != _FINDINGS} != manifest:
+        return None
+    return Findings.from_record(record.get(_FINDINGS))
 
 
-def write_manifest(manifest: Mapping[str, Any], path: str | os.PathLike) -> None:
+def write_manifest(manifest: Mapping[str, Any], findings: Findings, path: str | os.PathLike) -> None:
     """Write a manifest in place of an earlier one; of several processes, the first one does."""
     if is_writer():
-        write_json(path, manifest)
+        write_json(path, {**manifest, _FINDINGS: findings.to_record()})
 
 
 def _state_of(file: Path) -> list[int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from common.datasets.readers.labels import DARKEST_WHITE
+from common.datasets.readers.label_pictures import DARKEST_WHITE
 
 
 def mask_issue(mask: Image.Image, colour: bool = False, fill: bool = False) -> str | None:
@@ -13,14 +13,14 @@ def mask_issue(mask: Image.Image, colour: bool = False, fill: bool = False) -> s
 
     Args:
         mask: the image.
-        colour: accept RGB if its three channels agree.
+        colour: accept several channels if the three colours agree; all pixels are opaque.
         fill: accept a structure that fills the image.
     """
-    if colour and mask.mode == "RGB":
-        channels = np.asarray(mask)
+    if colour and mask.mode in ("RGB", "RGBA", "LA"):
+        channels = np.asarray(mask.convert("RGB"))
         if (channels != channels[..., :1]).any():
             return "expected shades of grey, got colours"
-        mask = mask.getchannel(0)
+        mask = mask.convert("RGB").getchannel(0)
     if mask.mode not in ("1", "L", "P"):
         return f"expected one grey channel, got Pillow mode {mask.mode}"
     indices = np.asarray(mask)

@@ -41,6 +41,7 @@ class PH2Dataset(SegmentationDataset):
     in_channels = 3
     class_names = ("background", "lesion")
     landmarks = (_IMAGES,)
+    unused = (f"{_IMAGES}/*/*_roi/*",)
     layout = f"PH2 as it is unpacked, with '{_IMAGES}/IMD002/{_IMAGE.format('IMD002')}' and PH2_dataset.xlsx"
 
     def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
@@ -51,14 +52,14 @@ class PH2Dataset(SegmentationDataset):
         found: dict[str, Entry] = {}
         without_image = []
         for folder in sorted((self.folder / _IMAGES).iterdir()):
-            if not folder.is_dir() or folder.name.startswith((".", "__")):
+            if not os.path.isdir(folder) or folder.name.startswith((".", "__")):
                 continue
             image, label = folder / _IMAGE.format(folder.name), folder / _LABEL.format(folder.name)
-            if not image.is_file():
+            if not os.path.isfile(image):
                 without_image.append(folder.name)
                 continue
             found[folder.name] = {"image": image}
-            if label.is_file():
+            if os.path.isfile(label):
                 found[folder.name]["label"] = label
             else:
                 shown, expected = (path.relative_to(self.folder).as_posix() for path in (image, label))
@@ -133,7 +134,11 @@ def _read_workbook(path: Path) -> dict[str, str]:
 def _read_text(path: Path) -> dict[str, str]:
     """Return the diagnosis of each row whose fourth field is a code."""
     diagnoses = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    for line in lines:
         fields = [field.strip() for field in line.split("||")]
         if len(fields) > 3 and fields[3] in ("0", "1", "2"):
             diagnoses[fields[1]] = _DIAGNOSES[int(fields[3])]

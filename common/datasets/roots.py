@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from common.errors import InputError
 
 
-def list_images(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the visible files of a folder with one of the suffixes, sorted; none if there is no such folder."""
-    if not folder.is_dir():
+def list_images(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the visible files of a folder with one of the suffixes, sorted; none if it is missing or not readable."""
+    try:
+        paths = list(folder.iterdir())
+    except OSError:
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    )
+    return sorted(path for path in paths if path.suffix.lower() in suffixes and not path.name.startswith("."))
 
 
 def describe_folder(folder: Path, what: str = "images") -> str:
     """Say why nothing was found in a folder."""
-    return f"no {what} in it" if folder.is_dir() else "no such folder"
+    if not os.path.isdir(folder):
+        return "no such folder"
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    return f"no {what} in it"
 
 
 def find_root(root: str | os.PathLike, dataset: str, landmarks: Sequence[str], layout: str) -> Path:
@@ -37,13 +43,13 @@ def find_root(root: str | os.PathLike, dataset: str, landmarks: Sequence[str], l
         InputError: if there is no such folder, or more than one.
     """
     folder = Path(os.path.abspath(Path(root).expanduser()))
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             f"dataset_dir {folder}: no such folder; expected {dataset}, the folder with {landmarks[0]} in it"
         )
 
     def is_root(candidate: Path) -> bool:
-        return any(path.is_dir() for path in candidate.glob(landmarks[0]))
+        return any(os.path.isdir(path) for path in candidate.glob(landmarks[0]))
 
     if is_root(folder):
         return folder
@@ -52,7 +58,10 @@ def find_root(root: str | os.PathLike, dataset: str, landmarks: Sequence[str], l
         for depth in range(1, len(levels) + 1):
             if folder.match("/".join(levels[:depth])) and is_root(folder.parents[depth - 1]):
                 return folder.parents[depth - 1]
-    children = sorted(child for child in folder.iterdir() if child.is_dir() and is_root(child))
+    try:
+        children = sorted(child for child in folder.iterdir() if os.path.isdir(child) and is_root(child))
+    except OSError as error:
+        raise InputError(f"dataset_dir {error.filename}: cannot be opened ({error.strerror})") from error
     if len(children) == 1:
         return children[0]
     if children:

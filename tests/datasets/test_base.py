@@ -244,7 +244,11 @@ def test_the_size_of_splits_of_whole_exams_depends_on_the_seed(tiny_phantoms):
 def decoded(monkeypatch) -> list[Path]:
     """The images that a check decodes."""
     seen: list[Path] = []
-    for module, function in (("contents", "read_image"), ("chaos_contents", "read_pixels")):
+    for module, function in (
+        ("contents", "read_stored"),
+        ("contents", "read_label_picture"),
+        ("chaos_contents", "read_pixels"),
+    ):
         read = getattr(import_module(f"common.datasets.{module}"), function)
         monkeypatch.setattr(
             f"common.datasets.{module}.{function}", lambda path, read=read: (seen.append(Path(path)), read(path))[1]

@@ -324,7 +324,8 @@ def test_table_that_is_none_is_one_issue(without_masks):
     for data, reason in (
         (b"file,shape\n", no_columns),
         (b"", no_columns),
-        (good.encode("utf-16"), no_columns),
+        (good.encode("utf-16"), "line 1 is not UTF-8; expected a CSV of the VGG"),
+        (good.replace(",", ";").encode(), no_columns),
         (good.splitlines()[0].encode(), "has no rows"),
     ):
         path.write_bytes(data)

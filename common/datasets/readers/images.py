@@ -12,22 +12,12 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.data import PILReader
 from monai.transforms import LoadImaged
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from common.datasets.readers.exif import SIDEWAYS, orientation_of, turn_back
 from common.datasets.readers.nifti import is_volume_file
 from common.datasets.readers.picture_formats import EXAMPLES, FORMATS
 from common.errors import InputError
-
-# Pillow turns a TIFF by its orientation when it loads it, and no other format: these turn it back.
-_TURN_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 class StoredPicture(NamedTuple):
@@ -112,7 +102,7 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
             if image.format == "TIFF":
                 orientation = orientation_of(image)  # loading removes it
                 image.load()
-                image = _turn_back(image, orientation)
+                image = turn_back(image, orientation)
             else:
                 image.load()
                 orientation = orientation_of(image)
@@ -124,15 +114,6 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
     except Exception as error:  # on damaged bytes Pillow's decoders raise far more than OSError
         raise InputError(f"{path}: cannot be read as an image, copy it again ({error})") from error
     return StoredPicture(image, orientation, num_pages)
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image, 1 to 8; 1 where it has none. Loading a TIFF removes it."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged tag, on which Pillow raises nearly anything, and which viewers pass over
-        return 1
-    return int(orientation) if orientation in _TURN_BACK else 1
 
 
 def is_opaque(image: Image.Image) -> bool:
@@ -156,12 +137,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _turn_back(image: Image.Image, orientation: int) -> Image.Image:
-    if orientation == 1:
-        return image
-    turned = image.transpose(_TURN_BACK[orientation])
-    turned.format = image.format
-    return turned
+def explain_sizes(image: StoredPicture, label: StoredPicture) -> str:
+    """Return what to add to the message that a label has not the size of its image: nothing, or that EXIF is why."""
+    turned = [what for what, each in (("image", image), ("label", label)) if each.orientation in SIDEWAYS]
+    if not turned or image.image.size != label.image.size[::-1]:
+        return ""
+    return (
+        f"; the EXIF orientation of the {' and the '.join(turned)}, by which viewers turn it, explains that: turn the "
+        "pixels themselves and remove the tag"
+    )
 
 
 def _refuse_other_than_files(path: Path) -> None:

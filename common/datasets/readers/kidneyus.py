@@ -12,8 +12,10 @@ import numpy as np
 
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.images import read_image
+from common.datasets.readers.label_pictures import read_label_picture
 from common.datasets.readers.labels import LoadLabeld
 from common.datasets.readers.via import Polygon, draw_mask, read_polygons
+from common.errors import InputError
 
 _REGIONS = {0: "background", 1: "central echo complex", 2: "medulla", 3: "cortex"}
 TASKS = {
@@ -80,8 +82,13 @@ def _read_mask(files: Mapping[str, str], kind: str) -> np.ndarray:
     """Return the grey values ``(H, W)`` of a mask, drawn from polygons where it is given so."""
     path = Path(files[kind])
     if not is_table(path):
-        return np.asarray(read_image(path)).astype(np.uint8)
+        mask = read_label_picture(path).image
+        if mask.mode not in ("1", "L", "P"):
+            raise InputError(f"{path}: expected one grey channel, got Pillow mode {mask.mode}")
+        return np.asarray(mask).astype(np.uint8)
     image = Path(files["image"])
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     polygons = _cached_polygons(path, path.stat().st_mtime_ns)
     return draw_mask(polygons.get(image.name, {}), VALUES[kind], read_image(image).size)
 

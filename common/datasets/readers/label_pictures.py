@@ -19,8 +19,8 @@ def read_label_picture(path: str | os.PathLike) -> StoredPicture:
     """Return the picture of a label.
 
     Raises:
-        InputError: if it cannot be read, has several pages or pixels that are not opaque, whose hidden colours nobody has
-            seen, or if a lossy format may have altered its class ids.
+        InputError: if it cannot be read, holds several images, has pixels that are not opaque, so that nobody has seen
+            their colours, or if a lossy format may have altered its class ids.
     """
     stored = read_stored(path)
     if stored.num_pages > 1:
@@ -31,7 +31,7 @@ def read_label_picture(path: str | os.PathLike) -> StoredPicture:
         grey = np.asarray(to_grey(stored.image))
         if ((grey > 0) & (grey < DARKEST_WHITE)).any():
             raise InputError(
-                f"{path}: is a label stored as {stored.image.format}, which alters class ids and borders; save it as PNG"
+                f"{path}: is a label stored as {stored.image.format}, which alters class ids; save the original as PNG"
             )
     return stored
 
@@ -53,7 +53,7 @@ def label_values(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
     if strange.any():
         colour = tuple(map(int, colours[strange][0]))
         raise InputError(
-            f"{path}: has the colour {colour}, which is no class; expected class ids as shades of grey or in a palette, "
-            "or black and white"
+            f"{path}: has the colour {colour}, which is no class; expected class ids as shades of grey or in a "
+            "palette, or black and white"
         )
     return grey

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -21,46 +22,40 @@ _COLUMNS = ("filename", SHAPE, ATTRIBUTES)
 
 
 def read_polygons(
-    path: Path, structures: Collection[str], issues: DatasetIssues
+    path: Path, structures: Collection[str], issues: DatasetIssues, repeats: list[str] | None = None
 ) -> dict[str, dict[str, list[Polygon]]]:
     """Return the polygons of a table, by file name and by structure, which is the attribute "Anatomy".
 
-    A row without a shape says that an image has been looked at. A shape without a structure is left out.
+    A row without a shape says that an image has been looked at. A shape without a structure is left out. A polygon that
+    is there again, whatever corner it starts from and whichever way it runs, is one polygon: drawn twice, it would be a
+    hole in itself.
 
     Args:
         path: the CSV.
         structures: the names that are known.
         issues: gets every row that cannot be understood.
+        repeats: gets the rows whose polygon is there before, as "line 9 = line 2".
     """
     polygons: dict[str, dict[str, list[Polygon]]] = {}
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        table = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (table.fieldnames or [])]
-        if missing:
-            issues.add(
-                f"{path}: no column {', '.join(missing)}; expected a CSV of the VGG Image Annotator, in UTF-8 and with "
-                "commas"
-            )
-            return {}
-        line = table.line_num
+    rows, lines = _read_rows(path, issues), {}
+    for line, row in rows:
+        shapes = polygons.setdefault(row["filename"], {})
         try:
-            for row in table:
-                line = table.line_num
-                shapes = polygons.setdefault(row["filename"], {})
-                try:
-                    shape, attributes = _parse_object(row[SHAPE]), _parse_object(row[ATTRIBUTES])
-                    structure = attributes.get("Anatomy")
-                    if shape and structure:
-                        _check_structure(structure, structures)
-                        shapes.setdefault(structure, []).append(_corners(shape))
-                except ValueError as error:
-                    where = f"{path}: line {line}, {row['filename']}"
-                    issues.add(f"{where}: {error}; repair the row in the VGG Image Annotator, or use the mask PNGs")
-        except csv.Error as error:  # a quote that is not closed makes one field of all that follows
-            issues.add(
-                f"{path}: cannot be read after line {line} ({error}); look for a quote that is not closed, or use the "
-                "mask PNGs"
-            )
+            if None in row or None in row.values():
+                raise ValueError("has not as many fields as the first row")
+            shape, attributes = _parse_object(row[SHAPE]), _parse_object(row[ATTRIBUTES])
+            structure = attributes.get("Anatomy")
+            if shape and structure:
+                _check_structure(structure, structures)
+                polygon = _corners(shape)
+                first = lines.setdefault((row["filename"], structure, _outline(polygon)), line)
+                if first == line:
+                    shapes.setdefault(structure, []).append(polygon)
+                elif repeats is not None:
+                    repeats.append(f"line {line} = line {first}")
+        except ValueError as error:
+            where = f"{path}: line {line}, {row['filename']}"
+            issues.add(f"{where}: {error}; repair the row in the VGG Image Annotator, or use the mask PNGs")
     return polygons
 
 
@@ -88,6 +83,45 @@ def draw_mask(
             ImageDraw.Draw(border).line([*polygon, polygon[0]], fill=1)
         mask[inside | np.asarray(border)] = value
     return mask
+
+
+def _read_rows(path: Path, issues: DatasetIssues) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a table with their lines, as far as it can be read."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        issues.add(f"{path}: cannot be opened ({error.strerror})")
+        return []
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        issues.add(f"{path}: line {line} is not UTF-8; expected a CSV of the VGG Image Annotator, save it as UTF-8")
+        return []
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    rows: list[tuple[int, dict[str, Any]]] = []
+    try:
+        missing = [column for column in _COLUMNS if column not in (table.fieldnames or [])]
+        if missing:
+            issues.add(
+                f"{path}: no column {', '.join(missing)}; expected a CSV of the VGG Image Annotator, in UTF-8 and with "
+                "commas"
+            )
+            return []
+        rows.extend((table.line_num, row) for row in table)
+    except csv.Error as error:  # a quote that is not closed makes one field of all that follows
+        line = rows[-1][0] if rows else 1
+        issues.add(
+            f"{path}: cannot be read after line {line} ({error}); look for a quote that is not closed, or use "
+            "the mask PNGs"
+        )
+    return rows
+
+
+def _outline(polygon: Polygon) -> tuple[tuple[int, int], ...]:
+    """Return the corners of a polygon from its smallest one on, in the direction that comes first when sorted."""
+    corners = [corner for corner, before in zip(polygon, polygon[-1:] + polygon[:-1], strict=True) if corner != before]
+    starts = [place for place, corner in enumerate(corners) if corner == min(corners)]
+    ways = [corners[start:] + corners[:start] for start in starts]
+    return tuple(min([*ways, *([way[0], *way[:0:-1]] for way in ways)], default=polygon))
 
 
 def _parse_object(text: str | None) -> dict[str, Any]:
