@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+from common.configs.checks import check
 from common.errors import InputError
 from common.teachers.base import Teacher
 
@@ -20,24 +21,27 @@ def add_lora(
     rank: int = 8,
     alpha: float = 16,
     dropout: float = 0.0,
-    target_modules: Sequence[str] | None = None,
+    target_modules: str | Sequence[str] | None = None,
 ) -> PeftModel:
     """Freeze the teacher but for low-rank adapters in its encoder, and its decoder.
 
     Args:
         teacher: changed in place.
-        rank: rank of the adapters.
-        alpha: the adapters' output is scaled by ``alpha / rank``.
-        dropout: probability, on the adapters' input.
-        target_modules: names of the encoder's linear layers that get an adapter; None takes the teacher's own choice.
+        rank: rank of the adapters, at least 1.
+        alpha: the adapters' output is scaled by ``alpha / rank``; above 0.
+        dropout: probability, on the adapters' input, in [0, 1).
+        target_modules: the name, or the names, of the encoder's linear layers that get an adapter; None takes the
+            teacher's own choice.
 
     Returns:
         The teacher in PEFT's wrapping, which is called as the teacher is. Fresh adapters change nothing yet.
 
     Raises:
-        InputError: if the encoder has no such linear layers.
+        InputError: if a number is out of range, or the encoder has no such linear layers.
     """
-    targets = list(teacher.lora_layers if target_modules is None else target_modules)
+    check(lora_rank=rank, **{"teacher_def::alpha": alpha, "teacher_def::dropout": dropout})
+    chosen = teacher.lora_layers if target_modules is None else target_modules
+    targets = [chosen] if isinstance(chosen, str) else list(chosen)
     _check_targets(teacher, targets)
     # A pattern, since a list of names would also match layers outside the encoder.
     pattern = rf"encoder\.(.*\.)?({'|'.join(map(re.escape, targets))})"
@@ -54,6 +58,6 @@ def _check_targets(teacher: Teacher, targets: Sequence[str]) -> None:
     if unknown or not targets:
         known = sorted({name.rpartition(".")[2] for name in linear})
         raise InputError(
-            f"target_modules: the encoder of the {type(teacher).__name__} has no linear layers called "
-            f"{', '.join(unknown) or 'nothing'}; it has {', '.join(known)}"
+            f"lora_targets: the encoder of the {type(teacher).__name__} has no linear layers called "
+            f"{', '.join(map(str, unknown)) or 'nothing'}; it has {', '.join(known)}"
         )

@@ -110,6 +110,7 @@ def _environment() -> jinja2.Environment:
         "fill": _fill,
         "flow": _flow,
         "json": json.dumps,
+        "keywords": lambda keys: " ".join(f"{each['key']}=@{each['key']}," for each in keys),
         "python": repr,
         "references": lambda keys: " ".join(f'{each["key"]}: "@{each["key"]}",' for each in keys),
     }

@@ -161,5 +161,5 @@ def test_checkpoint_of_what_trains_holds_no_base_and_brings_it_all_back(network,
 @pytest.mark.parametrize(("targets", "named"), [(["q", "qkv"], "q"), (["attn"], "attn"), ([], "nothing")])
 def test_layers_that_the_encoder_lacks_are_named_with_those_it_has(plain, targets, named):
     message = rf"the encoder of the SamTeacher has no linear layers called {named}; it has lin1, lin2, proj, qkv"
-    with pytest.raises(InputError, match=f"target_modules: {message}"):
+    with pytest.raises(InputError, match=f"lora_targets: {message}"):
         add_lora(plain, target_modules=targets)
