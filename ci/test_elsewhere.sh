@@ -8,4 +8,4 @@ bash ci/test_release.sh --dist "$1"
 bash ci/test_monailabel.sh
 # One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.
 bash ci/test_monailabel.sh --bundles "$1" \
-    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus"
+    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus or test_soak"

@@ -62,6 +62,7 @@ class Server:
 
     def __init__(self, url: str, app: Path, studies: Path, log: Path) -> None:
         self.url = url
+        self.pid: int | None = None
         self.app = app
         self.studies = studies
         self.log = log
@@ -98,11 +99,11 @@ class Server:
         path.write_bytes(parts["image"].get_payload(decode=True))
         return path, json.loads(parts["params"].get_payload(decode=True))
 
-    def submit(self, image: str, label: Path) -> None:
-        """Save a corrected label of an image."""
+    def submit(self, image: str, label: Path, tag: str = "final") -> None:
+        """Save a corrected label of an image; those that are not final are not trained on."""
         with label.open("rb") as file:
             answer = self.request(
-                "PUT", "/datastore/label", params={"image": image, "tag": "final"}, files={"label": (label.name, file)}
+                "PUT", "/datastore/label", params={"image": image, "tag": tag}, files={"label": (label.name, file)}
             )
         answer.raise_for_status()
 
@@ -162,6 +163,7 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
         process = subprocess.Popen(
             command, stdout=printed, stderr=subprocess.STDOUT, env=variables, cwd=app, start_new_session=True
         )
+    server.pid = process.pid
     try:
         deadline = time.monotonic() + _STARTED_WITHIN
         while process.poll() is None and time.monotonic() < deadline:
