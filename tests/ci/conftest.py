@@ -37,8 +37,9 @@ def release(bundle: Path) -> Path:
         for section in ("preprocessing", "postprocessing"):
             transforms = config[section]["transforms"]
             config[section]["transforms"] = [each for each in transforms if "common." not in json.dumps(each)]
-        for key in ("images", "student_def", "initialize", "finalize"):
+        for key in ("images", "outcome", "student_def", "initialize", "finalize"):
             config.pop(key, None)
+        del config["evaluator"]["iteration_update"]
 
     change_config(bundle, "inference", strip)
     change_metadata(bundle, lambda metadata: metadata.update(eval_metrics={"dice": 0.9}))
