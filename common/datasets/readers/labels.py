@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from common.datasets.readers.affines import is_placed, with_normal
+from common.datasets.readers.file_kinds import PICTURE, kind_of
+from common.datasets.readers.images import explain_sizes, read_stored
 from common.datasets.readers.label_pictures import DARKEST_WHITE, label_values, read_label_picture
 from common.datasets.readers.nifti import is_volume_file, read_volume
 from common.errors import InputError
@@ -66,7 +69,8 @@ class LoadLabeld(MapTransform):
             seen = tuple(image.shape[1:]) if isinstance(image, torch.Tensor) else values.shape
             if values.shape != seen:
                 sizes = (" x ".join(map(str, shape)) for shape in (values.shape, seen))
-                raise InputError("{}: is {} pixels, but its image is {}".format(label, *sizes))
+                why = _explain_sizes(label, _source(image))
+                raise InputError("{}: is {} pixels, but its image is {}{}".format(label, *sizes, why))
             ids = np.array(self._as_ids(values, label), np.float32)
             # A label lies where its image does, as far as the image says: distances in millimetres go by that.
             affine = image.affine if isinstance(image, MetaTensor) else None
@@ -94,8 +98,7 @@ def _read_volume_label(label: str | os.PathLike, image: Any, index: int | None) 
         image: as it was read, ``(C, W, H[, D])``; None if it was not.
         index: of the slice, where the image is one of a volume.
     """
-    volume = read_volume(label)
-    source = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
+    volume, source = read_volume(label), _source(image)
     if index is not None:
         if source is None:
             return volume.in_lps().values[..., index]
@@ -109,3 +112,16 @@ def _read_volume_label(label: str | os.PathLike, image: Any, index: int | None) 
         affine = with_normal(image.affine.numpy())
         return volume.on_image(source, affine, (*image.shape[1:], 1)).values[..., 0]
     return volume.values[..., 0] if volume.values.shape[2:] == (1,) else volume.values
+
+
+def _source(image: Any) -> str | None:
+    """Return the file that an image was read from, as far as it knows."""
+    return image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
+
+
+def _explain_sizes(label: Any, source: str | None) -> str:
+    """Return what to add to the message that sizes differ, where both are pictures."""
+    paths = [Path(each) for each in (label, source) if isinstance(each, (str, os.PathLike))]
+    if len(paths) < 2 or any(kind_of(path) != PICTURE for path in paths):
+        return ""
+    return explain_sizes(read_stored(paths[1]), read_label_picture(paths[0]))
