@@ -89,6 +89,27 @@ def test_compression_that_cannot_be_decoded_is_one_issue_for_a_patient(phantoms)
 
 
 @pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"NumberOfFrames": 4}, "CT, 4 frames: split it into slices"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}, "enhanced CT, 1 frame: split it into slices"),
+        ({"HighBit": 15}, "BitsAllocated 16, BitsStored 12, HighBit 15"),
+        ({"Rows": 39}, "its pixels cannot be read, copy it again"),
+        ({"RescaleSlope": 0}, "its RescaleSlope is 0"),
+    ],
+)
+def test_slices_that_would_be_read_wrongly_are_one_issue_for_a_patient(phantoms, tags, reason):
+    for path in files_of(phantoms, "ct", "images")[2:5]:
+        dataset = pydicom.dcmread(path)
+        for name, value in tags.items():
+            setattr(dataset, name, value)
+        dataset.save_as(path)
+    message = issues_of(phantoms, "ct")
+    assert f"CT/1/DICOM_anon/i0002,0000b.dcm and 2 more: {reason}" in message
+    assert "1 issue\n" in message
+
+
+@pytest.mark.parametrize(
     ("modality", "value"), [("ct", 254), ("ct", 63), ("t1_in", 54), ("t1_in", 71), ("t2", 150), ("t2", 239)]
 )
 def test_grey_value_that_belongs_to_no_class_is_named(phantoms, modality, value):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 
+from common.datasets.readers.dicom_files import check_is_slice, is_dicom, numbers_of, open_dicom, value_of
+from common.datasets.readers.dicom_pixels import read_format, read_values
 from common.errors import InputError
 
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")
@@ -24,6 +26,7 @@ class Slice(NamedTuple):
     along_row: tuple[float, float, float]  # unit vector from column to column
     along_column: tuple[float, float, float]  # unit vector from row to row
     position: tuple[float, float, float]  # of the first pixel
+    series: str  # SeriesInstanceUID
 
     @property
     def depth(self) -> float:
@@ -43,28 +46,28 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
 
 
 def list_slices(folder: Path) -> list[Path]:
-    """Return the DICOM files of a folder, sorted naturally by name; those named ``.dcm`` whatever is in them."""
+    """Return the DICOM files of a folder, sorted naturally by name.
+
+    Taken are files named ``.dcm``, whatever is in them, and those that begin as DICOM files do, whatever their names;
+    not hidden files, nor the index of a disc.
+
+    Raises:
+        OSError: if a file whose name does not tell cannot be opened.
+    """
     if not folder.is_dir():
         return []
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    return sorted((path for path in files if path.suffix.lower() == ".dcm" or _is_dicom(path)), key=natural_key)
-
-
-def _is_dicom(path: Path) -> bool:
-    """Tell whether a file has DICOM's preamble; the index of a disc has it too but is not an image."""
-    if path.name.upper() == "DICOMDIR":
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    return sorted((path for path in files if path.suffix.lower() == ".dcm" or is_dicom(path)), key=natural_key)
 
 
 def read_slice(path: Path) -> Slice:
     """Read where a slice lies.
 
     Raises:
-        InputError: if the file is empty, is not DICOM, has several frames or colours, or does not say where it lies.
+        InputError: if the file is empty, is not DICOM, has several frames or colours, or does not say where it lies or
+            how its values are stored.
     """
-    return _locate(_open(path, stop_before_pixels=True), path)
+    return _locate(open_dicom(path, stop_before_pixels=True), path)
 
 
 def read_pixels(path: Path) -> tuple[Slice, np.ndarray]:
@@ -75,59 +78,30 @@ def read_pixels(path: Path) -> tuple[Slice, np.ndarray]:
         order of MONAI's readers, PILReader and PydicomReader among them.
 
     Raises:
-        InputError: as :func:`read_slice` does, and if the pixels are cut off or compressed in a way that none of the
-            installed libraries decodes, or the numbers to rescale them with are damaged.
+        InputError: as :func:`read_slice` and :func:`common.datasets.readers.dicom_pixels.read_values` do.
     """
-    dataset = _open(path)
-    where = _locate(dataset, path)
-    try:
-        values = dataset.pixel_array
-    except Exception as error:  # the decoders raise whatever the damage makes them stumble over
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is not None and syntax.is_compressed:
-            raise InputError(
-                f"{path}: its pixels are compressed ({syntax.name}) and cannot be decoded here: decompress the files, "
-                "for example with gdcmconv --raw, or install pylibjpeg with its plug-ins"
-            ) from error
-        raise InputError(f"{path}: its pixels cannot be read, copy it again ({error})") from error
-    try:
-        slope, intercept = (float(dataset.get(*each)) for each in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
-    except (TypeError, ValueError):  # of an empty value, of a text
-        slope = intercept = float("nan")
-    if not np.isfinite([slope, intercept]).all():
-        raise InputError(f"{path}: its RescaleSlope or RescaleIntercept is damaged; expected numbers")
-    return where, np.ascontiguousarray(values.T, np.float32) * np.float32(slope) + np.float32(intercept)
-
-
-def _open(path: Path, **options) -> pydicom.Dataset:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty, copy it again")
-    try:
-        return pydicom.dcmread(path, **options)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as DICOM, copy it again ({error})") from error
+    dataset = open_dicom(path)
+    return _locate(dataset, path), np.ascontiguousarray(read_values(dataset, path).T)
 
 
 def _locate(dataset: pydicom.Dataset, path: Path) -> Slice:
-    missing = [name for name in _GEOMETRY if dataset.get(name) is None]
+    check_is_slice(dataset, path)
+    missing = [name for name in _GEOMETRY if value_of(dataset, name, path) is None]
     if missing:
-        raise InputError(f"{path}: has no {', '.join(missing)}; expected an image slice that says where it lies")
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise InputError(f"{path}: has {dataset.NumberOfFrames} frames; expected one file for each slice")
-    if dataset.get("PhotometricInterpretation", "MONOCHROME2") != "MONOCHROME2":
-        raise InputError(f"{path}: expected grey values (MONOCHROME2), got {dataset.PhotometricInterpretation}")
-    try:
-        spacing = tuple(float(value) for value in dataset.PixelSpacing)
-        directions = tuple(float(value) for value in dataset.ImageOrientationPatient)
-        position = tuple(float(value) for value in dataset.ImagePositionPatient)
-        where = Slice(path, int(dataset.Rows), int(dataset.Columns), spacing, directions[:3], directions[3:], position)
-        axes = np.array([where.along_row, where.along_column])
-        valid = len(spacing) == 2 and min(spacing) > 0 and np.allclose(axes @ axes.T, np.eye(2), atol=1e-3)
-        valid = valid and bool(np.isfinite(where.depth))
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise InputError(f"{path}: its PixelSpacing, ImageOrientationPatient or ImagePositionPatient is damaged")
-    return where
+        detector = missing == ["PixelSpacing"] and value_of(dataset, "ImagerPixelSpacing", path) is not None
+        hint = " (its ImagerPixelSpacing is that of the detector, not of the patient)" if detector else ""
+        raise InputError(f"{path}: has no {', '.join(missing)}{hint}; expected an image slice that says where it lies")
+    layout = read_format(dataset, path)
+    spacing = numbers_of(dataset, "PixelSpacing", 2, path)
+    directions = numbers_of(dataset, "ImageOrientationPatient", 6, path)
+    position = numbers_of(dataset, "ImagePositionPatient", 3, path)
+    if min(spacing) <= 0:
+        raise InputError(f"{path}: its PixelSpacing is damaged; expected positive numbers, got {spacing}")
+    axes = np.reshape(directions, (2, 3))
+    if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
+        raise InputError(
+            f"{path}: its ImageOrientationPatient is damaged; expected two unit vectors at a right angle, got "
+            f"{directions}"
+        )
+    series = str(value_of(dataset, "SeriesInstanceUID", path) or "")
+    return Slice(path, layout.rows, layout.columns, spacing, directions[:3], directions[3:], position, series)

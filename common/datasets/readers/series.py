@@ -20,11 +20,12 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def find_issues(slices: Sequence[Slice]) -> list[str]:
     """Return what keeps slices from being the slices of one volume: others mixed in, missing ones, extra ones.
 
-    What counts is where the slices lie; SeriesInstanceUID and InstanceNumber are not looked at, because anonymisation
-    tends to overwrite them. A first or last slice that is missing leaves no gap and cannot be found this way.
+    What counts is where the slices lie. InstanceNumber is not looked at, and SeriesInstanceUID only where each is that
+    of several slices: anonymisation tends to overwrite them, and in CHAOS each slice has one of its own. A first or
+    last slice that is missing leaves no gap and cannot be found this way.
     """
     if len(slices) < 2:
-        return [f"expected the slices of a volume, found {len(slices)}"]
+        return [f"expected the slices of a volume, found {len(slices)}; one alone does not tell how thick it is"]
     common = Counter(tuple(np.round(each.plane, 3)) for each in slices).most_common(1)[0][0]
     usual = next(each for each in slices if np.allclose(each.plane, common, atol=1e-3))
     others = [each for each in slices if not np.allclose(each.plane, usual.plane, atol=2e-3)]
@@ -33,7 +34,15 @@ def find_issues(slices: Sequence[Slice]) -> list[str]:
             f"mixed series: {len(others)} of {len(slices)} slices have another size, spacing or orientation, first "
             f"{_describe(others[0])} against {_describe(usual)}; keep one series in the folder"
         ]
-    return _gap_issues(sorted(slices, key=lambda each: each.depth))
+    series = Counter(each.series for each in slices).most_common()
+    if len(series) > 1 and series[-1][1] > 1:
+        first, second = (next(each for each in slices if each.series == uid) for uid, _ in series[:2])
+        return [
+            f"mixed series: {len(series)} different SeriesInstanceUIDs, first in {first.path.name} and "
+            f"{second.path.name}; keep one series in the folder"
+        ]
+    slices = sorted(slices, key=lambda each: each.depth)
+    return _gap_issues(slices) or _spacing_issues(slices)
 
 
 def _describe(where: Slice) -> str:
@@ -82,13 +91,30 @@ def _gap_issues(slices: Sequence[Slice]) -> list[str]:
     return issues
 
 
+def _spacing_issues(slices: Sequence[Slice]) -> list[str]:
+    """Return what keeps slices, sorted by depth and without gaps, from lying where the affine of the volume says."""
+    depths = np.array([each.depth for each in slices])
+    even = np.linspace(depths[0], depths[-1], len(slices))
+    step, off = even[1] - even[0], np.abs(depths - even)
+    worst = int(off.argmax())
+    if off[worst] <= 0.25 * step:
+        return []
+    return [
+        f"slices are not evenly spaced: {slices[worst].path.name} lies {off[worst]:.4g} mm from where even steps of "
+        f"{step:.4g} mm would put it; resample the series, or take the part of it that is even"
+    ]
+
+
 def read_series(folder: Path) -> list[Slice]:
     """Return the slices of a folder, sorted by where they lie, from the one at the lowest depth on.
 
     Raises:
-        InputError: if the folder has no DICOM files, or they are not the slices of one volume.
+        InputError: if the folder has no DICOM files, a file cannot be read, or they are not the slices of one volume.
     """
-    files = list_slices(folder)
+    try:
+        files = list_slices(folder)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be opened ({error.strerror})") from error
     if not files:
         raise InputError(f"{folder}: no DICOM files here; expected the slices of one volume")
     slices = [read_slice(path) for path in files]
@@ -130,9 +156,10 @@ def volume_meta(slices: Sequence[Slice]) -> dict[str, Any]:
 class SeriesReader(ImageReader):
     """Reads a folder of DICOM slices as one volume ``(columns, rows, slices)``, for MONAI's ``LoadImage``.
 
-    MONAI's own PydicomReader is right for single slices. Of a folder it skips the files that it cannot read and stacks
-    the others by InstanceNumber: where a slice is missing, or the numbers are wrong, the volume comes out distorted.
-    This one stacks by position and refuses what is not one volume.
+    MONAI's own PydicomReader skips the files of a folder that it cannot read and stacks the others by InstanceNumber:
+    where a slice is missing, or the numbers are wrong, the volume comes out distorted. Negative values in less than the
+    allocated bits come out positive. This one stacks by position, refuses what is not one volume, and reads values as
+    :func:`read_pixels` does.
     """
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:

@@ -73,24 +73,11 @@ def test_file_that_is_no_dicom_is_named(series, content, reason):
         read_pixels(path)
 
 
-@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
-def test_damaged_rescaling_is_named(series, name):
+def test_rescaling_that_is_no_number_is_named(series):
     path = list_slices(series)[0]
-    edit(path, **{name: None})
-    with pytest.raises(InputError, match=rf"{path.name}: its RescaleSlope or RescaleIntercept is damaged"):
-        read_pixels(path)
-    edit(path, **{name: "1234567"})
+    edit(path, RescaleSlope="1234567")
     path.write_bytes(path.read_bytes().replace(b"1234567", b"a text!"))
     with pytest.raises(InputError, match=rf"{path.name}: its RescaleSlope or RescaleIntercept is damaged"):
-        read_pixels(path)
-
-
-def test_slice_that_does_not_say_how_it_is_encoded_is_named(series):
-    path = list_slices(series)[0]
-    dataset = pydicom.dcmread(path)
-    del dataset.file_meta.TransferSyntaxUID
-    dataset.save_as(path, write_like_original=True)
-    with pytest.raises(InputError, match=rf"{path.name}: its pixels cannot be read, copy it again"):
         read_pixels(path)
 
 
@@ -116,10 +103,12 @@ def test_compression_that_can_be_decoded_is_read(series):
     [
         ({"ImagePositionPatient": None}, "has no ImagePositionPatient"),
         ({"PixelSpacing": None, "Rows": None}, "has no Rows, PixelSpacing"),
-        ({"NumberOfFrames": 5}, "has 5 frames; expected one file for each slice"),
-        ({"PhotometricInterpretation": "RGB"}, r"expected grey values \(MONOCHROME2\), got RGB"),
-        ({"PixelSpacing": [0.0, 1.0]}, "PixelSpacing, .* damaged"),
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "PixelSpacing, .* damaged"),
+        ({"NumberOfFrames": 5}, "CT, 5 frames: split it into slices"),
+        ({"PhotometricInterpretation": "RGB"}, r"expected grey values \(MONOCHROME2\), got RGB with 1 sample"),
+        ({"PixelSpacing": [0.0, 1.0]}, "its PixelSpacing is damaged; expected positive numbers"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "its ImageOrientationPatient is damaged; expected two unit"),
+        ({"ImageOrientationPatient": [2, 0, 0, 0, 1, 0]}, "its ImageOrientationPatient is damaged"),
+        ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "its ImageOrientationPatient is damaged"),
     ],
 )
 def test_slice_that_does_not_say_where_it_lies_is_named(series, tags, reason):

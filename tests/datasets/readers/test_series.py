@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from dicom_slices import PUBLISHED, without_preamble
 from monai.data import PydicomReader
 from monai.transforms import LoadImage
 
@@ -169,6 +170,60 @@ def test_tilted_gantry_and_slightly_uneven_slices_are_accepted(series):
     slices = read_series(series)
     assert find_issues(slices) == []
     assert read_volume(series)[1]["affine"][1, 2] == pytest.approx(-12, abs=0.01)
+
+
+def test_order_of_instance_numbers_and_of_positions_makes_no_difference(series):
+    volume, meta = read_volume(series)
+    for index, path in enumerate(reversed(list_slices(series))):
+        edit(path, InstanceNumber=index, SpacingBetweenSlices=99, SliceThickness=99)
+        path.rename(series / f"{index}.tmp")
+    again, again_meta = read_volume(series)
+    assert np.array_equal(again, volume)
+    assert np.array_equal(again_meta["affine"], meta["affine"])
+
+
+def test_slices_that_are_not_evenly_spaced_are_refused(series):
+    for index, path in enumerate(list_slices(series)):
+        move(path, [0, 0, max(index - 3, 0) * 8])
+    message = issues_of(series)
+    assert "slices are not evenly spaced: i0003,0000b.dcm lies" in message
+    assert "mm from where even steps of" in message
+
+
+def test_two_series_whose_slices_lie_between_each_other_are_mixed(series):
+    for index, path in enumerate(list_slices(series)):
+        edit(path, SeriesInstanceUID=f"1.2.{index % 2}")
+    assert "mixed series: 2 different SeriesInstanceUIDs, first in i0000,0000b.dcm and i0001,0000b.dcm" in issues_of(
+        series
+    )
+
+
+def test_one_uid_for_all_and_one_for_each_are_the_same_to_a_volume(series):
+    volume, _ = read_volume(series)
+    for path in list_slices(series):
+        edit(path, SeriesInstanceUID="1.2.3")
+    assert np.array_equal(read_volume(series)[0], volume)
+
+
+def test_localizer_among_the_slices_is_named(series):
+    localizer = series / "a_localizer.dcm"
+    shutil.copy(list_slices(series)[0], localizer)
+    edit(localizer, ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    assert "mixed series: 1 of 9 slices have another size, spacing or orientation, first a_loc" in issues_of(series)
+
+
+def test_object_that_is_no_image_among_the_slices_is_named(series):
+    shutil.copy(PUBLISHED / "rtstruct.dcm", series / "contours")
+    with pytest.raises(InputError, match="contours: is no image but RT Structure Set; move it out of the folder"):
+        read_series(series)
+
+
+def test_slice_without_preamble_and_suffix_is_part_of_the_volume(series):
+    volume, _ = read_volume(series)
+    path = list_slices(series)[3]
+    without_preamble(path, series / "IM0003", keep_meta=False)
+    path.unlink()
+    assert np.array_equal(read_volume(series)[0], volume)
 
 
 def test_folder_without_a_volume_is_named(series):
