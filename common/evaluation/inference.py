@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys, MetaKeys
 
 from common.datasets.readers.input_files import InputFiles
-from common.errors import InputError
+from common.errors import InputError, causes
+from common.files.writing import is_disk_full, no_space
 
 logger = logging.getLogger(__name__)
 
 _SOURCE, _FAILURE = "source", "failure"  # of an entry: the input, and why it could not be read
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_NAMED, _MAX_LENGTH = 5, 120  # inputs named in the last line, and characters of each reason there
 
 
@@ -36,7 +34,7 @@ class InferenceDataset(Dataset):
         try:
             return {**super()._transform(index), _SOURCE: source}
         except Exception as error:
-            return {_SOURCE: source, _FAILURE: explain(error)}
+            return {_SOURCE: source, _FAILURE: _explain(source, error)}
 
 
 class InferenceOutcome:
@@ -77,8 +75,12 @@ class InferenceOutcome:
         try:
             output = engine._iteration(engine, batch)  # what runs without an iteration_update, by MONAI's docs
         except Exception as error:
-            self._refuse_full_disk(error)
-            self.left_out[Path(source)] = explain(error)
+            if is_disk_full(error):
+                without = len(self.inputs.found) - len(self.written)
+                raise InputError(
+                    f"{no_space(self.output_dir)} ({self._count()}, {without} inputs have none)"
+                ) from error
+            self.left_out[Path(source)] = _explain(source, error)
             return {}
         for item in output:
             self.written[Path(item[CommonKeys.PRED].meta[MetaKeys.SAVED_TO])] = Path(source)
@@ -119,31 +121,18 @@ class InferenceOutcome:
         """Return why an input was left out, without its own path and with those of others as short as they can be."""
         return self.left_out[path].removeprefix(f"{path}: ").replace(f"{self.inputs.root}{os.sep}", "")
 
-    def _refuse_full_disk(self, error: BaseException) -> None:
-        for cause in _chain(error):
-            if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
-                raise InputError(
-                    f"no space left in {self.output_dir}: {self._count()}, "
-                    f"{len(self.inputs.found) - len(self.written)} inputs have none; make room, and run it again"
-                ) from error
 
-
-def explain(error: BaseException) -> str:
-    """Return what went wrong in one line: a user's error that MONAI has wrapped, or else the first cause."""
-    chain = list(_chain(error))
+def _explain(source: str, error: BaseException) -> str:
+    """Return what went wrong in one line: a user's error that others have wrapped, or else the first cause."""
+    chain = list(causes(error))
     cause = next((each for each in chain if isinstance(each, InputError)), chain[-1])
-    logger.debug("an input is left out", exc_info=error)
+    text = " ".join(str(cause).split())
     if isinstance(cause, InputError):
-        return " ".join(str(cause).split())
+        return text
+    logger.error(f"{source} is left out", exc_info=error)  # to the log file, as all tracebacks
     if isinstance(cause, OSError) and cause.strerror:
         return f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
+    return f"{type(cause).__name__}: {text}"
 
 
 def _cut(text: str) -> str:

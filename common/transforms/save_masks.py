@@ -18,8 +18,8 @@ class SaveMaskd(SaveImaged):
     """Writes masks of pictures, named by what ``SaveImaged`` takes, under a temporary name that becomes theirs at last.
 
     MONAI's own writers write in place, so that a full disk leaves half a mask, and what the file system said is lost in
-    the text of another error. This one leaves the earlier mask as it was, lets ``OSError`` out, and notes the path in
-    the metadata, as ``savepath_in_metadict`` does. It is a ``SaveImaged`` because MONAI Label, which writes by itself,
+    the text of another error. This one leaves the earlier mask as it was, says why it cannot write, and notes the path
+    in the metadata, as ``savepath_in_metadict`` does. It is a ``SaveImaged`` because MONAI Label, which writes by itself,
     leaves out each of these.
     """
 
@@ -27,7 +27,7 @@ class SaveMaskd(SaveImaged):
         """Write masks ``(1, ...)`` of class ids, uint8, and return the data.
 
         Raises:
-            OSError: if a mask cannot be written.
+            InputError: if a mask cannot be written, as :func:`atomic_file` has it.
         """
         written = dict(data)
         for key in self.key_iterator(written):
