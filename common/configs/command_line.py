@@ -21,7 +21,7 @@ from monai.bundle import run as run_bundle
 from common.configs.arguments import read_arguments
 from common.configs.checks import check_configs
 from common.configs.key_kinds import OPTIONAL_PATHS, PATHS
-from common.configs.known_keys import describe_unknown, has_key
+from common.configs.known_keys import describe_unknown, has_key, unknown_references
 from common.configs.values import write_value
 from common.errors import InputError
 
@@ -107,6 +107,9 @@ def _check(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
         )
     parser = ConfigParser(dict(config))
     parser.update(overrides)
+    missing = unknown_references(parser.get())
+    if missing:
+        raise InputError("\n".join(missing))
     check_configs([parser.get()])
 
 

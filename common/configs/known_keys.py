@@ -9,7 +9,7 @@ from functools import cache
 from pydoc import locate
 from typing import Any
 
-from monai.bundle import ComponentLocator
+from monai.bundle import ComponentLocator, ConfigParser, ReferenceResolver
 
 
 def has_key(config: Mapping[str, Any], key: str) -> bool:
@@ -63,6 +63,26 @@ def describe_unknown(key: str, configs: Iterable[Mapping[str, Any]]) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"the keys are {', '.join(sorted({name for each in configs for name in each if name[0] not in '_+'}))}"
+
+
+def unknown_references(config: Mapping[str, Any]) -> list[str]:
+    """Return a line for each reference of a config, such as ``@epochs``, to a key that it has not."""
+    parser = ConfigParser(dict(config))
+    lines = []
+    for key, text in _texts(config):
+        for name in sorted(ReferenceResolver.match_refs_pattern(text)):
+            if name not in parser:
+                lines.append(f"{key}: there is no @{name} to refer to; {describe_unknown(name, [config])}")
+    return lines
+
+
+def _texts(node: Any, before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts of a config by nested key."""
+    if isinstance(node, str):
+        yield before, node
+    elif isinstance(node, (Mapping, list)):
+        for name, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+            yield from _texts(value, f"{before}::{name}".removeprefix("::"))
 
 
 def _names(config: Mapping[str, Any], before: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from monai.bundle import ConfigParser
 
 from common.distillation.methods import PROPOSED, Method, find_method
@@ -64,5 +65,16 @@ def stage_files(configs: Path, stage: str, overlays: Sequence[str], method: Meth
 
 
 def load_config(files: Sequence[Path]) -> dict[str, Any]:
-    """Return what MONAI reads from a config and its overlays."""
+    """Return what MONAI reads from a config and its overlays.
+
+    Raises:
+        InputError: if a file is not YAML, or has no keys.
+    """
+    for file in files:
+        try:
+            found = ConfigParser.load_config_file(str(file))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} cannot be read as YAML ({' '.join(str(error).split())})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{file}: expected keys with values, as in epochs: 3, got {found!r}")
     return ConfigParser.load_config_files([str(file) for file in files])

@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from common.configs.checks import check_configs
-from common.configs.known_keys import describe_unknown, has_key
+from common.configs.known_keys import describe_unknown, has_key, unknown_references
 from common.errors import InputError
 
 
@@ -77,9 +77,13 @@ def check_values(
         on_this_machine: whether it is this machine that must have their devices.
 
     Raises:
-        InputError: see :func:`common.configs.checks.check_configs`.
+        InputError: see :func:`common.configs.checks.check_configs`; also if a value refers to a key that there is not.
     """
-    check_configs([_overridden(config, overrides) for config in configs], on_this_machine)
+    changed = [_overridden(config, overrides) for config in configs]
+    missing = [line for config in changed for line in unknown_references(config)]
+    if missing:
+        raise InputError("\n".join(dict.fromkeys(missing)))
+    check_configs(changed, on_this_machine)
 
 
 def _overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 
-_WIDTH = 110
+_WIDTH = 90
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast
 
 

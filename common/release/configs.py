@@ -158,13 +158,18 @@ def _used(imports: list[str], config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _touch_nothing_before_run(text: ConfigText) -> None:
-    """Move to ``run`` what ``initialize`` does from the first line on that has to do with the data or the output.
+    """Move to ``run`` what ``initialize`` does from its own code on, or from the first line on that has to do with data.
 
-    monai.bundle.load initializes, where there are no data, and should neither lock a folder nor write into it.
+    monai.bundle.load initializes, where there are no data, and should neither lock a folder nor write into it. And only
+    when it runs, monai.bundle looks for code in the folder of the release.
     """
     config = text.config()
     parser, lines = ConfigParser(config), config.get("initialize", [])
-    touching = [index for index, line in enumerate(lines) if _reached(line, parser) & {"dataset_dir", "output_dir"}]
+    touching = [
+        index
+        for index, line in enumerate(lines)
+        if "command_line." in line or _reached(line, parser) & {"dataset_dir", "output_dir"}
+    ]
     if touching:
         text.set("initialize", lines[: touching[0]])
         text.set("run", [*lines[touching[0] :], *config["run"]])

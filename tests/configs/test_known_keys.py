@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.configs.known_keys import describe_unknown, has_key
+from common.configs.known_keys import describe_unknown, has_key, unknown_references
 
 CONFIG = {
     "epochs": 3,
@@ -38,3 +38,10 @@ def test_the_nearest_keys_are_named_or_else_all_of_the_top():
     assert describe_unknown("epoch", [CONFIG]) == "did you mean epochs?"
     assert "train::trainer::max_epochs" in describe_unknown("train::trainer::epochs", [CONFIG])
     assert describe_unknown("zzz", [{"a": 1}, CONFIG]) == "the keys are a, anything, epochs, loss, optimizer, train"
+
+
+def test_a_reference_to_nothing_is_named_with_what_refers_to_it():
+    references = {"a": "$@epochs + @optimizer::lr", "b": ["@epoch"], "c": {"d": "$len(@train#trainer#max_epochs)"}}
+    assert unknown_references({**CONFIG, **references}) == [
+        "b::0: there is no @epoch to refer to; did you mean epochs?"
+    ]
