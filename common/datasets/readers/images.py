@@ -97,7 +97,12 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
     path = Path(path)
     _refuse_other_than_files(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        # By its name, Pillow would map an uncompressed TIFF into memory, and scramble one that it turns.
+        with file, Image.open(file, formats=FORMATS) as image:
             num_pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if image.format == "TIFF":
                 orientation = orientation_of(image)  # loading removes it
