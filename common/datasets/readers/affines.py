@@ -60,14 +60,6 @@ def is_placed(affine: np.ndarray) -> bool:
     return affine.shape == (4, 4) and not np.array_equal(affine, np.eye(4))
 
 
-def with_normal(affine: np.ndarray) -> np.ndarray:
-    """Return the affine of a single slice with a third axis of 1 mm across it: a slice has none of its own."""
-    complete = np.array(affine, float)
-    normal = np.cross(complete[:3, 0], complete[:3, 1])
-    complete[:3, 2] = normal / np.linalg.norm(normal)
-    return complete
-
-
 def turn_to_lps(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a volume ``(W, H, D)`` and its affine with the axes turned to LPS, as DICOM stores axial slices."""
     lps = nibabel.orientations.axcodes2ornt("LPS")

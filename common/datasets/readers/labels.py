@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
-from common.datasets.readers.affines import is_placed, with_normal
+from common.datasets.readers.affines import is_placed
 from common.datasets.readers.file_kinds import PICTURE, kind_of
 from common.datasets.readers.images import explain_sizes, read_stored
 from common.datasets.readers.label_pictures import DARKEST_WHITE, label_values, read_label_picture
@@ -109,8 +109,7 @@ def _read_volume_label(label: str | os.PathLike, image: Any, index: int | None) 
             return volume.in_lps().values
         return volume.on_image(source, image.affine.numpy(), image.shape[1:]).values
     if source is not None and is_placed(image.affine.numpy()):
-        affine = with_normal(image.affine.numpy())
-        return volume.on_image(source, affine, (*image.shape[1:], 1)).values[..., 0]
+        return volume.on_image(source, image.affine.numpy(), (*image.shape[1:], 1)).values[..., 0]
     return volume.values[..., 0] if volume.values.shape[2:] == (1,) else volume.values
 
 

@@ -133,10 +133,19 @@ def affine_of(slices: Sequence[Slice]) -> np.ndarray:
         slices: of one volume, sorted by depth.
     """
     first, last = slices[0], slices[-1]
+    return _affine(first, np.subtract(last.position, first.position) / (len(slices) - 1))
+
+
+def affine_of_slice(where: Slice) -> np.ndarray:
+    """Return the affine ``(4, 4)`` of a slice alone, as :func:`affine_of`, with 1 mm across it."""
+    return _affine(where, np.cross(where.along_row, where.along_column))
+
+
+def _affine(first: Slice, across: np.ndarray) -> np.ndarray:
     affine = np.eye(4)
     affine[:3, 0] = np.multiply(first.along_row, first.spacing[1])
     affine[:3, 1] = np.multiply(first.along_column, first.spacing[0])
-    affine[:3, 2] = np.subtract(last.position, first.position) / (len(slices) - 1)
+    affine[:3, 2] = across
     affine[:3, 3] = first.position
     return _LPS_TO_RAS @ affine
 

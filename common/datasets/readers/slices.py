@@ -16,6 +16,7 @@ from monai.utils import ImageMetaKey
 from common.datasets.readers.dicom import read_pixels
 from common.datasets.readers.nifti import is_nifti, is_volume_file, read_volume
 from common.datasets.readers.nifti_header import geometry_remark
+from common.datasets.readers.series import affine_of_slice
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,12 @@ class LoadSliced(MapTransform):
         for key in self.key_iterator(loaded):
             path = Path(loaded[key])
             if "slice" in loaded:
-                values = np.array(read_volume(path).in_lps().values[..., loaded["slice"]])
+                values, affine = np.array(read_volume(path).in_lps().values[..., loaded["slice"]]), None
             else:
-                values = read_pixels(path)[1]
-            loaded[key] = MetaTensor(torch.from_numpy(values[None]), meta={ImageMetaKey.FILENAME_OR_OBJ: str(path)})
+                where, values = read_pixels(path)
+                affine = torch.from_numpy(affine_of_slice(where))
+            meta = {ImageMetaKey.FILENAME_OR_OBJ: str(path)}
+            loaded[key] = MetaTensor(torch.from_numpy(values[None]), affine=affine, meta=meta)
         return loaded
 
 

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import torch
 from integration import refused
-from PIL import Image
+from monai.data import MetaTensor
+from oriented import ORIENTATIONS, SHAPE, oblique_affine, save, turned
+from PIL import ExifTags, Image
 
 from common.datasets.readers.labels import LoadLabeld
 from common.datasets.readers.nifti import read_volume
+from common.datasets.readers.series import SeriesReader, read_series
+from common.datasets.readers.slices import LoadSliced
+from common.datasets.readers.volumes import LoadVolumed
 
 IDS = np.zeros((7, 11), np.uint8)  # (H, W)
 IDS[:3, :2] = 1
@@ -66,6 +71,27 @@ class TestFormats:
         np.testing.assert_array_equal(load(path, 3, image=torch.zeros(1, 11, 7, 3)), values)
         np.testing.assert_array_equal(load(path, 3, slice=1, image=torch.zeros(1, 11, 7)), values[..., 1])
 
+    @pytest.mark.parametrize("axes", ORIENTATIONS)
+    def test_a_label_may_run_another_way_than_its_image(self, axes, tmp_path):
+        ids = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+        label = save(turned(ids, oblique_affine(), axes), tmp_path / "label.nii")
+        for way in ("LPS", "AIR"):
+            image = turned(ids, oblique_affine(), way)
+            whole = MetaTensor(torch.zeros(1, *image.shape), affine=image.affine, meta={"filename_or_obj": "scan"})
+            np.testing.assert_array_equal(load(label, 3, image=whole), np.asarray(image.dataobj))
+
+    def test_the_label_of_a_dicom_slice_is_turned_onto_it(self, tiny_phantoms, tmp_path):
+        folder = tiny_phantoms("chaos") / "Train_Sets/CT/1/DICOM_anon"
+        first, *_ = read_series(folder)
+        image = LoadSliced("image")({"image": str(first.path)})["image"]
+        ids = np.random.default_rng(0).integers(0, 2, (*image.shape[1:], 1)).astype(np.uint8)
+        affine = SeriesReader().get_data(folder)[1]["affine"]
+        for axes in ("LPS", "RAS", "SAL"):
+            label = save(turned(ids, affine, axes), tmp_path / f"{axes}.nii")
+            np.testing.assert_array_equal(load(label, 2, image=image), ids[..., 0])
+        with refused(r"one\.nii: does not lie on its image .*\.dcm"):
+            load(save(nibabel.Nifti1Image(ids, np.eye(4)), tmp_path / "one.nii"), 2, image=image)
+
     def test_a_file_that_has_changed_is_read_again(self, tmp_path):
         for number in (1, 2):
             path = save_nifti(tmp_path / "volume.nii", np.full((3, 4, 5), number, np.uint8))
@@ -93,6 +119,48 @@ class TestRefused:
         Image.fromarray(IDS).save(tmp_path / "ids.png")
         with refused(r"ids\.png: is 11 x 7 pixels, but its image is 7 x 11"):
             load(tmp_path / "ids.png", 3, image=torch.zeros(3, 7, 11))
+
+    @pytest.mark.parametrize(("shift", "fits"), [(0.09, True), (0.11, False)])
+    def test_a_label_more_than_a_tenth_of_a_voxel_away_from_its_image(self, shift, fits, tmp_path):
+        moved = oblique_affine() @ np.array([[1, 0, 0, 0], [0, 1, 0, shift], [0, 0, 1, 0], [0, 0, 0, 1]])
+        label = save(turned(np.ones(SHAPE, np.uint8), moved, "RIA"), tmp_path / "label.nii")
+        meta = {"filename_or_obj": "the/scan"}
+        image = MetaTensor(torch.zeros(1, *SHAPE), affine=oblique_affine(), meta=meta)
+        if fits:
+            assert load(label, 2, image=image).all()
+            return
+        with refused(r"label\.nii: does not lie on its image the/scan: they are up to 0\.11 voxels apart; resample"):
+            load(label, 2, image=image)
+
+    @pytest.mark.parametrize("header", ["neither", "sform"])
+    def test_a_label_that_was_saved_without_the_place_of_its_image(self, header, tmp_path):
+        affine = np.eye(4) if header == "sform" else oblique_affine()
+        label = save(nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), affine), tmp_path / "label.nii", header)
+        image = MetaTensor(torch.zeros(1, *SHAPE), affine=oblique_affine(), meta={"filename_or_obj": "scan"})
+        with refused(r"label\.nii: does not lie on its image scan"):
+            load(label, 2, image=image)
+
+    def test_a_label_of_another_shape_than_its_volume(self, tmp_path):
+        label = save(nibabel.Nifti1Image(np.ones((15, 9, 4), np.uint8), oblique_affine()), tmp_path / "label.nii")
+        image = MetaTensor(torch.zeros(1, *SHAPE), affine=oblique_affine(), meta={"filename_or_obj": "scan"})
+        with refused(r"label\.nii: is 15 x 9 x 4 voxels, but its image scan is 15 x 9 x 5"):
+            load(label, 2, image=image)
+
+    def test_two_files_without_a_place_agree(self, tmp_path):
+        entry = {}
+        for name in ("image", "label"):
+            volume = nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), oblique_affine())
+            entry[name] = str(save(volume, tmp_path / f"{name}.nii", "neither"))
+        assert LoadLabeld("label", 2)(LoadVolumed("image")(entry))["label"].shape == (1, *SHAPE)
+
+    def test_a_picture_that_viewers_turn(self, tmp_path):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        Image.fromarray(np.zeros((7, 11), np.uint8)).save(tmp_path / "image.jpg", exif=exif)
+        Image.fromarray(np.zeros((11, 7), np.uint8)).save(tmp_path / "label.png")
+        image = MetaTensor(torch.zeros(1, 11, 7), meta={"filename_or_obj": str(tmp_path / "image.jpg")})
+        with refused(r"label\.png: is 7 x 11 pixels, but its image is 11 x 7; the EXIF orientation of the image"):
+            load(tmp_path / "label.png", 2, image=image)
 
     @pytest.mark.parametrize("name", ["label.png", "label.nii.gz"])
     def test_a_missing_or_damaged_file(self, name, tmp_path):
