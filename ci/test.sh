@@ -17,6 +17,7 @@ set -m # a group of its own for what runs beside
 bash ci/test_elsewhere.sh "$work/dist" >"$work/log" 2>&1 &
 elsewhere=$!
 here=0
+.venv/bin/python ci/fuzz.py --inputs 60 --seed 0 --jobs 1 || here=$?
 .venv/bin/python -m pytest "$@" | tee "$work/pytest" || here=$?
 there=0
 wait "$elsewhere" || there=$?
