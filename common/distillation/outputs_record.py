@@ -9,6 +9,7 @@ from typing import Any
 
 from common.distillation.stored_arrays import find_damage
 from common.errors import InputError
+from common.files.json_files import read_json
 
 RECORD = "teacher_outputs.json"
 _ARRAYS = "arrays"
@@ -51,9 +52,9 @@ def why_not_usable(folder: Path, record: Mapping[str, Any], keys: Iterable[str])
     if not folder.is_dir() or not all(map(_is_ours, folder.iterdir())):
         raise InputError(f"teacher_outputs: {folder} exists and holds no teacher outputs; choose another folder")
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = read_json(folder / RECORD)
         arrays = dict(found[_ARRAYS])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{RECORD} is missing or damaged"
     for key, reason in _REASONS.items():
         if found.get(key) != record[key]:

@@ -46,7 +46,7 @@ def write_arrays(
 
 def open_arrays(folder: Path, keys: Iterable[str]) -> dict[str, np.ndarray]:
     """Return memory maps by key."""
-    return {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in keys}
+    return {key: _open(folder / f"{key}.npy") for key in keys}
 
 
 def find_damage(folder: Path, keys: Iterable[str], described: Mapping[str, Any]) -> str | None:
@@ -59,12 +59,19 @@ def find_damage(folder: Path, keys: Iterable[str], described: Mapping[str, Any])
     """
     for key in keys:
         try:
-            array = np.load(folder / f"{key}.npy", mmap_mode="r")
-        except (OSError, ValueError, EOFError):
+            array = _open(folder / f"{key}.npy")
+        except (OSError, ValueError, EOFError, TypeError, OverflowError):
             return f"{key}.npy is missing or damaged"
         if described.get(key) != _describe(array.dtype, array.shape, hashlib.sha256(array).hexdigest()):
             return f"{key}.npy is damaged"
     return None
+
+
+def _open(path: Path) -> np.memmap:
+    """Map a file of one array; ``np.load`` would also open an archive of several, or what was pickled, if it is one."""
+    if path.is_symlink() or not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, or a link")
+    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _describe(dtype: np.dtype, shape: Sequence[int], digest: str) -> dict[str, Any]:

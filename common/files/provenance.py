@@ -26,6 +26,7 @@ from common.errors import InputError
 from common.files.atomic import write_json
 from common.files.checkpoints import read_checkpoint
 from common.files.fingerprints import state_digest
+from common.files.json_files import read_json
 from common.files.phantom_mark import are_phantoms
 
 _HANDED_ON = ("teacher", "fine_tuned", "method")
@@ -129,8 +130,8 @@ def base_name(pretrained: str | os.PathLike) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it, or run the stage that wrote it again") from error
     if not isinstance(content, dict) or not isinstance(content.get("provenance", {}), dict):
         raise InputError(f"{path} is damaged: delete it, or run the stage that wrote it again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from common.errors import InputError
 LARGE_FILES = "large_files.yml"
 _LIMIT = 25 * 1000 * 1000  # bytes; the Zoo says 25 MB, and this is the stricter reading
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same for all, so that the same files make the same archive
+_MAX_RATIO = 50  # text is compressed to a tenth
 _CACHES = ("__pycache__",)  # what Python leaves where a release was run
 _SEAL = "sha256 of the files of this release: "  # before a hash, in the archive's comment
 
@@ -99,8 +101,11 @@ def _read_release(archive: Path, name: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(archive) as opened:
             names, comment = opened.namelist(), opened.comment
+            unpacked = sum(entry.file_size for entry in opened.infolist())
+            if unpacked > _MAX_RATIO * archive.stat().st_size:
+                raise zipfile.BadZipFile(f"it unpacks to {unpacked:,} bytes")
             kept = {each: opened.read(each) for each in names}
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:  # the last one where encrypted
         raise InputError(f"{archive} exists and is no release ({error}): choose another output_dir") from error
     if f"{name}/configs/metadata.json" not in kept:
         raise InputError(f"{archive} exists and is no release of {name}: choose another output_dir")

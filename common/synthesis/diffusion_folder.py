@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
-from diffusers import DDPMPipeline, SchedulerMixin
+import torch
+from diffusers import DDPMPipeline, DPMSolverMultistepScheduler, SchedulerMixin, UNet2DModel
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from common.errors import InputError
 from common.files.atomic import atomic_folder, check_replaceable, is_writer
+from common.files.json_files import read_json
+from common.files.links import check_no_way_out
 from common.files.weights import unwrap
 from common.synthesis.sampling import solver_for
 
 _REMEDY = "run train_diffusion first"
+_INDEX = "model_index.json"
+_UNET, _WEIGHTS = "unet/config.json", "unet/diffusion_pytorch_model.safetensors"
+_SCHEDULER = "scheduler/scheduler_config.json"
+_DAMAGE = (OSError, ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError, SafetensorError)
+_MAX_STEPS = 100_000  # of the noise schedule, which is computed step by step
 _CLASSES = {
-    "_class_name": "DDPMPipeline",  # another one, diffusers before 0.42 would import from the folder
+    "_class_name": "DDPMPipeline",
     "unet": ["diffusers", "UNet2DModel"],
     "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
 }
@@ -39,13 +48,16 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
     """
     if not is_writer():
         return
-    check_replaceable(folder, mark="model_index.json")
+    check_replaceable(folder, mark=_INDEX)
     with atomic_folder(folder) as fresh:
         DDPMPipeline(unet=unwrap(network), scheduler=solver_for(noise_scheduler)).save_pretrained(fresh)
 
 
 def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> DDPMPipeline:
     """Load a pipeline that :func:`save_pipeline` wrote; nothing is downloaded and no code in the folder runs.
+
+    Only the four files that are written are read: ``DDPMPipeline.from_pretrained`` would also follow an index of
+    weights in several files, wherever they are, and would fill the memory with what a config asks for.
 
     Args:
         folder: the pipeline.
@@ -57,17 +69,41 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> 
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist: {_REMEDY}")
-    _check_index(folder / "model_index.json")
+    check_no_way_out(folder, (_INDEX, _UNET, _WEIGHTS, _SCHEDULER))
+    _check_index(folder / _INDEX)
     try:
-        pipeline = DDPMPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"the pipeline in {folder} cannot be loaded ({error}): {_REMEDY}") from error
+        unet = _load_unet(read_json(folder / _UNET), folder / _WEIGHTS)
+        pipeline = DDPMPipeline(unet=unet, scheduler=_build_scheduler(read_json(folder / _SCHEDULER)))
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the pipeline in {folder} cannot be loaded ({reason}): {_REMEDY}") from error
     channels = pipeline.unet.config.in_channels
     if in_channels is not None and channels != in_channels:
         raise InputError(
             f"the diffusion model in {folder} makes images of {channels} channels, expected {in_channels}: {_REMEDY}"
         )
     return pipeline
+
+
+def _load_unet(config: dict[str, Any], weights: Path) -> UNet2DModel:
+    """Build a network and load its weights, of which there must be as many as the config says."""
+    if not weights.is_file():
+        raise FileNotFoundError(f"{_WEIGHTS} is missing")
+    state = load_file(weights)
+    layers = config["layers_per_block"] * len(config["block_out_channels"])
+    if layers > len(state):
+        raise ValueError(f"{_UNET} has {layers} layers, but {_WEIGHTS} has {len(state)} tensors")
+    with torch.device("meta"):
+        unet = UNet2DModel.from_config(config)
+    unet.load_state_dict(state, assign=True)
+    return unet.eval()
+
+
+def _build_scheduler(config: dict[str, Any]) -> SchedulerMixin:
+    steps = config["num_train_timesteps"]
+    if not 1 <= steps <= _MAX_STEPS:
+        raise ValueError(f"{_SCHEDULER} has num_train_timesteps: {steps}, expected at most {_MAX_STEPS:,}")
+    return DPMSolverMultistepScheduler.from_config(config)
 
 
 def _check_index(path: Path) -> None:
@@ -77,7 +113,7 @@ def _check_index(path: Path) -> None:
         InputError: if it does, or cannot be read.
     """
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path.parent} is not a diffusion pipeline, {path.name} is missing or broken: {_REMEDY}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from common.datasets.issues import DatasetIssues
 from common.datasets.readers.images import read_image
 from common.datasets.splits import repeat
 from common.errors import InputError
+from common.files.json_files import read_json
 
 
 def image_name(number: int) -> str:
@@ -64,9 +64,9 @@ def _listed_files(folder: Path) -> list[Path]:
     if not listing.is_file():
         raise InputError(f"there is no transfer set in {folder} (no datalist.json): run synthesize first")
     try:
-        names = [entry["image"] for entry in json.loads(listing.read_text(encoding="utf-8"))["training"]]
+        names = [entry["image"] for entry in read_json(listing)["training"]]
         files = [folder / name for name in names]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{listing} is damaged ({error!r}): run synthesize again") from error
     _check_inside(folder, names)
     missing = [str(file) for file in files if not file.is_file()]

@@ -5,21 +5,29 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from common.errors import InputError
 from common.files.atomic import atomic_folder, is_writer
 from common.files.fingerprints import state_digest
+from common.files.json_files import read_json
+from common.files.links import check_no_way_out
 from common.files.weights import unwrap
 from common.teachers import build_teacher
 from common.teachers.base import Teacher
 
-_DESCRIPTION, _WEIGHTS = "teacher.json", "adapter_model.safetensors"
+_DESCRIPTION, _CONFIG, _WEIGHTS = "teacher.json", "adapter_config.json", "adapter_model.safetensors"
+_MAX_CLASSES = 256  # a label has class ids of 8 bits
+# What PEFT's configuration may say: what add_lora chooses, and what loading makes no use of.
+_CHOSEN = ("r", "lora_alpha", "lora_dropout", "target_modules")
+_NOTED = ("peft_type", "modules_to_save", "inference_mode", "auto_mapping", "base_model_name_or_path", "revision")
+_TARGETS = re.compile(r"encoder\\\.\(\.\*\\\.\)\?\([\w|\\.]+\)")  # the pattern of names that add_lora makes
 
 
 def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
@@ -51,6 +59,7 @@ def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None
         InputError: if there is no teacher in the folder, a file of it is damaged, or it does not fit the base.
     """
     folder = Path(folder)
+    check_no_way_out(folder, (_DESCRIPTION, _CONFIG, _WEIGHTS))
     description, expected = _read_description(folder)
     description["pretrained"] = pretrained or description["pretrained"]
     if description["pretrained"] is None:
@@ -78,25 +87,28 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not file.is_file():
         raise InputError(f"there is no fine-tuned teacher in {folder} (no {_DESCRIPTION}): run finetune_teacher first")
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = read_json(file)
         base = description.pop("base")
         inspect.signature(build_teacher).bind(**description)
+        if not int(description["num_classes"]) <= _MAX_CLASSES:
+            raise ValueError(f"num_classes must be at most {_MAX_CLASSES}, got {description['num_classes']}")
         return description, {"parameters": int(base["parameters"]), "fingerprint": str(base["fingerprint"])}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file} is damaged ({error}): run finetune_teacher again") from error
 
 
 def _load_adapter(teacher: Teacher, folder: Path) -> PeftModel:
     # PEFT would look for a missing file on the hub, and only warns of missing weights.
-    missing = [name for name in ("adapter_config.json", _WEIGHTS) if not (folder / name).is_file()]
+    missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"the teacher in {folder} is damaged ({missing[0]} is missing): run finetune_teacher again")
     try:
-        config = PeftConfig.from_pretrained(str(folder))
-        if not isinstance(config, LoraConfig):
-            raise TypeError(f"adapter_config.json is of a {type(config).__name__}, not of LoRA")
+        config = _read_lora(folder / _CONFIG)
         with safe_open(folder / _WEIGHTS, "pt") as weights:
             names = set(weights.keys())
+            ranks = {weights.get_slice(name).get_shape()[0] for name in names if ".lora_A." in name}
+        if ranks != {config.r}:
+            raise ValueError(f"{_CONFIG} has rank {config.r}, {_WEIGHTS} has {', '.join(map(str, sorted(ranks)))}")
         network = PeftModel.from_pretrained(teacher, str(folder), config=config, torch_device="cpu")
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the teacher in {folder} is damaged ({error}): run finetune_teacher again") from error
@@ -104,6 +116,25 @@ def _load_adapter(teacher: Teacher, folder: Path) -> PeftModel:
     if differing:
         raise InputError(f"the teacher in {folder} is damaged: {sorted(differing)} do not match its architecture")
     return network
+
+
+def _read_lora(path: Path) -> LoraConfig:
+    """Read PEFT's configuration as far as :func:`~common.teachers.lora.add_lora` sets it.
+
+    The rest would be other methods, some of which import a module that the file names.
+
+    Raises:
+        ValueError: if it says anything else.
+    """
+    stated, usual = read_json(path), LoraConfig().to_dict()
+    if stated["peft_type"] != "LORA":
+        raise ValueError(f"{_CONFIG} is of {stated['peft_type']}, not of LoRA")
+    for key, value in stated.items():
+        if key in usual and key not in (*_CHOSEN, *_NOTED) and value != usual[key]:
+            raise ValueError(f"{_CONFIG} has {key}: {value!r}, which finetune_teacher does not set")
+    if not _TARGETS.fullmatch(stated["target_modules"]):
+        raise ValueError(f"{_CONFIG} has target_modules: {stated['target_modules']!r}, expected layers of the encoder")
+    return LoraConfig(**{key: stated[key] for key in _CHOSEN}, modules_to_save=["decoder"], inference_mode=True)
 
 
 def _describe_base(teacher: Teacher) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.files.json_files import read_json
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER, is_hub_id
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def read_preprocessor(file: Path) -> PixelNormalisation:
         InputError: if it is damaged.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         content = content.get("image_processor", content)
         mean, std = NORMALISATIONS["none"].values()
         if content.get("do_normalize", True):

@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers import SamConfig, SamModel
+from transformers import PreTrainedConfig, SamConfig, SamModel
 
 from common.errors import InputError
 from common.files.checkpoints import read_checkpoint
+from common.files.json_files import read_json
+from common.files.links import check_no_way_out
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER
 
 
@@ -25,22 +28,52 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
     """
     if isinstance(pretrained, SamConfig):
         return SamModel(pretrained)
-    if str(pretrained) == STAND_IN:
-        return _load_folder(STAND_IN_FOLDER)
-    path = Path(pretrained)
+    path = STAND_IN_FOLDER if str(pretrained) == STAND_IN else Path(pretrained)
     if path.suffix in (".pth", ".pt"):
         return _load_original(path)
-    return _load_folder(path if path.is_dir() else str(pretrained))
-
-
-def _load_folder(source: str | Path) -> SamModel:
     try:
-        return _load_completely(source, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        return _load_folder(path) if path.is_dir() else _load_completely(str(pretrained), **_FROM_HUB)
+    except InputError as error:
+        raise InputError(f"pretrained: {error}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"pretrained: no SAM could be loaded from '{source}'. Expected a hub id such as facebook/sam-vit-base, a "
-            f"folder with config.json and model.safetensors, an original .pth file, or '{STAND_IN}' ({error})"
+            f"pretrained: no SAM could be loaded from '{path}'. Expected a hub id such as facebook/sam-vit-base, a "
+            f"folder with config.json and model.safetensors, an original .pth file, or '{STAND_IN}' ({reason})"
         ) from error
+
+
+# A config could name another implementation of attention, with code of its own on the hub.
+_FROM_HUB = {"use_safetensors": True, "attn_implementation": "sdpa"}
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+def _load_folder(folder: Path) -> SamModel:
+    """Load a folder in the format of transformers, of which nothing but these two files is opened.
+
+    transformers itself would follow other files that lie there (an adapter's, whose base may be anywhere, or an index
+    of weights in several files), and what a config may say besides the architecture.
+    """
+    check_no_way_out(folder, (_CONFIG, _WEIGHTS))
+    config = _read_architecture(folder / _CONFIG)
+    if not (folder / _WEIGHTS).is_file():
+        raise FileNotFoundError(f"{_WEIGHTS} is missing")
+    state = load_file(folder / _WEIGHTS)
+    layers = config.vision_config.num_hidden_layers + config.mask_decoder_config.num_hidden_layers
+    if layers > len(state):
+        raise ValueError(f"{_CONFIG} has {layers} layers, but {_WEIGHTS} has {len(state)} tensors")
+    return _load_completely(None, config=config, state_dict=state)
+
+
+def _read_architecture(path: Path) -> SamConfig:
+    """Return what a config says of the architecture, and nothing else of it."""
+    content, parts = read_json(path), {}
+    common = PreTrainedConfig().to_dict().keys()
+    for part, known in SamConfig().to_dict().items():
+        if part.endswith("_config"):
+            stated = content.get(part) or {}
+            parts[part] = {key: value for key, value in stated.items() if key in known and key not in common}
+    return SamConfig(**parts, initializer_range=content.get("initializer_range", 0.02))
 
 
 def _load_completely(source: str | Path | None, **options: Any) -> SamModel:
@@ -101,6 +134,8 @@ def _load_original(path: Path) -> SamModel:
         architecture = _original_architecture(state)
     except KeyError as error:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no {error})") from error
+    except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything ({error})") from error
     try:
         return _load_completely(None, config=architecture, state_dict=state, key_mapping=_KEY_MAPPING)
     except (RuntimeError, ValueError) as error:

@@ -54,6 +54,23 @@ class TestWhatIsThereAlready:
         release("drive", weights)
         assert not (package_of(folder) / "__pycache__").exists()
 
+    @pytest.mark.parametrize("kind", ["a bomb", "a way out", "a password"])
+    def test_an_archive_of_somebody_else_is_kept_and_not_unpacked(self, kind, weights, release, tmp_path):
+        archive = release("drive", weights).with_suffix(".zip")
+        with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as opened:
+            opened.writestr(
+                "../../outside" if kind == "a way out" else "zeros", bytes(10**8 if kind == "a bomb" else 9)
+            )
+        if kind == "a password":
+            content = bytearray(archive.read_bytes())
+            content[content.rindex(b"PK\x01\x02") + 8] |= 1  # the flag of the last member in the list of members
+            archive.write_bytes(content)
+        before = archive.read_bytes()
+        with refused(f"{archive.name} exists"):
+            release("drive", weights)
+        assert archive.read_bytes() == before
+        assert not list(tmp_path.rglob("outside"))
+
     @pytest.mark.parametrize("name", ["models/model.pt", "configs/train.yaml", "notes.txt"])
     def test_a_release_that_somebody_changed_is_kept(self, name, weights, release):
         folder = release("drive", weights)

@@ -221,7 +221,7 @@ def test_description_that_is_a_list_is_named(folder):
 
 def test_adapter_of_another_method_is_refused(folder):
     IA3Config(target_modules=["qkv"], feedforward_modules=[]).save_pretrained(folder)
-    assert "is of a IA3Config, not of LoRA" in refused(folder)
+    assert "is of IA3, not of LoRA" in refused(folder)
 
 
 def test_pickles_in_the_folder_are_not_opened(folder, trap):

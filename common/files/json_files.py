@@ -1,0 +1,29 @@
+"""JSON as anybody may have written it: small enough to be read, and a reason where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+_MAX_BYTES = 100_000_000  # the list of a transfer set of 100,000 images has a tenth of that
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Return what a JSON file says.
+
+    Raises:
+        OSError: if it is missing, or is no regular file.
+        ValueError: if it is not JSON in UTF-8, is nested too deeply, or is too large to be anything of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is missing")
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes, expected at most {_MAX_BYTES:,}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
