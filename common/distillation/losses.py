@@ -5,6 +5,7 @@ A padded pixel has no error, and means go over all pixels, so that a pixel weigh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -77,8 +78,8 @@ class LogitDistillationLoss(nn.Module):
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}")
         self.temperature = temperature
 
     def forward(self, outputs: DistillationOutputs) -> Tensor:

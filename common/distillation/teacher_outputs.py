@@ -139,7 +139,7 @@ class TeacherOutputs(TrackedInputs):
         needed = bytes_of(shapes.values())
         too_small = InputError(
             f"teacher_outputs: {needed / 1e9:.3g} GB are needed in {self.folder}, and there is less space: make room, "
-            "name a folder on another disk, or run the teacher live with --teacher_outputs '$None'"
+            "name a folder on another disk, or run the teacher live with --teacher_outputs null"
         )
         if shutil.disk_usage(self.folder.parent).free < needed:
             raise too_small
@@ -185,6 +185,6 @@ def _gather(key: str, outputs: Tensor) -> np.ndarray:
     if not halves.isfinite().all():
         raise InputError(
             f"teacher_outputs: the teacher's outputs ({key}) are not all finite numbers in half precision: fine-tune "
-            "it again, or run it live with --teacher_outputs '$None'"
+            "it again, or run it live with --teacher_outputs null"
         )
     return idist.all_gather(halves.contiguous()).cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,15 +28,15 @@ class DistillationLoss(nn.Module):
         student_hooks: on the layers of the student that terms compare.
 
     Raises:
-        ValueError: if a weight is negative, or none is positive.
+        ValueError: if a weight is negative or not finite, or none is positive.
     """
 
     def __init__(self, terms: Mapping[str, Mapping[str, Any] | None], student_hooks: FeatureHooks) -> None:
         super().__init__()
         self.terms = nn.ModuleDict({name: WeightedTerm(**term) for name, term in terms.items() if term is not None})
         weights = {name: term.weight for name, term in self.terms.items()}
-        if not any(weights.values()) or min(weights.values()) < 0:
-            raise ValueError(f"the weights of terms must not be negative and not all zero, got {weights}")
+        if not any(weights.values()) or not all(0 <= weight < math.inf for weight in weights.values()):
+            raise ValueError(f"the weights of terms must be finite, not negative and not all zero, got {weights}")
         self.term_names = tuple(self.terms)
         self.student_hooks = student_hooks
         self.last_terms: dict[str, Tensor] = {}

@@ -158,7 +158,7 @@ def _used(imports: list[str], config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _touch_nothing_before_run(text: ConfigText) -> None:
-    """Move to ``run`` what ``initialize`` does from its own code on, or from the first line on that has to do with data.
+    """Move to ``run`` what ``initialize`` does from its own code on, or from a line on that has to do with data.
 
     monai.bundle.load initializes, where there are no data, and should neither lock a folder nor write into it. And only
     when it runs, monai.bundle looks for code in the folder of the release.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -95,8 +96,8 @@ class GradientClipping:
     """
 
     def __init__(self, max_norm: float = 1.0) -> None:
-        if max_norm <= 0:
-            raise ValueError(f"max_norm must be positive, got {max_norm}")
+        if not 0 < max_norm < math.inf:
+            raise ValueError(f"max_norm must be positive and finite, got {max_norm}")
         self.max_norm = max_norm
 
     def attach(self, engine: Engine) -> None:

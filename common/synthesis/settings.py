@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from common.errors import InputError
+from common.configs.checks import check
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TransferSetSettings:
             sample for it.
 
     Raises:
-        InputError: if a number is out of range; it is named.
+        InputError: naming every number that is out of range.
     """
 
     num_images: int
@@ -38,11 +38,4 @@ class TransferSetSettings:
     min_confidence: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in {"num_images": 1, "num_inference_steps": 1, "batch_size": 1, "seed": 0}.items():
-            value = getattr(self, name)
-            if value < least:
-                raise InputError(f"{name} must be at least {least}, got {value}")
-        for name in ("copy_threshold", "min_confidence"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} must be between 0 and 1, got {value}")
+        check(**asdict(self))

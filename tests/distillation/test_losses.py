@@ -175,7 +175,7 @@ class TestLogits:
 
     @pytest.mark.parametrize("temperature", [0, -1])
     def test_the_temperature_must_be_positive(self, temperature):
-        with pytest.raises(ValueError, match=f"temperature must be positive, got {temperature}"):
+        with pytest.raises(ValueError, match=f"temperature must be positive and finite, got {temperature}"):
             LogitDistillationLoss(temperature)
 
 

@@ -156,7 +156,7 @@ class TestOutputs:
     def test_outputs_beyond_half_precision_are_refused(self, build, teacher, tmp_path):
         with torch.no_grad():
             teacher.encoder.neck.layer_norm2.weight *= 1e8
-        with pytest.raises(InputError, match=r"not all finite numbers in half precision: .*--teacher_outputs '\$None'"):
+        with pytest.raises(InputError, match=r"not all finite numbers in half precision: .*--teacher_outputs null"):
             build()
         assert list(tmp_path.iterdir()) == []
 
@@ -390,7 +390,7 @@ class TestCutOff:
         needed = 5 * 2 * (2 * 32 * 32 + 2 * 32 * 2 * 2)
         usage = SimpleNamespace(free=needed - 1)
         monkeypatch.setattr(teacher_outputs.shutil, "disk_usage", lambda path: usage)
-        expected = rf"2\.3e-05 GB are needed in {tmp_path / 'outputs'}.*--teacher_outputs '\$None'"
+        expected = rf"2\.3e-05 GB are needed in {tmp_path / 'outputs'}.*--teacher_outputs null"
         with pytest.raises(InputError, match=expected):
             build()
         assert list(tmp_path.iterdir()) == []

@@ -62,8 +62,8 @@ class ContrastiveLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.2) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}")
         self.temperature = temperature
 
     def forward(self, vectors: tuple[Tensor, Tensor], image_ids: Tensor) -> Tensor:

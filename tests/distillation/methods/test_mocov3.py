@@ -243,7 +243,7 @@ def test_contrastive_loss_gives_keys_no_gradient():
 
 
 def test_a_temperature_that_is_not_positive_is_refused_by_the_contrastive_loss():
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+    with pytest.raises(ValueError, match="temperature must be positive and finite, got 0"):
         ContrastiveLoss(0)
 
 
