@@ -15,7 +15,7 @@ from PIL import Image
 
 from common.datasets.contents import check_contents
 from common.datasets.copies import describe_copies, groups_of_copies
-from common.datasets.findings import Findings, count, name_some
+from common.datasets.findings import Findings
 from common.datasets.issues import DatasetIssues
 from common.datasets.manifest import make_manifest, read_findings, write_manifest
 from common.datasets.masks import mask_issue
@@ -24,7 +24,7 @@ from common.datasets.readers.images import read_image
 from common.datasets.readers.label_pictures import label_values, read_label_picture
 from common.datasets.roots import find_root
 from common.datasets.splits import SPLITS, check_split, cut_splits, seeded_order
-from common.datasets.unread import unread_images
+from common.datasets.unread import describe_unread, unread_images
 from common.errors import InputError
 
 Entry = dict[str, Any]  # "image", "label", ...: a path, or lists and dictionaries of paths
@@ -251,7 +251,7 @@ class SegmentationDataset(ABC):
                 write_manifest(manifest, self.findings, self.manifest)
         issues.raise_if_any()
         unread = unread_images(walk, self.folder, read, self.unused, Path(self.manifest or _MANIFEST).name)
-        for remark in (*self.findings.remarks(), *_describe_unread(unread), *self._describe_copies(contents)):
+        for remark in (*self.findings.remarks(), *describe_unread(unread), *self._describe_copies(contents)):
             self.note(f"{self.title} in {self.folder}: {remark}", logging.WARNING)
         return {split: len(self.entries(split)) for split in SPLITS}
 
@@ -306,15 +306,6 @@ class SegmentationDataset(ABC):
         if message not in self.notes:
             self.notes.append(message)
             logging.getLogger(type(self).__module__).log(level, message)
-
-
-def _describe_unread(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    return [
-        f"{count(names)} that may be images are not read, since the layout has no place for them ({name_some(names)}); "
-        "see whether they belong to the dataset, under other names"
-    ]
 
 
 def _as_text(value: Any) -> Any:

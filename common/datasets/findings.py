@@ -71,19 +71,19 @@ class Findings:
     def remarks(self) -> list[str]:
         """Return a line for each thing that was found, copies aside."""
         texts = {
-            "have an EXIF orientation": (
+            "with an EXIF orientation": (
                 self.turned,
                 "viewers turn them, but images and labels are taken as their pixels are stored; where check.png shows "
                 "labels beside their structures, turn the pixels themselves and remove the tag",
             ),
-            "have pixels that are not opaque": (self.transparent, "their hidden colours are seen; flatten them"),
-            "hold more than one image": (self.with_pages, "only the first is read; save the others as files"),
+            "with pixels that are not opaque": (self.transparent, "their hidden colours are seen; flatten them"),
+            "with further images": (self.with_pages, "only the first is read; save each as a file of its own"),
         }
         return [f"{count(names)} {what} ({name_some(names)}): {why}" for what, (names, why) in texts.items() if names]
 
 
 def count(names: Sequence[str], noun: str = "file") -> str:
-    """Return a number with its noun; a verb behind it is in the plural."""
+    """Return a number with its noun."""
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 
 

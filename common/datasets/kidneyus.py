@@ -36,6 +36,7 @@ from common.datasets.readers.kidneyus import (
     VALUES,
     is_table,
     read_label,
+    refuse_outside,
 )
 from common.datasets.readers.via import read_polygons
 from common.datasets.roots import list_images
@@ -196,8 +197,9 @@ class KidneyUSDataset(SegmentationDataset):
         repeats: list[str] = []
         polygons = read_polygons(table, STRUCTURES, issues, repeats)
         if repeats:
-            drawn = f"{count(repeats, 'row')} of {table} repeat another and are left out ({name_some(repeats)})"
-            self.note(f"KidneyUS in {self.folder}: {drawn}; take a table that was exported once", logging.WARNING)
+            left_out = f"polygons that repeat another count once: {count(repeats, 'row')} of {table}"
+            shown = f"({name_some(repeats)}); take a table that was exported once"
+            self.note(f"KidneyUS in {self.folder}: {left_out} {shown}", logging.WARNING)
         if not polygons and len(issues.messages) == num_issues:
             issues.add(f"{table}: has no rows; take the file as it was published")
         for image in images:
@@ -208,24 +210,19 @@ class KidneyUSDataset(SegmentationDataset):
         return {image.name: dict.fromkeys(kinds, table) for image in images if image.name in polygons}
 
     def _check_corners(self, files: Mapping[str, Entry], issues: DatasetIssues) -> None:
-        """Note polygons that reach beyond their image, as those drawn on an image of another size do."""
+        """Note polygons that reach beyond their image."""
         structures = [structure for kind in KINDS[self.task] for structure in VALUES[kind]]
         labels = [label for entry in files.values() for label in entry["label"]]
         for table in sorted({path for label in labels for path in label.values() if is_table(path)}):
             ignored = DatasetIssues(self.title, self.folder)  # find_files has noted the rows that are wrong
             polygons = read_polygons(table, STRUCTURES, ignored)
             for name in sorted(polygons.keys() & files.keys()):
-                corners = [corner for each in structures for line in polygons[name].get(each, []) for corner in line]
                 try:
-                    width, height = read_image(files[name]["image"]).size
+                    size = read_image(files[name]["image"]).size
                 except InputError:  # check_contents has noted it
                     continue
-                outside = [(x, y) for x, y in corners if not (0 <= x <= width and 0 <= y <= height)]
-                if outside:
-                    issues.add(
-                        f"{table}: {name}: {len(outside)} corners lie outside the image of {width} x {height} pixels, "
-                        f"first {outside[0]}; take image and polygons of one release"
-                    )
+                with issues.collect():
+                    refuse_outside(polygons[name], structures, size, f"{table}: {name}")
 
 
 def _check_choice(name: str, value: int | str, known: Collection[int | str]) -> None:

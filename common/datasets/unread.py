@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from common.datasets.findings import count, name_some
 from common.datasets.readers.file_kinds import kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 
@@ -38,6 +39,16 @@ def unread_images(walk: FolderWalk, root: Path, read: Iterable[Path], unused: Se
             if path.name != _OWN_PICTURE and _may_be_an_image(path):
                 found.append(name)
     return sorted(found)
+
+
+def describe_unread(names: Sequence[str]) -> list[str]:
+    """Return a line about files that are not read, none where there are none."""
+    if not names:
+        return []
+    return [
+        f"not read, since the layout has no place for them: {count(names)} that may be images ({name_some(names)}); "
+        "see whether they belong to the dataset, under other names"
+    ]
 
 
 def _may_be_an_image(path: Path) -> bool:

@@ -258,6 +258,16 @@ def test_polygons_are_read_where_there_are_no_masks_and_the_log_says_so(pristine
     assert "no masks by annotator 2, they are drawn from" in caplog.text
 
 
+def test_rows_that_are_there_twice_change_nothing_and_are_named(without_masks, caplog):
+    before = [read_label(entry["label"]) for entry in all_entries(without_masks)]
+    rows = len((without_masks / "labels" / "reviewed_labels_1.csv").read_text().splitlines()) - 1
+    edit_rows(without_masks, lambda rows: rows + rows)
+    check(without_masks)
+    assert f"count once: {rows} rows of {without_masks / 'labels' / 'reviewed_labels_1.csv'} (line " in caplog.text
+    after = [read_label(entry["label"]) for entry in all_entries(without_masks)]
+    assert all(map(np.array_equal, before, after))
+
+
 def test_polygons_beside_the_images_are_found(without_masks):
     for path in (without_masks / "labels").glob("*.csv"):
         path.rename(without_masks / IMAGES / path.name)

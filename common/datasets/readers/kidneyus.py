@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from common.datasets.issues import DatasetIssues
 from common.datasets.readers.images import read_image
 from common.datasets.readers.label_pictures import read_label_picture
 from common.datasets.readers.labels import LoadLabeld
-from common.datasets.readers.via import Polygon, draw_mask, read_polygons
+from common.datasets.readers.via import Polygon, corners_outside, draw_mask, read_polygons
 from common.errors import InputError
 
 _REGIONS = {0: "background", 1: "central echo complex", 2: "medulla", 3: "cortex"}
@@ -78,6 +78,28 @@ def is_table(path: str | os.PathLike) -> bool:
     return os.fspath(path).lower().endswith(".csv")
 
 
+def refuse_outside(
+    polygons: Mapping[str, Sequence[Polygon]], structures: Collection[str], size: tuple[int, int], name: str
+) -> None:
+    """Refuse polygons that reach beyond their image, as those drawn on an image of another size do.
+
+    Args:
+        polygons: of one image, by structure.
+        structures: those that count.
+        size: width and height of the image.
+        name: of table and image, for the message.
+
+    Raises:
+        InputError: saying how many corners lie outside.
+    """
+    outside = corners_outside(polygons, structures, size)
+    if outside:
+        raise InputError(
+            "{}: {} corners lie outside the image of {} x {} pixels, first {}; take image and polygons of one "
+            "release".format(name, len(outside), *size, outside[0])
+        )
+
+
 def _read_mask(files: Mapping[str, str], kind: str) -> np.ndarray:
     """Return the grey values ``(H, W)`` of a mask, drawn from polygons where it is given so."""
     path = Path(files[kind])
@@ -90,7 +112,9 @@ def _read_mask(files: Mapping[str, str], kind: str) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     polygons = _cached_polygons(path, path.stat().st_mtime_ns)
-    return draw_mask(polygons.get(image.name, {}), VALUES[kind], read_image(image).size)
+    own, size = polygons.get(image.name, {}), read_image(image).size
+    refuse_outside(own, VALUES[kind], size, f"{path}: {image.name}")
+    return draw_mask(own, VALUES[kind], size)
 
 
 @lru_cache(maxsize=4)

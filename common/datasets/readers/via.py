@@ -18,6 +18,7 @@ from common.datasets.issues import DatasetIssues
 Polygon = list[tuple[int, int]]  # corners as x, y in pixels
 
 SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"  # columns
+_FARTHEST = 2**16  # pixels from the origin; to fill a polygon takes time by its size
 _COLUMNS = ("filename", SHAPE, ATTRIBUTES)
 
 
@@ -57,6 +58,20 @@ def read_polygons(
             where = f"{path}: line {line}, {row['filename']}"
             issues.add(f"{where}: {error}; repair the row in the VGG Image Annotator, or use the mask PNGs")
     return polygons
+
+
+def corners_outside(
+    polygons: Mapping[str, Sequence[Polygon]], structures: Collection[str], size: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Return the corners of one image's polygons that lie outside of it, as of those drawn on an image of another size.
+
+    Args:
+        polygons: by structure.
+        structures: those that count.
+        size: width and height of the image.
+    """
+    corners = [corner for each in structures for polygon in polygons.get(each, []) for corner in polygon]
+    return [(x, y) for x, y in corners if not (0 <= x <= size[0] and 0 <= y <= size[1])]
 
 
 def draw_mask(
@@ -150,4 +165,9 @@ def _corners(shape: Mapping[str, Any]) -> Polygon:
     odd = [each for each in (*columns, *rows) if type(each) not in (int, float) or not abs(each) < math.inf]
     if odd:
         raise ValueError(f"expected the corners of the polygon as numbers, got {odd[0]!r}")
+    far = [each for each in (*columns, *rows) if abs(each) > _FARTHEST]
+    if far:
+        raise ValueError(
+            f"expected the corners of the polygon in pixels, got {far[0]!r}, which is outside of any image"
+        )
     return [(int(x), int(y)) for x, y in zip(columns, rows, strict=True)]
