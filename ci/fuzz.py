@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: what forks must have no threads, see forks.py
@@ -22,9 +22,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: what forks must
 import forks
 from fuzzing.outcomes import table
 from fuzzing.registry import TARGETS, run_named
-from fuzzing.runner import LIMIT
 from fuzzing.sources import make_sources
 from fuzzing.stages import make_run
+from fuzzing.targets import LIMIT
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -46,7 +46,7 @@ def main() -> None:
     outcomes = []
     with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("fork")) as pool:
         futures = [pool.submit(run_named, name, sources, work) for name in names]
-        for future in futures:
+        for future in as_completed(futures):
             outcome = future.result()
             outcomes.append(outcome)
             if outcome.is_fault or arguments.verbose:

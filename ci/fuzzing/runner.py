@@ -21,9 +21,8 @@ from common.training import logs
 from fuzzing import trap
 from fuzzing.drawing import draw
 from fuzzing.outcomes import Kind, Outcome
-from fuzzing.targets import Target, Verdict
+from fuzzing.targets import LIMIT, Target, Verdict
 
-LIMIT = 60.0  # seconds after which an input counts as a hang
 _HALF_WRITTEN = re.compile(r"\.(partial|outdated|tmp)$")
 _FREE = (
     "out",
@@ -65,12 +64,14 @@ def _run(target: Target, plan: Any, sources: Path, folder: Path, place: Path) ->
     before = _contents(place)
     environment = {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
     printed, result = folder / "printed.log", folder / "result.pkl"
-    status = forks.wait(forks.start(partial(_call, target, plan, place, result), printed, place, environment), LIMIT)
+    status = forks.wait(
+        forks.start(partial(_call, target, plan, place, result), printed, place, environment), target.limit
+    )
     text = printed.read_text(errors="replace")
     if (place / trap.NAME).exists():
         return Verdict(Kind.EXECUTED, "code in the input ran")
     if status is None:
-        return Verdict(Kind.HANG, f"no end after {LIMIT:.0f} s")
+        return Verdict(Kind.HANG, f"no end after {target.limit:.0f} s")
     stray = _strays(before, place)
     if stray:
         return Verdict(Kind.STRAY, stray)

@@ -246,4 +246,6 @@ def _accepts_release(plan: dict[str, Any], place: Path) -> bool:
     return plan["change"] is None
 
 
-RELEASE = Target("release", _RELEASE, _make_release, _run_release, _judge_release, _accepts_release, share=0.3)
+RELEASE = Target(
+    "release", _RELEASE, _make_release, _run_release, _judge_release, _accepts_release, share=0.1, limit=300
+)

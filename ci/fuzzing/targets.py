@@ -10,6 +10,8 @@ from hypothesis.strategies import SearchStrategy
 
 from fuzzing.outcomes import Kind
 
+LIMIT = 60.0
+
 
 class Verdict(NamedTuple):
     """What a result is worth."""
@@ -44,6 +46,7 @@ class Target(NamedTuple):
         judge: gets the plan, the folder, the result, and what was printed.
         accepts: says whether an input is sound, so that it must not be refused.
         share: how often it is tried, against the others.
+        limit: seconds after which an input counts as a hang; more than usual where sound ones take longer.
     """
 
     name: str
@@ -53,3 +56,4 @@ class Target(NamedTuple):
     judge: Callable[[Any, Path, Any, str], Verdict]
     accepts: Callable[[Any, Path], bool] = lambda plan, folder: False
     share: float = 1
+    limit: float = LIMIT

@@ -31,12 +31,11 @@ def judge(plan, place: Path, result, printed: str) -> Verdict:
 
 
 @pytest.fixture
-def outcome_of(tmp_path, monkeypatch):
+def outcome_of(tmp_path):
     """Return what runs a function on an input and returns the kind of its outcome."""
-    monkeypatch.setattr("fuzzing.runner.LIMIT", 2.0)
 
     def outcome_of(run, accepts: bool = False) -> Kind:
-        target = Target("target", st.just({}), make, run, judge, lambda plan, place: accepts)
+        target = Target("target", st.just({}), make, run, judge, lambda plan, place: accepts, limit=2)
         return run_input(target, "target/0/0", tmp_path / "sources", tmp_path / "work").kind
 
     return outcome_of
