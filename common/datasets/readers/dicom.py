@@ -90,7 +90,10 @@ def _locate(dataset: pydicom.Dataset, path: Path) -> Slice:
     if missing:
         detector = missing == ["PixelSpacing"] and value_of(dataset, "ImagerPixelSpacing", path) is not None
         hint = " (its ImagerPixelSpacing is that of the detector, not of the patient)" if detector else ""
-        raise InputError(f"{path}: has no {', '.join(missing)}{hint}; expected an image slice that says where it lies")
+        copy = ", copy it again if it is cut off" if "Rows" in missing else ""
+        raise InputError(
+            f"{path}: has no {', '.join(missing)}{hint}; expected an image slice that says where it lies{copy}"
+        )
     layout = read_format(dataset, path)
     spacing = numbers_of(dataset, "PixelSpacing", 2, path)
     directions = numbers_of(dataset, "ImageOrientationPatient", 6, path)

@@ -3,11 +3,8 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-import pydicom
 import pytest
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGLosslessSV1, RLELossless
+from dicom_slices import edit
 
 from common.datasets.readers.dicom import list_slices, read_pixels, read_slice
 from common.errors import InputError
@@ -22,21 +19,6 @@ def pristine(tiny_phantoms):
 def series(pristine, tmp_path):
     """A copy of a CT series, stored from the feet up, to be damaged."""
     return Path(shutil.copytree(pristine / "Train_Sets/CT/1/DICOM_anon", tmp_path / "series"))
-
-
-def edit(path, **tags):
-    dataset = pydicom.dcmread(path)
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.save_as(path)
-
-
-def compress_beyond_decoding(path):
-    dataset = pydicom.dcmread(path)
-    dataset.PixelData = encapsulate([b"\xff\xd8\xff\xc3 not a picture \xff\xd9"])
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    dataset.save_as(path)
 
 
 def test_files_are_sorted_by_number_and_other_files_ignored(series):
@@ -79,23 +61,6 @@ def test_rescaling_that_is_no_number_is_named(series):
     path.write_bytes(path.read_bytes().replace(b"1234567", b"a text!"))
     with pytest.raises(InputError, match=rf"{path.name}: its RescaleSlope or RescaleIntercept is damaged"):
         read_pixels(path)
-
-
-def test_compression_that_cannot_be_decoded_is_named_with_a_way_out(series):
-    path = list_slices(series)[0]
-    compress_beyond_decoding(path)
-    assert read_slice(path).rows == 40
-    with pytest.raises(InputError, match=rf"{path.name}: .*JPEG Lossless.*cannot be decoded.*gdcmconv"):
-        read_pixels(path)
-
-
-def test_compression_that_can_be_decoded_is_read(series):
-    path = list_slices(series)[0]
-    expected = read_pixels(path)[1]
-    dataset = pydicom.dcmread(path)
-    dataset.compress(RLELossless)
-    dataset.save_as(path)
-    assert np.array_equal(read_pixels(path)[1], expected)
 
 
 @pytest.mark.parametrize(

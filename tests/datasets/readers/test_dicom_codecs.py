@@ -2,6 +2,7 @@
 
 import io
 import struct
+from types import SimpleNamespace
 
 import jpeg_ls
 import numpy as np
@@ -186,6 +187,16 @@ class TestDamage:
             for length in (0, 2, 20, 60, len(frame) // 2, len(frame) - 2):
                 with pytest.raises(InputError, match=r"s.dcm: its pixels cannot be (decoded|read), copy it again"):
                     read_pixels(write(tmp_path, frame[:length] or b"\0\0", syntax=syntax))
+
+    def test_frame_without_its_end_is_refused_though_the_library_fills_it_up(self, tmp_path, monkeypatch):
+        lenient = SimpleNamespace(decode=lambda frame: np.zeros(SHAPE, np.uint16))
+        monkeypatch.setattr(dicom_codecs, "optional_import", lambda name: (lenient, True))
+        frame = encode_lossless_jpeg(self.VALUES, 12, signed=False)
+        assert not read_pixels(write(tmp_path, frame, syntax=JPEGLosslessSV1))[1].any()
+        with pytest.raises(
+            InputError, match=r"s.dcm: its pixels cannot be decoded, copy it again \(their end"
+        ):
+            read_pixels(write(tmp_path, frame[:-100], syntax=JPEGLosslessSV1))
 
     def test_file_that_is_cut_off_is_refused(self, tmp_path):
         for syntax, frame in self.frames():
