@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from common.configs.arguments import UsageError, read_arguments, usage
 from common.configs.checks import check_configs
-from common.training import logs
+from common.training.failures import show_failures
 
 
 class _Command(NamedTuple):
@@ -45,7 +45,7 @@ def main() -> None:
         SystemExit: with code 2, after one line, if there is no such command, or it lacks an argument or takes none.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    sys.excepthook = logs.report
+    show_failures()
     try:
         _run(sys.argv[1:])
     except UsageError as error:

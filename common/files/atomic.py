@@ -15,6 +15,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from common.errors import InputError
+from common.files.writing import explained
 
 LOCK_NAME = ".lock"  # of the file that a run locks in its output folder
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outdated)")
@@ -29,40 +30,54 @@ def is_writer() -> bool:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when all went well."""
+    """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when all went well.
+
+    Raises:
+        InputError: if the disk is full, or there is no permission to write, or something else is in the way.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _temporary(path, "partial")
-    try:
-        yield fresh
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _temporary(path, "partial")
+        try:
+            yield fresh
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` to fill, and put it in the place of ``path`` when all went well."""
+    """Give a temporary folder beside ``path`` to fill, and put it in the place of ``path`` when all went well.
+
+    Raises:
+        InputError: if the disk is full, or there is no permission to write, or something else is in the way.
+    """
     path = Path(path)
-    _restore(path)
-    fresh, outdated = _temporary(path, "partial"), _temporary(path, "outdated")
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        for file in fresh.rglob("*"):
-            if file.is_file():
-                file.chmod(0o644)  # safetensors writes for the owner only
-        if path.exists():
-            path.rename(outdated)
+    with explained(path):
+        _restore(path)
+        fresh, outdated = _temporary(path, "partial"), _temporary(path, "outdated")
         try:
-            fresh.rename(path)
-        except BaseException:
-            if outdated.exists():
-                outdated.rename(path)
-            raise
-    finally:
-        for temporary in (fresh, outdated):
-            shutil.rmtree(temporary, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            yield fresh
+            for file in fresh.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o644)  # safetensors writes for the owner only
+            _put_in_place(fresh, path, outdated)
+        finally:
+            for temporary in (fresh, outdated):
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(fresh: Path, path: Path, outdated: Path) -> None:
+    if path.exists():
+        path.rename(outdated)
+    try:
+        fresh.rename(path)
+    except BaseException:
+        if outdated.exists():
+            outdated.rename(path)
+        raise
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

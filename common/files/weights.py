@@ -34,12 +34,24 @@ def save_weights(network: nn.Module, path: str | os.PathLike, provenance: Mappin
         network: in ``DistributedDataParallel`` or not.
         path: the file, replaced or made.
         provenance: what is known of the weights, see :mod:`common.files.provenance`; None where nothing is.
+
+    Raises:
+        InputError: if they cannot be written.
     """
     if is_writer():
         state = unwrap(network).state_dict()
         write_provenance(path, provenance, state)  # first, since a stage counts as done when its weights are there
-        with atomic_file(path) as fresh:
-            torch.save(state, fresh)
+        save_tensors(state, path)
+
+
+def save_tensors(content: Any, path: str | os.PathLike) -> None:
+    """Write what ``torch.load(weights_only=True)`` reads, as an atomic file.
+
+    Raises:
+        InputError: if the disk is full, or there is no permission to write, or something else is in the way.
+    """
+    with atomic_file(path) as fresh, fresh.open("wb") as file:
+        torch.save(content, file)  # which, given a path, would not say that the disk is full
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: str | None = None) -> nn.Module:

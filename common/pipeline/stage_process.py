@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ from typing import Any
 import fire
 import monai.bundle
 import torch
+
+from common.training.failures import report, show_failures
 
 _IMPORTS = [
     "monai.bundle",
@@ -95,10 +98,13 @@ def _run(arguments: list[str], environment: dict[str, str], output: None) -> Non
     multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("ignore")
+    show_failures()  # those of the config too, before the stage sees to it
     try:
         fire.Fire(monai.bundle.run, command=arguments, name="monai.bundle run")
-    except Exception:
-        sys.excepthook(*sys.exc_info())  # multiprocessing would show its own traceback
+    except KeyboardInterrupt:  # which whoever started the stage has too, and reports
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        report(type(error), error, error.__traceback__)  # multiprocessing would show its own traceback
         sys.exit(1)
 
 

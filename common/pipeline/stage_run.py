@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.pipeline import stage_process
 from common.pipeline.overrides import takes
 from common.pipeline.stages import STAGES
 from common.pipeline.timing import add_seconds
+from common.training.failures import collected
 
 
 def choose_overrides(
@@ -41,16 +43,27 @@ def run_one(
         distributed: one process for each GPU.
 
     Raises:
-        StageError: if it failed; it has said why.
+        StageError: if it failed, with the first cause.
         InputError: if it left nothing.
     """
     arguments = ["--config_file", write_value("config_file", [str(file.resolve()) for file in files])]
     for key, value in overrides.items():
         arguments += [f"--{key}", write_value(key, value)]
     started = time.time()
-    status = stage_process.run_stage(arguments, distributed)
+    with collected() as failure:
+        status = stage_process.run_stage(arguments, distributed)
+        said = failure.read_text(encoding="utf-8") if failure.is_file() else _describe_end(status)
     if status:
-        raise StageError(f"stage {stage} failed (exit code {status}); the same command goes on from there")
+        raise StageError(f"stage {stage} failed (exit code {status}): {said}")
     add_seconds(output_dir, stage, time.time() - started)
     if not (output_dir / STAGES[stage]).exists():
         raise InputError(f"stage {stage} ended without writing {output_dir / STAGES[stage]}; see {output_dir / 'logs'}")
+
+
+def _describe_end(status: int) -> str:
+    """Return what can be told of a stage that failed from its exit code alone."""
+    if status == -signal.SIGKILL:
+        return "it was killed, most often since memory ran out: give a smaller --batch_size, or fewer --num_workers"
+    if status < 0:
+        return f"it was ended by {signal.Signals(-status).name}"
+    return "it has not said why"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from common.pipeline.run import run_pipeline
 from common.study.plan import Job
 from common.study.progress import Outcome
 from common.study.record import RECORD
+from common.training.first_cause import first_cause
 
 _OUTPUT = "output.log"
 _OF_NO_FURTHER_USE = ("checkpoints", "teacher_outputs")  # of a finished job, and larger than all the rest
@@ -49,7 +51,6 @@ def run_job(context: Context, job: Job) -> Outcome:
     started = time.monotonic()
     folder = context.study_dir / job.name
     log = folder / _OUTPUT
-    read = log.stat().st_size if log.exists() else 0
     failure = None
     try:
         _prepare(context, job, folder)
@@ -58,8 +59,7 @@ def run_job(context: Context, job: Job) -> Outcome:
         for name in _OF_NO_FURTHER_USE:
             shutil.rmtree(folder / name, ignore_errors=True)  # which need not be there
     except Exception as error:
-        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        failure = f"failed: {_cause(log, read) or said}; see {log}"
+        failure = f"failed: {first_cause(error, folder).text}; see {log}"
     return Outcome(job.name, time.monotonic() - started, failure)
 
 
@@ -105,19 +105,12 @@ def _output_to(path: Path) -> Iterator[None]:
                 os.dup2(file.fileno(), stream)
             yield
         except Exception as error:
-            if not isinstance(error, InputError):  # which says all there is to say
+            if isinstance(error, InputError):
+                print(f"error: {error}", file=sys.stderr)
+            else:
                 traceback.print_exc()
             raise
         finally:
             for stream, before in kept.items():
                 os.dup2(before, stream)
                 os.close(before)
-
-
-def _cause(log: Path, start: int) -> str | None:
-    """Return the last error that a log shows from a byte on, if it shows any."""
-    if not log.is_file():
-        return None
-    lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return errors[-1] if errors else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from common.configs.checks import check
 from common.datasets.readers.images import read_image
 from common.errors import InputError
 
@@ -29,8 +30,10 @@ def check_crops(entries: Sequence[Mapping[str, str]], crop_size: int) -> None:
         crop_size: height and width of the crops in pixels.
 
     Raises:
-        InputError: naming the first images that are smaller, or that cannot be read.
+        InputError: if the size is not whole and positive; naming the first images that are smaller, or that cannot be
+            read.
     """
+    check(crop_size=crop_size)
     sizes = {path: read_image(path).size for path in dict.fromkeys(entry["image"] for entry in entries)}
     small = [
         f"{path} is {width} x {height}" for path, (width, height) in sizes.items() if min(width, height) < crop_size

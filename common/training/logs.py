@@ -1,68 +1,64 @@
-"""One log file per stage, and errors that a user can read."""
+"""The beginning and the end of a stage: its folder, its log file, and failures that a user can read."""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 from pathlib import Path
-from types import TracebackType
 
-from common.errors import InputError, StageError
+from common.errors import InputError
 from common.files.atomic import is_writer
 from common.files.locks import lock_folder, unlock_folder
+from common.files.writing import check_writable, explained
+from common.training.failures import report, show_failures
+from common.training.stage_log import StageLog, is_for_screen, open_logs
 
-logger = logging.getLogger(__name__)
+__all__ = ["report", "start", "stop"]
 
 
 def start(output_dir: str | os.PathLike, stage: str, lock: bool = True) -> None:
-    """Take the folder for this run, log to ``<output_dir>/logs/<stage>.log`` too, and show a user's errors in one line.
+    """Take the folder for this run, log to ``<output_dir>/logs/<stage>.log`` too, and show failures in one line.
 
-    Other ranks than the first log warnings only, and to no file.
+    Tracebacks go to that file alone. Other ranks than the first log warnings only, and to no file.
 
     Args:
         output_dir: where the stage writes.
         stage: its name.
-        lock: whether no other run may write there until :func:`stop`, or until this process ends.
+        lock: whether no other run may write there until :func:`stop`, or until this process ends. A stage whose files
+            are each complete by themselves, such as inference, does without.
 
     Raises:
-        InputError: if another run has the folder, or if the folder is another one than was given, since MONAI reads
-            ``#`` in any value as ``::``.
+        InputError: if another run has the folder, if it cannot be written to, or if it is another one than was given,
+            since MONAI reads ``#`` in any value as ``::``.
     """
+    show_failures()
     if "::" in os.fspath(output_dir):
         raise InputError(f"output_dir: {output_dir} has ::, which is what MONAI makes of #; choose another path")
-    sys.excepthook = report
-    if lock:
-        lock_folder(output_dir)
     root = logging.getLogger()
     if not is_writer():
         root.setLevel(logging.WARNING)
         return
-    folder = Path(output_dir) / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / f"{stage}.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
+    check_writable(output_dir)
+    if lock:
+        lock_folder(output_dir)
+    path = Path(output_dir) / "logs" / f"{stage}.log"
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = StageLog(path)
+    for handler in root.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(is_for_screen)
+    root.addHandler(log)
 
 
 def stop(output_dir: str | os.PathLike) -> None:
     """Close the logs in ``<output_dir>/logs``, and let other runs have the folder."""
     root, folder = logging.getLogger(), Path(output_dir).resolve() / "logs"
-    for handler in list(root.handlers):
-        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).resolve().parent == folder:
-            root.removeHandler(handler)
-            handler.close()
+    for log in open_logs():
+        if log.path.resolve().parent == folder:
+            root.removeHandler(log)
+            log.close()
+    if not open_logs():
+        for handler in root.handlers:
+            handler.removeFilter(is_for_screen)
     unlock_folder(output_dir)
-
-
-def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Show one clear message for an :class:`InputError`, even one that MONAI has wrapped; a traceback for the rest."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError):
-        cause = cause.__cause__
-    if cause is None:
-        sys.__excepthook__(kind, error, traceback)
-        logger.critical("failed", exc_info=(kind, error, traceback))
-    else:
-        logger.debug("failed", exc_info=(kind, error, traceback))
-        print(cause if isinstance(cause, StageError) else f"error: {cause}", file=sys.stderr)

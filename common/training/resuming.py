@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from monai.handlers import CheckpointLoader
 from torch import nn
 
 from common.errors import InputError
-from common.files.atomic import atomic_file, is_writer
+from common.files.atomic import is_writer
 from common.files.checkpoints import read_checkpoint
-from common.files.weights import load_trainable_state, trainable_state
+from common.files.weights import load_trainable_state, save_tensors, trainable_state
 from common.training.best_weights import BestWeights
 from common.training.identity import check_same, describe_training
 
@@ -109,8 +108,7 @@ class ResumableCheckpoint:
         state |= {"network": trainable_state(self.network), "best": self.best.state_dict()}
         state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         state |= {"settings": self._all_settings(engine), "made_of": self._made_of}
-        with atomic_file(self.path) as fresh:
-            torch.save(state, fresh)
+        save_tensors(state, self.path)
 
     def _all_settings(self, engine: Engine) -> dict[str, Any]:
         # The schedule of the learning rate was made for this length.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.configs.checks import check
 from common.errors import InputError
 
 
@@ -25,8 +26,9 @@ def check_image_size(
         key: the config's name for the size, for the message.
 
     Raises:
-        InputError: if the network refuses the image.
+        InputError: if a number is not whole and positive, or the network refuses the image.
     """
+    check(**{key: size, "in_channels": in_channels})
     was_training = network.training
     device = next(network.parameters()).device
     try:

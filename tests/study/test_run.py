@@ -244,9 +244,9 @@ class TestFailures:
             study()
         assert str(caught.value).splitlines() == [
             "1 job is not finished; the same command tries again",
-            f"  {failed}: failed: the stage was told to fail; see {log}",
+            f"  {failed}: failed: stage train failed (exit code 1): the stage was told to fail; see {log}",
         ]
-        assert "error: the stage was told to fail" in log.read_text()
+        assert "error: stage train failed (exit code 1): the stage was told to fail" in log.read_text()
         assert ("runs/task_specific_kd_2labels_4images_rank4_seed0", "evaluate") in stages.ran
         assert (failed, "evaluate") not in stages.ran
 

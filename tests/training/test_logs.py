@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import InputError, StageError
+from common.errors import InputError
 from common.files import locks
 from common.training import logs
 
@@ -91,21 +91,10 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
         return caught
 
 
-@pytest.mark.parametrize(
-    ("error", "shown"),
-    [
-        (InputError("no images"), "error: no images\n"),
-        (StageError("stage train failed"), "stage train failed\n"),
-    ],
-)
-def test_an_error_of_the_user_is_one_line_even_if_monai_has_wrapped_it(error, shown, capsys):
-    wrapped = raised(RuntimeError("Failed to evaluate"), raised(error))
+def test_the_first_cause_of_a_failure_is_one_line_and_its_traceback_is_in_the_log_alone(tmp_path, capsys):
+    logs.start(tmp_path, "train")
+    wrapped = raised(RuntimeError("Failed to evaluate"), raised(KeyError("modality")))
     logs.report(RuntimeError, wrapped, wrapped.__traceback__)
-    assert capsys.readouterr().err == shown
-
-
-def test_any_other_error_has_its_traceback(capsys, caplog):
-    error = raised(RuntimeError("a bug"))
-    logs.report(RuntimeError, error, error.__traceback__)
-    assert "Traceback" in capsys.readouterr().err
-    assert "a bug" in caplog.text
+    log = tmp_path / "logs/train.log"
+    assert capsys.readouterr().err == f"error: KeyError: 'modality' (the traceback is in {log})\n"
+    assert log.read_text(encoding="utf-8").count("Traceback (most recent call last)") == 2
