@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 
-from common.datasets.readers.dicom_files import check_is_slice, is_dicom, numbers_of, open_dicom, value_of
+from common.datasets.readers.dicom_files import check_is_slice, numbers_of, open_dicom, value_of
 from common.datasets.readers.dicom_pixels import read_format, read_values
+from common.datasets.readers.dicom_signature import is_dicom
 from common.errors import InputError
 
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")

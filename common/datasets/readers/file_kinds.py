@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from common.datasets.readers.dicom_signature import is_dicom
 from common.datasets.readers.picture_formats import FORMATS, SUFFIXES
 
 PICTURE = "picture"
@@ -49,10 +50,10 @@ def kind_of(path: Path) -> str | None:
 
 
 def _kind_by_content(path: Path) -> str | None:
+    if is_dicom(path):
+        return DICOM
     with path.open("rb") as file:
         head = file.read(352)
-        if head[128:132] == b"DICM":
-            return DICOM
         if head[344:348] in (b"n+1\0", b"ni1\0"):
             return NIFTI
         if head.startswith(b"NRRD000"):

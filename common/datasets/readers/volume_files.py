@@ -77,7 +77,10 @@ def find_slices(path: str | os.PathLike) -> list[dict[str, str]]:
     """
     root = Path(path).expanduser()
     walk = FolderWalk(root)
-    slices = [file for folder in walk.folders for file in list_slices(folder)]
+    try:
+        slices = [file for folder in walk.folders for file in list_slices(folder)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be opened ({error.strerror})") from error
     if not slices:
         raise InputError(f"{root}: no DICOM slices here or in a subfolder")
     for reason in walk.closed.values():

@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from common.datasets.readers.dicom import list_slices, read_pixels, read_slice
-from common.datasets.readers.dicom_files import is_dicom
+from common.datasets.readers.dicom_signature import is_dicom
 from common.errors import InputError
 
 VALUES = np.arange(24, dtype="<u2").reshape(4, 6)

@@ -52,13 +52,16 @@ def test_volumes_are_known_by_name_and_by_content(tmp_path, tiny_phantoms):
     (tmp_path / "a.nii").rename(tmp_path / "volume")
     slice_file = next((tiny_phantoms("chaos") / "Test_Sets/CT/3/DICOM_anon").iterdir())
     (tmp_path / "IM0001").write_bytes(slice_file.read_bytes())
+    (tmp_path / "IM0002").write_bytes(slice_file.read_bytes()[132:])  # as older files begin
+    (tmp_path / "DICOMDIR").write_bytes(slice_file.read_bytes())
     (tmp_path / "nrrd").write_bytes(b"NRRD0004\ntype: short\n")
-    found = {
-        name: kind_of(tmp_path / name) for name in ("volume", "IM0001", "nrrd", "b.nii.gz", "b.NII", "c.nrrd", "d.mha")
-    }
+    names = ("volume", "IM0001", "IM0002", "DICOMDIR", "nrrd", "b.nii.gz", "b.NII", "c.nrrd", "d.mha")
+    found = {name: kind_of(tmp_path / name) for name in names}
     assert found == {
         "volume": NIFTI,
         "IM0001": DICOM,
+        "IM0002": DICOM,
+        "DICOMDIR": None,
         "nrrd": "NRRD volume",
         "b.nii.gz": NIFTI,
         "b.NII": NIFTI,
