@@ -214,7 +214,7 @@ class TestRefused:
             ({"network_def::depth": 3}, "--network_def::depth: .* give --student_def::depth$"),
             ({"epochs": 0, "lora_rank": "8"}, "lora_rank: .* got '8' .*\nepochs: expected a whole number"),
             ({"train::trainer::max_epochs": 2.5}, "train::trainer::max_epochs: expected a whole number of at least 1"),
-            ({"bundle": "tests"}, "tests is not a bundle: expected a folder with configs/"),
+            ({"bundle": "docs"}, "docs is not a bundle: expected a folder with configs/"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )

@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser
 from common.distillation.methods import METHODS, Method
 from common.distillation.methods.base import overlay
 from common.errors import InputError
-from common.pipeline.configs import stage_config
+from common.pipeline.configs import load_config, stage_config
 from common.pipeline.overrides import check_overrides, takes
 from common.pipeline.stages import STAGES, choose_stages, stages_of
 
@@ -70,3 +70,15 @@ class TestOverrides:
         check_overrides([{"a": 1}, {"b": 2}], {"b": 3})
         with pytest.raises(InputError, match="--c: none of the stages has this key; the keys are a, b"):
             check_overrides([{"a": 1, "_hidden": 0}, {"b": 2}], {"b": 3, "c": 4})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("epochs: [1", "cannot be read as YAML"), ("\tepochs: 1", "cannot be read"), ("- a", "expected keys with values")],
+)
+def test_a_config_that_is_none_is_refused_by_its_name(text, said, tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"train\.yaml:? {said}") as caught:
+        load_config([path])
+    assert "\n" not in str(caught.value)

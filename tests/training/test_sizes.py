@@ -43,3 +43,9 @@ def test_another_is_refused_by_the_name_that_the_config_has_for_it(key):
 def test_so_are_channels_that_do_not_fit():
     with pytest.raises(InputError, match="does not take images of 6 x 6 pixels"):
         check_image_size(Halving(), 6, 3)
+
+
+@pytest.mark.parametrize("size", [0, -32, 32.0, "32", True, None])
+def test_a_size_that_is_no_whole_number_is_refused_by_its_key(size):
+    with pytest.raises(InputError, match=r"^sample_size: expected a whole number of at least 1"):
+        check_image_size(nn.Conv2d(3, 1, 1), size, key="sample_size")
