@@ -115,6 +115,7 @@ def write_pictures(folder: Path) -> Path:
     Image.fromarray(picture(95, 70, 4)[..., 1]).save(folder / "screen.jpg")
     write_volume(folder / "scan.nii.gz", "LAS")
     write_volume(folder / "sideways.nii.gz", "SRP", seed=9)
+    write_volume(folder / "single.nii.gz", "LPS", shape=(70, 54, 1))
     (folder / "cut_off.png").write_bytes((folder / "rgb.png").read_bytes()[:500])
     (folder / "text.png").write_text("no image")
     return folder

@@ -94,6 +94,7 @@ def test_the_same_mask_is_the_same_file(tmp_path):
     path = save(nibabel.Nifti1Image(VALUES, oblique_affine()), tmp_path / "scan.nii")
     first, second = (write_mask(path, tmp_path / name).read_bytes() for name in ("a", "b"))
     assert first == second
+    assert first[3:8] == bytes(5), "neither a name nor a time"
     assert len(gzip.decompress(first)) == 352 + VALUES.size, "one byte a voxel"
 
 

@@ -71,7 +71,7 @@ def check_volume(volume: Path) -> None:
 def _read_nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     if path.is_file() and not is_nifti(path):
         raise InputError(
-            f"{path}: expected a volume, a folder of DICOM slices or a NIfTI file; if it is NIfTI, let its name end in "
+            f"{path}: expected a volume, a NIfTI file or a folder of DICOM slices; if it is NIfTI, let its name end in "
             ".nii, or in .nii.gz where it is compressed"
         )
     image = open_nifti(path)
