@@ -20,6 +20,7 @@ from monai.bundle import run as run_bundle
 
 from common.configs.arguments import read_arguments
 from common.configs.checks import check_configs
+from common.configs.earlier_names import with_current_names
 from common.configs.key_kinds import OPTIONAL_PATHS, PATHS
 from common.configs.known_keys import describe_unknown, has_key, unknown_references
 from common.configs.values import write_value
@@ -86,7 +87,7 @@ def _read(words: Sequence[str]) -> dict[str, Any]:
     config = ConfigParser.load_config_files(files) if files else {}
     given = read_arguments(run_bundle, words, flags=config)  # now that the switches of the config are known
     own = {key: value for key, value in given.items() if key in _OWN and value is not None}
-    given_keys = {key: value for key, value in given.items() if key not in _OWN}
+    given_keys = with_current_names({key: value for key, value in given.items() if key not in _OWN}, [config])
     overrides = {key: value for key, value in {**defaults, **given_keys}.items() if key not in _OWN | _TAKEN}
     _check(config, overrides)
     stated = {**config, **defaults}

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.configs.earlier_names import with_current_names
 from common.datasets import build_dataset, dataset_class, dataset_keys
 from common.distillation.methods import METHODS
 from common.errors import InputError, StageError
@@ -89,6 +90,7 @@ def run_study(
 
     configs = _read_configs(bundle, overlays, choose_methods(lists["methods"]))
     num_images = values.pop("num_images", None)
+    values = with_current_names(values, configs.values())
     check_overrides(configs.values(), values)
     check_values(configs.values(), values, on_this_machine=launcher == "local")
     record = records.describe(Path(bundle).resolve().name, data, demo, overlays, values)
