@@ -14,7 +14,7 @@ from monai.utils import MetaKeys, ensure_tuple
 
 from common.datasets.readers.affines import turn_to_lps
 from common.datasets.readers.dicom import list_slices, natural_key, read_slice
-from common.datasets.readers.images import read_image
+from common.datasets.readers.label_pictures import read_label_picture
 from common.datasets.readers.labels import LoadLabeld
 from common.datasets.readers.series import find_issues, volume_meta
 from common.errors import InputError
@@ -73,7 +73,7 @@ def read_greys(path: Path) -> np.ndarray:
     Raises:
         InputError: if the file cannot be read or is not an image of one grey channel.
     """
-    mask = read_image(path)
+    mask = read_label_picture(path).image
     if mask.mode not in ("1", "L"):
         raise InputError(f"{path}: expected one 8-bit grey channel, got Pillow mode {mask.mode}")
     return np.asarray(mask.convert("L"))

@@ -170,6 +170,12 @@ def test_label_of_one_bit_is_read_like_one_of_eight(tmp_path):
     assert np.array_equal(GroundReader("ct").get_data(tmp_path / "bits.png")[0], mask.T)
 
 
+def test_label_with_a_transparent_shade_is_refused(tmp_path):
+    Image.fromarray(np.array([[0, 63, 252]], np.uint8)).save(tmp_path / "label.png", transparency=63)
+    with pytest.raises(InputError, match=r"label\.png: has pixels that are not opaque"):
+        GroundReader("t2").get_data(tmp_path / "label.png")
+
+
 @pytest.mark.parametrize("patient", ["1", "2"])
 @pytest.mark.parametrize("modality", ["ct", "t2"])
 def test_label_of_a_dicom_folder_marks_the_places_that_the_slices_name(pristine, tmp_path, modality, patient):
