@@ -32,6 +32,8 @@ def apply(damage: dict[str, Any], path: Path) -> None:
     """Damage a file in place."""
     content = bytearray(path.read_bytes())
     size = len(content)
+    if not content:
+        return
     match damage["how"]:
         case "flip":
             for place in damage["at"]:

@@ -78,8 +78,8 @@ _NEED_PICTURE = ("size", "deep", "unknown value", "alpha", "exif", "colour", "pa
 
 
 def _change_picture(change: str, path: Path) -> None:
-    with Image.open(path) as image:
-        image.load()
+    with Image.open(path) as stored:
+        image = stored.copy()
     options: dict[str, Any] = {}
     match change:
         case "size":

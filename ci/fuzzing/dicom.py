@@ -12,6 +12,7 @@ import pydicom
 from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 
 from fuzzing import damage
 from fuzzing.sources import noise
@@ -88,7 +89,8 @@ def dataset_of(plan: dict[str, Any]) -> Dataset:
     pixels = raw.astype(f"{order}u{allocated // 8}").tobytes()
     pixels = {"short": pixels[:-20], "long": pixels + bytes(64), "none": b""}.get(plan.get("pixels", ""), pixels)
     image = Dataset()
-    image.SOPClassUID, image.SOPInstanceUID = uid.CTImageStorage, "1.2.3.4"
+    kind = uid.MRImageStorage if plan["modality"] == "MR" else uid.CTImageStorage
+    image.SOPClassUID, image.SOPInstanceUID = kind, "1.2.3.4"
     image.Modality, image.Rows, image.Columns, image.SliceThickness = plan["modality"], ROWS, COLUMNS, "5"
     image.PixelSpacing, image.ImagePositionPatient = ["0.7", "0.9"], ["-10", "20", "30"]
     image.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
@@ -118,6 +120,8 @@ def write(plan: dict[str, Any], path: Path) -> None:
     preamble = plan.get("preamble", True)
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = _SYNTAXES[plan.get("other syntax", syntax)]
+    if image.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in image:
+        image.PixelData = encapsulate([image.PixelData or b""])
     image.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
     image.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
     if not preamble:

@@ -24,12 +24,13 @@ from fuzzing.outcomes import Kind, Outcome
 from fuzzing.targets import LIMIT, Target, Verdict
 
 _HALF_WRITTEN = re.compile(r"\.(partial|outdated|tmp)$")
-_FREE = (
+_FREE = (  # where a command may write
     "out",
-    "home/.cache",
+    "home/.cache",  # of libraries
     "home/.config",
-    "tmp/traceback-",
-)  # where a command may write: libraries keep caches at home, and tracebacks have a file
+    "tmp/traceback-",  # where no log can take it
+    "tmp/.ses",  # of ONNX Runtime
+)
 _KEEP = 2000  # characters of what was printed
 
 

@@ -20,7 +20,7 @@ from common.pipeline.overrides import takes
 from fuzzing import damage
 from fuzzing.commands import BUNDLES, STUDENT, run_module
 from fuzzing.targets import RIGHT, Target, Verdict, silent
-from fuzzing.trap import Trap
+from fuzzing.trap import write_trap
 
 TINY = {
     "crop_size": "32",
@@ -126,7 +126,7 @@ def _make(plan: dict[str, Any], place: Path, sources: Path) -> None:
         case "text":
             path.write_text(plan["text"])
         case "trap":
-            torch.save({"network": Trap(place), "settings": {}}, path)
+            write_trap(path, place)
         case "edit":
             _edit(path, *plan["edit"])
 
@@ -217,7 +217,7 @@ def _make_release(plan: dict[str, Any], place: Path, sources: Path) -> None:
         case "text":
             path.write_text(plan["text"])
         case "trap":
-            torch.save({"weights": Trap(place)}, path)
+            write_trap(path, place)
         case "edit" if path.suffix != ".csv":
             _edit(path, *plan["edit"])
 
