@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from common.configs.arguments import UsageError, read_arguments, usage
 from common.configs.checks import check_configs
+from common.files.writing import check_writable
 from common.training.failures import show_failures
 
 
@@ -71,6 +72,8 @@ def _run(words: Sequence[str]) -> None:
         raise UsageError(f"{name}: {error}") from None
     own = inspect.signature(function).parameters
     check_configs([{key: value for key, value in arguments.items() if key in own}])
+    if arguments.get("output_dir") is not None:
+        check_writable(arguments["output_dir"], "--output_dir")
     result = function(**arguments)
     if command.said is not None:
         print(command.said.format(result))

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from common.datasets.base import SegmentationDataset
 from common.datasets.contact_sheet import Case, draw_contact_sheet
 from common.datasets.splits import SPLITS
-from common.errors import InputError
 from common.files.atomic import atomic_file
+from common.files.writing import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
         InputError: listing every issue of the dataset at once; or if nothing can be written to ``output_dir``.
     """
     output_dir = Path(output_dir)
-    _check_writable(output_dir)
+    check_writable(output_dir, "--output_dir")
     logger.info(f"checking {dataset.root}: every image and label is read")
     dataset.check()
     cases = _read_cases(dataset, dataset.all_entries())
@@ -62,16 +62,6 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
         record.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(describe(summary), f"written: {output_dir / 'check.json'}, {output_dir / 'check.png'}", sep="\n", flush=True)
     return summary
-
-
-def _check_writable(output_dir: Path) -> None:
-    """Refuse a folder that could not be written to, before minutes are spent on reading."""
-    output_dir = output_dir.absolute()
-    existing = next(each for each in (output_dir, *output_dir.parents) if each.exists())
-    if not existing.is_dir():
-        raise InputError(f"--output_dir {output_dir}: {existing} is a file; name a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"--output_dir {output_dir}: no permission to write in {existing}; name another folder")
 
 
 def _read_cases(dataset: SegmentationDataset, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Case]:

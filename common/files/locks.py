@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
 from common.files.atomic import LOCK_NAME, is_writer, remove_leftovers
+from common.files.writing import check_writable
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_held: dict[Path, FileLock] = {}
+_PIPELINE_LOCK = ".pipeline.lock"
+_held: dict[Path, FileLock] = {}  # by the path of the file that is locked
 
 
 def lock_folder(folder: str | os.PathLike) -> None:
@@ -28,14 +32,42 @@ def lock_folder(folder: str | os.PathLike) -> None:
     Raises:
         InputError: if another run has the folder, or it cannot be written to.
     """
+    folder = Path(folder).resolve()
+    if is_writer() and folder / LOCK_NAME not in _held:
+        _lock(folder, LOCK_NAME)
+        remove_leftovers(folder)
+
+
+@contextmanager
+def one_pipeline(folder: str | os.PathLike) -> Iterator[None]:
+    """Keep other pipelines out of an output folder, and clear away what a killed run left half-written in it.
+
+    The folder's own lock is for the stages, each of which is another process.
+
+    Args:
+        folder: made where it does not exist.
+
+    Raises:
+        InputError: if another pipeline or stage has the folder, or it cannot be written to.
+    """
+    folder = Path(folder).resolve()
+    _lock(folder, _PIPELINE_LOCK)
+    try:
+        if folder / LOCK_NAME not in _held:
+            lock_folder(folder)
+            unlock_folder(folder)
+        yield
+    finally:
+        _unlock(folder / _PIPELINE_LOCK)
+
+
+def _lock(folder: Path, name: str) -> None:
     from filelock import FileLock, Timeout  # here, so that a released student is loaded without it
 
-    folder = Path(folder).resolve()
-    if not is_writer() or folder in _held:
-        return
+    check_writable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
+        lock = FileLock(folder / name, timeout=0, thread_local=False)
         lock.acquire()
     except Timeout as error:
         raise InputError(
@@ -43,18 +75,21 @@ def lock_folder(folder: str | os.PathLike) -> None:
         ) from error
     except OSError as error:
         raise InputError(f"output_dir: {folder} cannot be written to ({error}); choose another output_dir") from error
-    _held[folder] = lock
-    remove_leftovers(folder)
+    _held[folder / name] = lock
 
 
 def unlock_folder(folder: str | os.PathLike) -> None:
     """Give back a folder that :func:`lock_folder` took; nothing happens where this process does not have it."""
-    lock = _held.pop(Path(folder).resolve(), None)
-    if lock is not None:
-        lock.release()
+    _unlock(Path(folder).resolve() / LOCK_NAME)
 
 
 def unlock_all() -> None:
     """Give back every folder that this process has."""
-    for folder in list(_held):
-        unlock_folder(folder)
+    for path in list(_held):
+        _unlock(path)
+
+
+def _unlock(path: Path) -> None:
+    lock = _held.pop(path, None)
+    if lock is not None:
+        lock.release()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.distillation.methods import PROPOSED, Method
 from common.errors import InputError
-from common.files.atomic import atomic_file
+from common.files.atomic import write_json
 from common.pipeline.stages import STAGES
 
 _RECORD = "method.json"
@@ -41,6 +41,4 @@ def check_method(output_dir: Path, stages: Sequence[str], method: Method) -> Non
 
 def note_method(output_dir: Path, method: Method) -> None:
     """Write which method prepares the student of the folder."""
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with atomic_file(output_dir / _RECORD) as fresh:
-        fresh.write_text(json.dumps({"method": method.name}) + "\n", encoding="utf-8")
+    write_json(output_dir / _RECORD, {"method": method.name})

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.configs.earlier_names import with_current_names
 from common.distillation.methods import PROPOSED, Method, find_method
+from common.files.locks import one_pipeline
 from common.pipeline.configs import find_configs, load_config, stage_config, stage_files
 from common.pipeline.data import find_data, write_missing_phantoms
 from common.pipeline.method_record import check_method, note_method, prepares_student
@@ -40,7 +42,7 @@ def run_pipeline(
 
     Raises:
         InputError: if a folder, stage, overlay, method or key does not exist, a value is not allowed, ``output_dir``
-            has the student of another method, or a stage failed.
+            has the student of another method or another run is writing to it, or a stage failed.
     """
     check_paths(bundle=bundle, output_dir=output_dir, dataset_dir=dataset_dir)
     configs, chosen_method = find_configs(bundle), find_method(method)
@@ -48,27 +50,28 @@ def run_pipeline(
     overlays = as_list(overlay) + (["demo"] if demo else [])
     files = {stage: stage_files(configs, stage, overlays, chosen_method) for stage in chosen}
     loaded = {stage: load_config(files[stage]) for stage in chosen}
+    overrides = with_current_names(overrides, loaded.values())
     check_overrides(loaded.values(), overrides)
     check_values(loaded.values(), overrides)
     output_path = Path(output_dir).resolve()
     check_method(output_path, chosen, chosen_method)
     data = find_data(dataset_dir, demo, output_path)
-    if demo:
-        write_missing_phantoms(data, stage_config(bundle, "train"))
-    values = _student_of(chosen_method, overrides)
-    values |= {"dataset_dir": str(data), "output_dir": str(output_path), "bundle_root": str(Path(bundle).resolve())}
-    for number, stage in enumerate(chosen, start=1):
-        done = output_path / STAGES[stage]
-        print(f"[{number}/{len(chosen)}] {stage}", flush=True)
-        check_method(output_path, [stage], chosen_method)  # again: another pipeline may have come in between
-        if done.exists():
-            print(f"    skipped: {done} exists; delete it to run this stage again", flush=True)
-            continue
-        if prepares_student(stage, chosen_method):
-            note_method(output_path, chosen_method)
-        own = choose_overrides(stage, loaded[stage], chosen_method, values)
-        distributed = "multi_gpu" in overlays and stage in TRAINING_STAGES
-        run_one(stage, files[stage], own, output_path, distributed)
+    with one_pipeline(output_path):
+        if demo:
+            write_missing_phantoms(data, stage_config(bundle, "train"))
+        values = _student_of(chosen_method, overrides)
+        values |= {"dataset_dir": str(data), "output_dir": str(output_path), "bundle_root": str(Path(bundle).resolve())}
+        for number, stage in enumerate(chosen, start=1):
+            done = output_path / STAGES[stage]
+            print(f"[{number}/{len(chosen)}] {stage}", flush=True)
+            if done.exists():
+                print(f"    skipped: {done} exists; delete it to run this stage again", flush=True)
+                continue
+            if prepares_student(stage, chosen_method):
+                note_method(output_path, chosen_method)
+            own = choose_overrides(stage, loaded[stage], chosen_method, values)
+            distributed = "multi_gpu" in overlays and stage in TRAINING_STAGES
+            run_one(stage, files[stage], own, output_path, distributed)
     report = results_table(output_path)
     if report:
         print(report, flush=True)

@@ -93,7 +93,7 @@ class Progress:
 
     def start(self, job: Job) -> None:
         """Say what begins."""
-        print(f"{job.name}: {', '.join(job.stages_left(self.study_dir))} …", flush=True)
+        print(f"{job.name}: {', '.join(job.stages_left(self.study_dir))} ...", flush=True)
 
     def end(self, outcome: Outcome) -> None:
         """Say how a job ended, and what is left."""

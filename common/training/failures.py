@@ -27,6 +27,7 @@ def show_failures() -> None:
     SIGTERM ends it as Ctrl-C does, so that what is half-written is removed.
     """
     sys.excepthook = report
+    threading.excepthook = _log_thread
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # such as file names in a terminal that has ASCII alone
@@ -103,6 +104,14 @@ def _write_traceback(record: logging.LogRecord) -> Path | None:
     except OSError:
         return None
     return Path(file.name)
+
+
+def _log_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Log the failure of a thread, such as TensorBoard's, which the main thread hears of, and is to report."""
+    if open_logs():
+        logger.error("a thread failed", exc_info=(arguments.exc_type, arguments.exc_value, arguments.exc_traceback))
+    else:
+        threading.__excepthook__(arguments)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -28,7 +28,7 @@ def start() -> None:
     """
     if "LOCAL_RANK" not in os.environ:
         raise InputError(
-            "multi_gpu.yaml needs torchrun: torchrun --standalone --nnodes=1 --nproc_per_node=2 -m monai.bundle run …"
+            "multi_gpu.yaml needs torchrun: torchrun --standalone --nnodes=1 --nproc_per_node=2 -m monai.bundle run ..."
         )
     idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
 

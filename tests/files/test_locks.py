@@ -108,5 +108,5 @@ def test_only_the_first_rank_locks(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"output_dir: .*file.* cannot be written to"):
+    with pytest.raises(InputError, match=r"output_dir .*file is a file; name a folder"):
         lock_folder(tmp_path / "file")

@@ -167,18 +167,22 @@ class TestMethods:
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mocov3")
         assert stages.ran == {}
 
-    def test_the_student_of_a_pipeline_that_came_in_between_is_not_taken_either(
-        self, stages, dataset_dir, tmp_path, monkeypatch
-    ):
+    def test_no_other_pipeline_comes_in_between(self, stages, dataset_dir, tmp_path, monkeypatch):
         def run_between(arguments: list[str], distributed: bool) -> int:
-            monkeypatch.setattr(stage_process, "run_stage", stages)
-            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="scratch", stages="distill")
+            with pytest.raises(InputError, match="another run is writing to"):
+                run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="scratch", stages="train")
             return stages(arguments, distributed)
 
         monkeypatch.setattr(stage_process, "run_stage", run_between)
-        with pytest.raises(InputError, match="has the student of method scratch; choose another folder"):
-            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae")
-        assert "train" not in stages.ran
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", stages="distill,train")
+        assert list(stages.ran) == ["distill", "train"]
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", stages="evaluate")
+
+    def test_what_a_killed_pipeline_left_half_written_goes(self, stages, dataset_dir, tmp_path):
+        finish(tmp_path, "train")
+        (tmp_path / ".seconds.json.12-0a1b2c3d.partial").touch()
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), stages="train")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".pipeline.lock", "model.pt"]
 
     def test_a_student_that_no_method_is_noted_for_is_distilled(self, stages, dataset_dir, tmp_path):
         finish(tmp_path, "distill")

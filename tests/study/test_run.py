@@ -356,7 +356,7 @@ class TestRefusals:
 
     def test_a_folder_that_cannot_be_written_to(self, stages, dataset_dir, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"output_dir: .*file/study cannot be written to"):
+        with pytest.raises(InputError, match=r"output_dir .*file/study: .*file is a file; name a folder"):
             run_study(str(BUNDLE), str(tmp_path / "file" / "study"), str(dataset_dir), labels=2, overlay="demo")
 
     def test_a_damaged_record(self, study):
