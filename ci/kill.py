@@ -166,13 +166,15 @@ def kill_once(demo: Demo, work: Path, kill: Kill, generator: random.Random, refe
     Returns:
         The run that was killed, and when.
     """
-    seconds, operations = reference.seconds, reference.operations
+    seconds = reference.seconds
+    order = random.Random(kill.stage).sample(range(reference.operations), reference.operations)  # none is there twice
+    operation = order[kill.number % reference.operations]
     while True:
         shutil.rmtree(demo.output_dir)
         shutil.copytree(work / "before" / kill.stage, demo.output_dir)
         if kill.kind == "at an operation":
-            operations = generator.randrange(operations)
-            run, moment = demo.kill_at_operation(kill.stage, operations), f"before file operation {operations}"
+            run, moment = demo.kill_at_operation(kill.stage, operation), f"before file operation {operation}"
+            operation = generator.randrange(operation) if operation else 0
         else:
             seconds = generator.uniform(0, seconds)
             start = demo.kill_pipeline if kill.kind == "pipeline" else demo.kill

@@ -148,7 +148,7 @@ _OVERLAYS = {
     "unknown": "epoks: 1\n",
     "wrong value": "epochs: none at all\n",
     "reference": "epochs: '@no_such_key'\n",
-    "circle": "epochs: '@batch_size'\nbatch_size: '@epochs'\n",
+    "circle": "epochs: '@epochs'\n",
     "expression": "epochs: $1 / 0\n",
     "syntax": "epochs: $1 +\n",
     "target": "loss: {_target_: NoSuchLoss}\n",

@@ -201,6 +201,8 @@ def _judge(plan: dict[str, Any], place: Path, result: dict[str, np.ndarray], pri
     if "damage" not in plan and not {"slope", "intercept", "offset", "bits", "ndim"} & plan.keys():
         values = voxels_of(plan)
     found = result["values"][0]
+    if math.prod(values.shape[3:]) == 1:
+        values = values.reshape(values.shape[:3])  # axes of length 1 after the third hold nothing more
     if found.shape != values.shape:
         return silent(f"shape {found.shape}, that of the file is {values.shape}")
     if not np.allclose(found, values.astype(np.float64), rtol=1e-5):

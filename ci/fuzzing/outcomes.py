@@ -20,9 +20,10 @@ class Kind(enum.StrEnum):
     NEEDLESS = "needless"  # a sound input was refused
     EXECUTED = "executed"  # code in a file ran
     STRAY = "strays"  # something was written outside the output folder, or half-written files stayed
+    UNTRIED = "untried"  # the fuzzer could not make or judge it
 
 
-FAULTS = (Kind.TRACEBACK, Kind.HANG, Kind.SILENT, Kind.NEEDLESS, Kind.EXECUTED, Kind.STRAY)
+FAULTS = (Kind.TRACEBACK, Kind.HANG, Kind.SILENT, Kind.NEEDLESS, Kind.EXECUTED, Kind.STRAY, Kind.UNTRIED)
 
 
 class Outcome(NamedTuple):

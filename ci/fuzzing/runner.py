@@ -31,7 +31,7 @@ _FREE = (  # where a command may write
     "tmp/traceback-",  # where no log can take it
     "tmp/.ses",  # of ONNX Runtime
 )
-_KEEP = 2000  # characters of what was printed
+_KEEP = 250  # characters of what was printed
 
 
 def run_input(target: Target, name: str, sources: Path, work: Path, plan: Any = None) -> Outcome:
@@ -61,7 +61,7 @@ def run_input(target: Target, name: str, sources: Path, work: Path, plan: Any = 
 def _run(target: Target, plan: Any, sources: Path, folder: Path, place: Path) -> Verdict:
     made = forks.wait(forks.start(partial(target.make, plan, place, sources), folder / "make.log"), LIMIT)
     if made != 0:
-        raise RuntimeError(f"the input cannot be made: {folder}: {(folder / 'make.log').read_text()[-_KEEP:]}")
+        return Verdict(Kind.UNTRIED, f"cannot be made: {(folder / 'make.log').read_text()[-_KEEP:]}")
     before = _contents(place)
     environment = {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
     printed, result = folder / "printed.log", folder / "result.pkl"
@@ -83,7 +83,7 @@ def _run(target: Target, plan: Any, sources: Path, folder: Path, place: Path) ->
         forks.start(partial(_judge, target, plan, place, result, text, judged), folder / "judge.log"), LIMIT
     )
     if status != 0:
-        raise RuntimeError(f"the result cannot be judged: {folder}: {(folder / 'judge.log').read_text()[-_KEEP:]}")
+        return Verdict(Kind.UNTRIED, f"cannot be judged: {(folder / 'judge.log').read_text()[-_KEEP:]}")
     return pickle.loads(judged.read_bytes())
 
 
