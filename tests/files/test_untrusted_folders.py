@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, UNet2DModel
 from integration import tiny_unet
 from untrusted import JSONS, SAFETENSORS
 
@@ -130,9 +130,15 @@ class TestConfigs:
         (path / name).write_bytes(JSONS[content])
         assert str(path) in refused(kind, path)
 
-    def test_that_are_huge(self, kind, name, folder):
-        path = folder(kind)
+    def test_that_are_huge_are_not_read(self, kind, name, folder, monkeypatch):
+        path, read_text = folder(kind), Path.read_text
+
+        def read_small(file: Path, *arguments: object, **options: object) -> str:
+            assert file.stat().st_size < 10**9
+            return read_text(file, *arguments, **options)
+
         os.truncate(path / name, 5 * 10**9)  # which takes no room on the disk
+        monkeypatch.setattr(Path, "read_text", read_small)
         refused(kind, path)
 
     def test_that_are_links_to_a_system_file(self, kind, name, folder):
@@ -221,6 +227,20 @@ class TestCodeNextToWeights:
         shutil.copy(tmp_path / "evil.py", path)
         change_json(path / name, **entries)
         assert "run train_diffusion" in refused("diffusion", path)
+
+    def test_of_a_diffusion_model_that_is_larger_than_its_weights(self, folder, monkeypatch):
+        """It is refused before any of it is made."""
+        path, made, build = folder("diffusion"), [], UNet2DModel.from_config
+
+        def note(config: dict) -> UNet2DModel:
+            unet = build(config)
+            made.append(all(parameter.is_meta for parameter in unet.parameters()))
+            return unet
+
+        change_json(path / "unet/config.json", block_out_channels=[640, 640])
+        monkeypatch.setattr(UNet2DModel, "from_config", note)
+        assert "size mismatch" in refused("diffusion", path)
+        assert made == [True]
 
     def test_of_its_parts(self, folder, tmp_path):
         path = folder("diffusion")
