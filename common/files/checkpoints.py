@@ -54,16 +54,19 @@ def read_checkpoint(path: str | os.PathLike, made_by: str | None = None) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive with members that are larger than itself; PyTorch compresses none."""
+    """Refuse an archive with members that are larger than itself, as PyTorch compresses none, or altered ones."""
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
             return
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
+        damaged = archive.testzip() if unpacked <= path.stat().st_size else None
     if unpacked > path.stat().st_size:
         raise InputError(
             f"{path} was refused: it is a compressed archive that unpacks to {unpacked:,} bytes, as PyTorch writes none"
         )
+    if damaged is not None:  # PyTorch writes checksums, and does not look at them
+        raise InputError(f"{path} is damaged: the checksum of {damaged} in it is wrong; copy it again")
 
 
 def _check_tensors(content: Any, path: Path) -> None:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+
 _MAX_BYTES = 100_000_000  # the list of a transfer set of 100,000 images has a tenth of that
 
 
@@ -27,3 +29,24 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def read_record(path: str | os.PathLike, *keys: str) -> dict[str, Any]:
+    """Return an object that a command of this project has written as JSON.
+
+    Args:
+        path: the file.
+        keys: that it must have.
+
+    Raises:
+        InputError: if it cannot be read, is no object, or lacks a key.
+    """
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); delete it, and run the same command again") from error
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing or not isinstance(content, dict):
+        problem = f"has no {', '.join(missing)}" if missing else f"holds a {type(content).__name__}, expected an object"
+        raise InputError(f"{path}: {problem}; delete it, and run the same command again")
+    return content

@@ -63,7 +63,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
         made_by: the stage that writes it, for the message when it is missing.
 
     Raises:
-        InputError: if the file cannot be read, or its weights are not this network's.
+        InputError: if the file cannot be read, its weights are not this network's, or they are not finite.
     """
     if path is None:
         return network
@@ -84,8 +84,18 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
             f"{path} holds the weights of another architecture than this {type(network).__name__}: {len(differing)} "
             f"entries differ ({shown})"
         )
+    _check_numbers(own, state, path)
     network.load_state_dict(state)
     return network
+
+
+def _check_numbers(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Refuse weights that are NaN or infinite, or whole numbers in the place of others: masks would be no masks."""
+    for name, value in state.items():
+        if value.is_floating_point() != own[name].is_floating_point():
+            raise InputError(f"{path}: {name} is {value.dtype} and should be {own[name].dtype}; copy or train it again")
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: {name} has NaN or infinite values; copy it again, or train again")
 
 
 def trainable_state(network: nn.Module) -> dict[str, Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.distillation.methods import PROPOSED, Method
 from common.errors import InputError
 from common.files.atomic import write_json
+from common.files.json_files import read_record
 from common.pipeline.stages import STAGES
 
 _RECORD = "method.json"
@@ -29,7 +29,7 @@ def check_method(output_dir: Path, stages: Sequence[str], method: Method) -> Non
         return
     path = output_dir / _RECORD
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))["method"]
+        found = read_record(path, "method")["method"]
     else:  # a student that was prepared by distill.yaml alone
         found = PROPOSED if (output_dir / STAGES["distill"]).exists() else method.name
     if found != method.name:

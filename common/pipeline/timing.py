@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from common.files.atomic import write_json
+from common.files.json_files import read_record
 
 _RECORD = "seconds.json"
 
@@ -13,7 +13,7 @@ _RECORD = "seconds.json"
 def read_seconds(output_dir: Path) -> dict[str, float]:
     """Return the seconds of each stage that ended well in a folder."""
     path = output_dir / _RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_record(path) if path.is_file() else {}
 
 
 def add_seconds(output_dir: Path, stage: str, seconds: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.errors import InputError
 from common.files.atomic import write_json
+from common.files.json_files import read_record as read_json_record
 from common.pipeline.data import MANIFEST
 from common.study.plan import Grid
 
@@ -113,7 +114,7 @@ def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs
 
 def _read_settings(study_dir: Path) -> dict[str, Any]:
     path = study_dir / _SETTINGS
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json_record(path) if path.is_file() else {}
 
 
 def _as_json(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
+from common.errors import InputError
 from common.files.atomic import write_json
+from common.files.json_files import read_json
 from common.synthesis.pictures import to_pictures, write_png
 from common.synthesis.sample_selection import Judgement
 from common.synthesis.transfer_set import image_name
@@ -53,7 +54,7 @@ class WorkingFolder:
 
     def _settings_found(self) -> Any:
         try:
-            return json.loads((self.path / "settings.json").read_text(encoding="utf-8"))
+            return read_json(self.path / "settings.json")
         except (OSError, ValueError):  # killed before it was written
             return None
 
@@ -75,8 +76,16 @@ class WorkingFolder:
         write_json(self._judgements(batch), [asdict(each) for each in judgements])
 
     def read_judgements(self, batch: int) -> list[Judgement]:
-        """Return what is known of the samples of a batch."""
-        return [Judgement(**each) for each in json.loads(self._judgements(batch).read_text(encoding="utf-8"))]
+        """Return what is known of the samples of a batch.
+
+        Raises:
+            InputError: if its file is damaged.
+        """
+        path = self._judgements(batch)
+        try:
+            return [Judgement(**each) for each in read_json(path)]
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); delete {self.path}, and synthesize again") from error
 
     def finish(self, dropped: Iterable[int]) -> None:
         """Delete the samples of these numbers and the files for resuming, and move the folder to ``output_dir``.

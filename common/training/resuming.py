@@ -11,7 +11,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from monai.handlers import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from common.errors import InputError
 from common.files.atomic import is_writer
@@ -87,6 +88,8 @@ class ResumableCheckpoint:
             load_trainable_state(self.network, state["network"])
             for name, item in self.objects.items():
                 item.load_state_dict(state[name])
+                if isinstance(item, Optimizer):
+                    _check_moments(item)
             self.best.load_state_dict(state["best"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(
@@ -114,6 +117,18 @@ class ResumableCheckpoint:
         # The schedule of the learning rate was made for this length.
         length = {"epochs": engine.state.max_epochs, "iterations in an epoch": engine.state.epoch_length}
         return length | self.settings
+
+
+def _check_moments(optimizer: Optimizer) -> None:
+    """Refuse what an optimizer keeps of parameters of other shapes, which it takes without a look.
+
+    Raises:
+        ValueError: if a tensor has neither the shape of its parameter nor a single value, such as a number of steps.
+    """
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"{name} of shape {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
 
 
 def _loads_checkpoint(engine: Engine) -> bool:

@@ -19,8 +19,8 @@ class SaveMaskd(SaveImaged):
 
     MONAI's own writers write in place, so that a full disk leaves half a mask, and what the file system said is lost in
     the text of another error. This one leaves the earlier mask as it was, says why it cannot write, and notes the path
-    in the metadata, as ``savepath_in_metadict`` does. It is a ``SaveImaged`` because MONAI Label, which writes by itself,
-    leaves out each of these.
+    in the metadata, as ``savepath_in_metadict`` does. It is a ``SaveImaged`` because MONAI Label, which writes by
+    itself, leaves out each of these.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -139,7 +139,9 @@ def test_weights_can_be_told_apart_when_a_training_is_resumed():
 
 @pytest.mark.parametrize("weights", [{"features": -1}, {"logits": -0.1}, {"features": 0, "logits": 0, "supervised": 0}])
 def test_weights_that_make_no_sense_are_refused(weights):
-    with pytest.raises(ValueError, match=r"weights of terms must be finite, not negative and not all zero, got \{'features'"):
+    with pytest.raises(
+        ValueError, match=r"weights of terms must be finite, not negative and not all zero, got \{'features'"
+    ):
         make_loss(Student(), **weights)
 
 

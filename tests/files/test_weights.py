@@ -104,6 +104,36 @@ def test_truncated_checkpoint_is_named(tmp_path, share):
     assert str(path) in refused(load_weights, network(), path)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_an_altered_byte_is_noticed(tmp_path, share):
+    path = tmp_path / "model.pt"
+    save_weights(nn.Linear(200, 200), path)
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 0x10
+    path.write_bytes(content)
+    assert "the checksum of" in refused(load_weights, nn.Linear(200, 200), path)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(torch.full((3, 2), torch.nan), "NaN or infinite"), (torch.full((3, 2), -torch.inf), "NaN or infinite"),
+     (torch.ones(3, 2, dtype=torch.int64), "is torch.int64 and should be torch.float32")],
+)  # fmt: skip
+def test_weights_that_are_no_numbers_are_named_and_load_nothing(tmp_path, value, problem):
+    path = tmp_path / "model.pt"
+    torch.save({**network().state_dict(), "0.weight": value}, path)
+    own = network(seed=1)
+    message = refused(load_weights, own, path)
+    assert message.startswith(f"{path}: 0.weight ")
+    assert problem in message
+    assert torch.equal(own[0].weight, network(seed=1)[0].weight)
+
+
+def test_half_precision_is_read_as_the_network_has_it(tmp_path):
+    torch.save({name: value.half() for name, value in nn.Linear(2, 3).state_dict().items()}, tmp_path / "model.pt")
+    assert load_weights(nn.Linear(2, 3), tmp_path / "model.pt").weight.dtype == torch.float32
+
+
 def test_file_that_is_no_checkpoint_is_named(tmp_path):
     path = tmp_path / "model.pt"
     path.write_text("<html>404: this file has moved</html>")

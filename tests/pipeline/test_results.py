@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from common.distillation.methods import find_method
+from common.errors import InputError
+from common.pipeline.method_record import check_method
 from common.pipeline.results import results_table
+from common.pipeline.timing import add_seconds
 
 
 def write_summary(folder: Path, subject: str, dice: float | None) -> None:
@@ -41,3 +45,25 @@ def test_the_stand_in_teacher_is_called_so(tmp_path, base_name, title):
 
 def test_without_an_evaluation_there_is_no_table(tmp_path):
     assert results_table(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80{", b"{", b"[]", b"{}", b'{"metrics": 7, "parameters": 1, "milliseconds_per_image": 1}']
+)
+def test_a_damaged_summary_is_named(tmp_path, content):
+    write_summary(tmp_path, "student", 0.9)
+    path = tmp_path / "evaluation" / "student" / "summary.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"student/summary\.json.*: |damaged") as caught:
+        results_table(tmp_path)
+    assert str(caught.value).endswith("delete it, and run the same command again")
+
+
+@pytest.mark.parametrize("content", [b"\x80", b"{", b"[1]"])
+def test_damaged_records_of_a_pipeline_are_named(tmp_path, content):
+    (tmp_path / "seconds.json").write_bytes(content)
+    (tmp_path / "method.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"seconds\.json.*delete it"):
+        add_seconds(tmp_path, "train", 1.0)
+    with pytest.raises(InputError, match=r"method\.json.*delete it"):
+        check_method(tmp_path, ["distill"], find_method("mae"))

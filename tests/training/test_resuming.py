@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -74,18 +75,25 @@ class TestResuming:
         with pytest.raises(InputError, match=r"toy\.pt is damaged"):
             Toy(tmp_path / "toy.pt").run()
 
+    def test_an_optimizer_that_fits_other_weights_is_refused(self, tmp_path):
+        Toy(tmp_path / "toy.pt").run(cut_off_at=3)
+        state = read_state(tmp_path / "toy.pt")
+        state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(1, 1, 7)
+        torch.save(state, tmp_path / "toy.pt")
+        assert "momentum_buffer of shape (1, 1, 7) for a parameter of" in refused(Toy(tmp_path / "toy.pt"))
+
     def test_a_crash_while_saving_leaves_the_previous_file(self, tmp_path, monkeypatch):
         Toy(tmp_path / "toy.pt", epochs=1).run()
         before = (tmp_path / "toy.pt").read_bytes()
 
-        def half(state: dict, path: Path) -> None:
-            Path(path).write_bytes(b"half")
-            raise OSError("no space left on device")
+        def half(state: dict, file: BinaryIO) -> None:
+            file.write(b"half")
+            raise OSError("something broke")
 
         monkeypatch.setattr(torch, "save", half)
         toy = Toy(tmp_path / "other.pt")
         toy.checkpoint.path = tmp_path / "toy.pt"
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(OSError, match="something broke"):
             toy.checkpoint.save(toy.engine)
         assert (tmp_path / "toy.pt").read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["toy.pt"]

@@ -193,9 +193,7 @@ class TestDamage:
         monkeypatch.setattr(dicom_codecs, "optional_import", lambda name: (lenient, True))
         frame = encode_lossless_jpeg(self.VALUES, 12, signed=False)
         assert not read_pixels(write(tmp_path, frame, syntax=JPEGLosslessSV1))[1].any()
-        with pytest.raises(
-            InputError, match=r"s.dcm: its pixels cannot be decoded, copy it again \(their end"
-        ):
+        with pytest.raises(InputError, match=r"s.dcm: its pixels cannot be decoded, copy it again \(their end"):
             read_pixels(write(tmp_path, frame[:-100], syntax=JPEGLosslessSV1))
 
     def test_file_that_is_cut_off_is_refused(self, tmp_path):
