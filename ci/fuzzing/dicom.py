@@ -193,7 +193,8 @@ def _judge_geometry(plan: dict[str, Any], result: dict[str, Any]) -> Verdict | N
 def _accepts(plan: dict[str, Any], place: Path) -> bool:
     missing = [plan["slope"], plan["intercept"]].count(None)
     says_units = missing == 0 or (missing == 2 and plan["modality"] == "MR")
-    return says_units and plan.keys() <= _USUAL.keys() | {"preamble", "name"}
+    is_usual = plan["syntax"] != "big" or plan["bits"][0] > 8
+    return says_units and is_usual and plan.keys() <= _USUAL.keys() | {"preamble", "name"}
 
 
 SLICE = Target("dicom_slice", PLANS, _make, _run, _judge, _accepts, share=1.5)
