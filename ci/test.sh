@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 echo "installing into .venv …"
 bash ci/install.sh test
 .venv/bin/ruff check .
+.venv/bin/ruff check --preview --select PLW1514 common # every file that is opened names its encoding
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports --no-cache --no-logo
 
