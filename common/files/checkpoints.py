@@ -69,6 +69,28 @@ def _check_archive(path: Path) -> None:
         raise InputError(f"{path} is damaged: the checksum of {damaged} in it is wrong; copy it again")
 
 
+def check_finite(state: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Refuse weights that are NaN or infinite: a network with them finds nothing, or one class everywhere.
+
+    Args:
+        state: tensors by name; anything else in it does not matter.
+        path: where they are from.
+
+    Raises:
+        InputError: naming them.
+    """
+    bad = [
+        name
+        for name, value in state.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
+    ]
+    if bad:
+        raise InputError(
+            f"{path} was refused: {len(bad)} of its weights are NaN or infinite, first {bad[0]}; train again, or take "
+            "earlier weights"
+        )
+
+
 def _check_tensors(content: Any, path: Path) -> None:
     """Refuse tensors that claim more values than the file has, or that are not plain arrays."""
     for tensor in _tensors(content):

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from common.errors import InputError
 from common.files.atomic import atomic_file, is_writer
-from common.files.checkpoints import read_checkpoint
+from common.files.checkpoints import check_finite, read_checkpoint
 from common.files.provenance import write_provenance
 
 
@@ -78,24 +78,20 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
         for name in own.keys() & state.keys()
         if _shape_of(state[name]) != _shape_of(own[name])
     ]
+    differing += [
+        f"{name} is {state[name].dtype} and should be {own[name].dtype}"
+        for name in own.keys() & state.keys()
+        if isinstance(state[name], Tensor) and state[name].is_floating_point() != own[name].is_floating_point()
+    ]
     if differing:
         shown = "; ".join(sorted(differing)[:5])
         raise InputError(
             f"{path} holds the weights of another architecture than this {type(network).__name__}: {len(differing)} "
             f"entries differ ({shown})"
         )
-    _check_numbers(own, state, path)
+    check_finite(state, path)
     network.load_state_dict(state)
     return network
-
-
-def _check_numbers(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    """Refuse weights that are NaN or infinite, or whole numbers in the place of others: masks would be no masks."""
-    for name, value in state.items():
-        if value.is_floating_point() != own[name].is_floating_point():
-            raise InputError(f"{path}: {name} is {value.dtype} and should be {own[name].dtype}; copy or train it again")
-        if not torch.isfinite(value).all():
-            raise InputError(f"{path}: {name} has NaN or infinite values; copy it again, or train again")
 
 
 def trainable_state(network: nn.Module) -> dict[str, Tensor]:

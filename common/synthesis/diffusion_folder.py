@@ -14,6 +14,7 @@ from torch import nn
 
 from common.errors import InputError
 from common.files.atomic import atomic_folder, check_replaceable, is_writer
+from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.files.weights import unwrap
@@ -74,6 +75,8 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> 
     try:
         unet = _load_unet(read_json(folder / _UNET), folder / _WEIGHTS)
         pipeline = DDPMPipeline(unet=unet, scheduler=_build_scheduler(read_json(folder / _SCHEDULER)))
+    except InputError:
+        raise
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the pipeline in {folder} cannot be loaded ({reason}): {_REMEDY}") from error
@@ -90,6 +93,7 @@ def _load_unet(config: dict[str, Any], weights: Path) -> UNet2DModel:
     if not weights.is_file():
         raise FileNotFoundError(f"{_WEIGHTS} is missing")
     state = load_file(weights)
+    check_finite(state, weights)
     layers = config["layers_per_block"] * len(config["block_out_channels"])
     if layers > len(state):
         raise ValueError(f"{_UNET} has {layers} layers, but {_WEIGHTS} has {len(state)} tensors")

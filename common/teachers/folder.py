@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.errors import InputError
 from common.files.atomic import atomic_folder, is_writer
+from common.files.checkpoints import check_finite
 from common.files.fingerprints import state_digest
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
@@ -112,6 +113,7 @@ def _load_adapter(teacher: Teacher, folder: Path) -> PeftModel:
         network = PeftModel.from_pretrained(teacher, str(folder), config=config, torch_device="cpu")
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the teacher in {folder} is damaged ({error}): run finetune_teacher again") from error
+    check_finite(get_peft_model_state_dict(network, save_embedding_layers=False), folder / _WEIGHTS)
     differing = names ^ get_peft_model_state_dict(network, save_embedding_layers=False).keys()
     if differing:
         raise InputError(f"the teacher in {folder} is damaged: {sorted(differing)} do not match its architecture")

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, SamConfig, SamModel
 
 from common.errors import InputError
-from common.files.checkpoints import read_checkpoint
+from common.files.checkpoints import check_finite, read_checkpoint
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER
@@ -59,6 +59,7 @@ def _load_folder(folder: Path) -> SamModel:
     if not (folder / _WEIGHTS).is_file():
         raise FileNotFoundError(f"{_WEIGHTS} is missing")
     state = load_file(folder / _WEIGHTS)
+    check_finite(state, folder / _WEIGHTS)
     layers = config.vision_config.num_hidden_layers + config.mask_decoder_config.num_hidden_layers
     if layers > len(state):
         raise ValueError(f"{_CONFIG} has {layers} layers, but {_WEIGHTS} has {len(state)} tensors")
@@ -128,6 +129,7 @@ def _load_original(path: Path) -> SamModel:
         raise InputError(f"pretrained: {error}") from error
     state = state.get("model", state) if isinstance(state, dict) else {}
     state = {name.removeprefix("module."): value for name, value in state.items()} if isinstance(state, dict) else {}
+    check_finite(state, path)
     if "image_encoder.pos_embed" not in state:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed)")
     try:

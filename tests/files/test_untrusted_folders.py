@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from integration import tiny_unet
+from safetensors.torch import load_file, save_file
 from untrusted import JSONS, SAFETENSORS
 
 from common.distillation.stored_arrays import find_damage, write_arrays
@@ -82,6 +83,14 @@ class TestWeights:
         path = folder(kind)
         (path / WEIGHTS[kind]).write_bytes(SAFETENSORS[content])
         assert str(path) in refused(kind, path)
+
+    def test_that_are_no_numbers(self, kind, folder):
+        path = folder(kind) / WEIGHTS[kind]
+        state = load_file(path)
+        state[max(state)].view(-1)[0] = float("nan")
+        save_file(state, path, metadata={"format": "pt"})
+        message = refused(kind, path.parents[WEIGHTS[kind].count("/")])
+        assert f"{path} was refused: 1 of its weights are NaN or infinite" in message
 
     def test_that_are_a_link_to_others(self, kind, folder, originals):
         path = folder(kind)

@@ -116,15 +116,16 @@ def test_an_altered_byte_is_noticed(tmp_path, share):
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [(torch.full((3, 2), torch.nan), "NaN or infinite"), (torch.full((3, 2), -torch.inf), "NaN or infinite"),
-     (torch.ones(3, 2, dtype=torch.int64), "is torch.int64 and should be torch.float32")],
+    [(torch.full((3, 2), torch.nan), "1 of its weights are NaN or infinite, first 0.weight"),
+     (torch.full((3, 2), -torch.inf), "1 of its weights are NaN or infinite, first 0.weight"),
+     (torch.ones(3, 2, dtype=torch.int64), "0.weight is torch.int64 and should be torch.float32")],
 )  # fmt: skip
 def test_weights_that_are_no_numbers_are_named_and_load_nothing(tmp_path, value, problem):
     path = tmp_path / "model.pt"
     torch.save({**network().state_dict(), "0.weight": value}, path)
     own = network(seed=1)
     message = refused(load_weights, own, path)
-    assert message.startswith(f"{path}: 0.weight ")
+    assert message.startswith(str(path))
     assert problem in message
     assert torch.equal(own[0].weight, network(seed=1)[0].weight)
 

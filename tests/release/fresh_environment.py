@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,6 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 from students import IMAGE_SIZE, NAMES, PLAIN_STUDENT, bundle_of, files_of, size_key, write_student
 
-from common.datasets.readers.volumes import NibabelReader
 from common.release import release_bundle
 
 PYTHON = Path(__file__).parents[2] / ".venv-release" / "bin" / "python"
@@ -100,8 +100,7 @@ def without_workbooks(dataset_dir: Path, parent: Path) -> Path:
 def masks_of(folder: Path) -> dict[str, np.ndarray]:
     """Return the masks by file name."""
     masks = {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
-    reader = NibabelReader()
-    return masks | {path.name: reader.get_data(reader.read(path))[0] for path in folder.rglob("*.nii.gz")}
+    return masks | {path.name: np.asarray(nibabel.load(path).dataobj) for path in folder.rglob("*.nii.gz")}
 
 
 @pytest.mark.parametrize("name", NAMES)
