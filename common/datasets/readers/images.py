@@ -83,7 +83,8 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     """Return the image at ``path``, decoded to its last pixel: the pixels as they are stored, whatever the orientation.
 
     Raises:
-        InputError: if the file is missing, a folder, empty, cut off, too large, or not an image.
+        InputError: if the file is missing, a folder, empty, cut off, too large, or not an image, or has several
+            channels of more than 8 bits.
     """
     return read_stored(path).image
 
@@ -103,6 +104,7 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
     try:
         # By its name, Pillow would map an uncompressed TIFF into memory, and scramble one that it turns.
         with file, Image.open(file, formats=FORMATS) as image:
+            _refuse_deep_colours(image, path)
             num_pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if image.format == "TIFF":
                 orientation = orientation_of(image)  # loading removes it
@@ -111,6 +113,8 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
             else:
                 image.load()
                 orientation = orientation_of(image)
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: cannot be read as an image; copy it again, or save it as {EXAMPLES}") from error
     except Image.DecompressionBombError as error:
@@ -119,6 +123,16 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
     except Exception as error:  # on damaged bytes Pillow's decoders raise far more than OSError
         raise InputError(f"{path}: cannot be read as an image, copy it again ({error})") from error
     return StoredPicture(image, orientation, num_pages)
+
+
+def _refuse_deep_colours(image: Image.Image, path: Path) -> None:
+    """Refuse several channels of 16 bits, of which Pillow keeps the upper 8 and does not say so once it has read them.
+
+    Raises:
+        InputError: if an opened image that is not read yet has them.
+    """
+    if len(image.getbands()) > 1 and any(";16" in str(part) for part in getattr(image, "tile", ())):
+        raise InputError(f"{path}: has 16 bits in each of its channels; save it with 8")
 
 
 def is_opaque(image: Image.Image) -> bool:

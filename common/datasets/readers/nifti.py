@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -18,6 +19,7 @@ from common.datasets.readers.nrrd_header import nrrd_affine
 from common.errors import InputError
 
 SUFFIXES = (".nii", ".nii.gz")
+_CHUNK = 2**22  # bytes
 
 
 class Volume(NamedTuple):
@@ -125,9 +127,22 @@ def nifti_values(path: str | os.PathLike, image: nibabel.Nifti1Image) -> np.ndar
     """
     try:
         values = np.asanyarray(image.dataobj)
+        if os.fspath(path).lower().endswith(".gz"):
+            _read_to_the_end(path)
     except Exception as error:  # on damaged bytes nibabel raises whatever they make it stumble over
         raise InputError(f"{path}: cannot be read as a NIfTI file, copy it again ({error})") from error
     return _as_numbers(path, values)
+
+
+def _read_to_the_end(path: str | os.PathLike) -> None:
+    """Read a compressed file to its checksum: nibabel stops after the last voxel, and would not notice altered ones.
+
+    Raises:
+        OSError, EOFError, zlib.error: if it is altered or cut off.
+    """
+    with gzip.open(path) as file:
+        while file.read(_CHUNK):
+            pass
 
 
 def _open_nrrd(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,27 @@ def test_more_than_8_bits_a_channel_are_refused_as_pillow_would_make_white_of_th
         LoadPictured("image", to_rgb)({"image": str(path)})
     save(tmp_path / "plain.png")
     assert list(ImageFiles(tmp_path).left_out) == [path]
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bits_in_each_of_several_channels_are_refused_as_pillow_would_keep_8(colour_type, channels, tmp_path):
+    """By hand, since Pillow writes no such PNG."""
+    path = tmp_path / "deep.png"
+    pixels = np.full((5, 4, channels), 4095, ">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 4, 5, 16, colour_type, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with Image.open(path) as image:
+        assert len(image.convert("RGBA").getbands()) == 4, "Pillow reads it"
+    with refused(r"deep\.png: has 16 bits in each of its channels; save it with 8"):
+        LoadPictured("image", to_rgb)({"image": str(path)})
+    with refused(r"deep\.png: has 16 bits"):
+        LoadLabeld("label")({"label": str(path)})
 
 
 GREY = np.array([[0, 0], [0, 200]], np.uint8)

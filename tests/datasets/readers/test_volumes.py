@@ -98,3 +98,16 @@ def test_values_that_are_no_numbers_are_refused(tmp_path):
         nibabel.save(nibabel.Nifti1Image(content, oblique_affine()), tmp_path / "scan.nii")
         with refused(rf"scan\.nii: .*{problem}"):
             check_volume(tmp_path / "scan.nii")
+
+
+@pytest.mark.parametrize("change", ["another checksum", "no end"])
+def test_a_compressed_file_is_read_to_its_checksum(change, tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    values = np.random.default_rng(0).uniform(1, 2, (40, 50, 60)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content if change == "another checksum" else content[:-8])
+    assert np.asarray(nibabel.load(path).dataobj).all(), "nibabel does not look at it"
+    with refused(r"scan\.nii\.gz: cannot be read as a NIfTI file, copy it again"):
+        LoadVolumed("image")({"image": str(path)})
