@@ -75,6 +75,9 @@ def load_config(files: Sequence[Path]) -> dict[str, Any]:
             found = ConfigParser.load_config_file(str(file))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{file} cannot be read as YAML ({' '.join(str(error).split())})") from error
+        numbers = [key for key in found if not isinstance(key, str)] if isinstance(found, dict) else []
+        if numbers:
+            raise InputError(f"{file}: expected names as keys, got {numbers[0]!r}; put it in quotes if it is meant so")
         if not isinstance(found, dict):
             raise InputError(f"{file}: expected keys with values, as in epochs: 3, got {found!r}")
     return ConfigParser.load_config_files([str(file) for file in files])

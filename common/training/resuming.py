@@ -91,7 +91,7 @@ class ResumableCheckpoint:
                 if isinstance(item, Optimizer):
                     _check_moments(item)
             self.best.load_state_dict(state["best"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{self.path} was left by a run with other settings ({error}): delete it to start afresh, or choose "
                 "another output_dir"

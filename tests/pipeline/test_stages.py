@@ -74,7 +74,12 @@ class TestOverrides:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("epochs: [1", "cannot be read as YAML"), ("\tepochs: 1", "cannot be read"), ("- a", "expected keys with values")],
+    [
+        ("epochs: [1", "cannot be read as YAML"),
+        ("\tepochs: 1", "cannot be read"),
+        ("- a", "expected keys with values"),
+        ("7: 1", "expected names as keys, got 7"),
+    ],
 )
 def test_a_config_that_is_none_is_refused_by_its_name(text, said, tmp_path):
     path = tmp_path / "train.yaml"

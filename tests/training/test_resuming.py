@@ -82,6 +82,13 @@ class TestResuming:
         torch.save(state, tmp_path / "toy.pt")
         assert "momentum_buffer of shape (1, 1, 7) for a parameter of" in refused(Toy(tmp_path / "toy.pt"))
 
+    def test_an_optimizer_state_that_is_a_tensor_is_refused(self, tmp_path):
+        Toy(tmp_path / "toy.pt").run(cut_off_at=3)
+        state = read_state(tmp_path / "toy.pt")
+        state["optimizer"]["state"][0] = torch.zeros(3)
+        torch.save(state, tmp_path / "toy.pt")
+        refused(Toy(tmp_path / "toy.pt"))
+
     def test_a_crash_while_saving_leaves_the_previous_file(self, tmp_path, monkeypatch):
         Toy(tmp_path / "toy.pt", epochs=1).run()
         before = (tmp_path / "toy.pt").read_bytes()
