@@ -82,9 +82,15 @@ class TestRefused:
         with refused("training/images: .*(no images|2 complete images needed .*found 1)"):
             load_stage("train", dataset_dir=few, output_dir=tmp_path / "run").initialize()
 
-    @pytest.mark.parametrize("num_labels", [0, 4])
-    def test_a_label_budget_out_of_range(self, num_labels, dataset_dir, tmp_path):
-        with refused(f"num_labels must be between 1 and the 3 training images available, got {num_labels}"):
+    @pytest.mark.parametrize(
+        ("num_labels", "message"),
+        [
+            (0, "num_labels: expected a whole number of at least 1, or null, got 0"),
+            (4, "num_labels must be between 1 and the 3 training images available, got 4"),
+        ],
+    )
+    def test_a_label_budget_out_of_range(self, num_labels, message, dataset_dir, tmp_path):
+        with refused(message):
             load_stage(
                 "finetune_teacher", dataset_dir=dataset_dir, output_dir=tmp_path, num_labels=num_labels
             ).initialize()
