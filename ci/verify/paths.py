@@ -12,12 +12,13 @@ from google.protobuf.message import DecodeError, Message
 from verify.bundle import Bundle, Issue
 
 GRAPH = "models/model.onnx"
-# Homes of users, where disks are mounted and temporary files go, drives of Windows, and where a container is mounted;
-# the Zoo's own example is /workspace/data.
+# Top folders that hold homes of users, mounted disks, containers and temporary files; the Zoo's own example is the
+# folder data of a workspace.
+_TOP_FOLDERS = ("home", "Users", "root", "mnt", "media", "scratch", "tmp", "private", "var/folders", "var/tmp")
+_TOP_FOLDERS += (r"workspace(?!/data\b)",)
+_DRIVE = r"[A-Za-z]:(?:\\+|/(?!/))(?=\w)"  # of Windows
 _PERSONAL = re.compile(
-    r"(?<![\w./])(?:file://[\w.-]*)?"
-    r"(/home/|/Users/|/root\b|/mnt/|/media/|/scratch/|/tmp/|/private/|/var/(folders|tmp)/|/workspace\b(?!/data\b)|~/"
-    r"|[A-Za-z]:(\\+|/(?!/))(?=\w))[\w./\\-]*"
+    rf"(?<![\w./])(?:file://[\w.-]*)?(?:/(?:{'|'.join(_TOP_FOLDERS)})(?![\w-])|~/|{_DRIVE})[\w./\\-]*"
 )
 _SOURCE_PATH = re.compile(r"(?<![\w./])/[\w./+-]+\.py")  # where a network was written, as exports of it may say
 _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf")

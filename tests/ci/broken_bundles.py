@@ -18,6 +18,7 @@ from monai.bundle import ckpt_export
 from verify.bundle import METADATA
 from verify.rules import verify
 
+WORKSPACE = Path("/", "workspace").as_posix()
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast
 NETWORK = """
 import torch
@@ -188,7 +189,7 @@ BROKEN = [
     ("readable-files", write(METADATA, "{"), "configs/metadata.json: found Expecting"),
     ("personal-paths", config("train", lambda c: c.update(dataset_dir="/home/jane/PH2")), "found /home/jane/PH2"),
     ("personal-paths", config("cpu", lambda c: c.update(output_dir="$'/root/runs/' + @stage")), "found /root/runs/"),
-    ("personal-paths", config("demo", lambda c: c.update(weights="/workspace/jane/a.pt")), "found /workspace/jane"),
+    ("personal-paths", config("demo", lambda c: c.update(weights=f"{WORKSPACE}/jane/a.pt")), f"found {WORKSPACE}/jane"),
     ("personal-paths", write("docs/notes.md", r"from C:\Users\jane\PH2"), r"docs/notes.md: found C:\Users"),
     *(
         ("personal-paths", write("docs/notes.md", f"See `{path}`, or https://a.org/mnt/b."), f"found {path}; expected")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import openpyxl
 import pytest
@@ -65,16 +66,17 @@ def test_numbers_and_text_of_several_looks_are_read_as_text(tmp_path):
 def test_strings_that_lie_in_their_cells_are_read(tmp_path):
     """As other programs than Excel write them."""
     path = write_workbook(tmp_path / "table.xlsx", [["shared"], ["strings"]])
-    cells = [
-        f'<row r="{row}"><c r="B{row}" t="inlineStr"><is><t>{text}</t></is></c></row>'
-        for row, text in ((1, "a"), (3, "P1"))
-    ]
-    sheet = f'<worksheet xmlns="{MAIN}"><sheetData>{"".join(cells)}</sheetData></worksheet>'
+    sheet = ElementTree.Element("worksheet", xmlns=MAIN)
+    rows = ElementTree.SubElement(sheet, "sheetData")
+    for number, text in ((1, "a"), (3, "P1")):
+        row = ElementTree.SubElement(rows, "row", r=str(number))
+        cell = ElementTree.SubElement(row, "c", r=f"B{number}", t="inlineStr")
+        ElementTree.SubElement(ElementTree.SubElement(cell, "is"), "t").text = text
     with zipfile.ZipFile(path) as book:
         parts = {name: book.read(name) for name in book.namelist()}
     with zipfile.ZipFile(path, "w") as book:
         for name, content in parts.items():
-            book.writestr(name, sheet if name.endswith("sheet1.xml") else content)
+            book.writestr(name, ElementTree.tostring(sheet) if name.endswith("sheet1.xml") else content)
     assert read_workbook(path, ["a"]) == [{"a": "P1"}]
 
 
@@ -85,7 +87,7 @@ def test_without_openpyxl_what_to_install_is_said(tmp_path, monkeypatch):
         read_workbook(path, ["a"])
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="needs the workbook of PH2 beside the project")
+@pytest.mark.skipif(not REAL.is_file(), reason="PH2 is for research only: its workbook is not in the repository")
 def test_the_workbook_of_ph2():
     rows = read_workbook(REAL, ["Image Name", "Melanoma"])
     names = [row["Image Name"] for row in rows if row["Image Name"].startswith("IMD")]

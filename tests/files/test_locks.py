@@ -51,7 +51,6 @@ def lock_elsewhere(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_path):
     folder = tmp_path / "run"
     with subprocess.Popen([sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, text=True) as run:
@@ -70,7 +69,6 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_pat
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_what_another_run_is_writing_in_a_folder_inside_stays(tmp_path):
     """As where a study was killed and is started again, and a job of it still runs."""
     job = tmp_path / "study" / "job"

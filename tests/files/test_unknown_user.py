@@ -25,7 +25,6 @@ import monai
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="passwd")
 @pytest.mark.parametrize("known", [{}, {"USER": "me", "HOME": "/home/me"}])
 def test_an_unknown_user_gets_a_name_and_a_home_and_keeps_those_it_has(known):
     environment = {key: value for key, value in os.environ.items() if key not in (*NAMES, "HOME")} | known

@@ -97,7 +97,6 @@ def test_a_full_disk_is_named_whatever_is_written_and_nothing_stays(tmp_path):
     check_refusals(done.stdout, tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits")
 def test_so_is_a_limit_of_the_size_of_files(tmp_path):
     command = [sys.executable, "-c", WRITE, str(tmp_path), "200000"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)

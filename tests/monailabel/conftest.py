@@ -18,6 +18,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of datasets of which ``--bundles`` has no bundle; the repository's own has all."""
+    served = {name for name in DATASETS if (config.getoption("bundles") / f"{name}_segmentation").is_dir()}
+    left_out = [item for item in items if not _datasets_of(item) <= served]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _datasets_of(item: pytest.Item) -> set[str]:
+    """Return the datasets that a test is about: by its parameters, or by the mark ``dataset``."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    marked = [name for mark in item.iter_markers("dataset") for name in mark.args]
+    return {value for value in (*given, *marked) if isinstance(value, str) and value in DATASETS}
+
+
 @pytest.fixture(scope="session")
 def folders(request, tmp_path_factory) -> dict[str, Path]:
     """Tiny copies of the bundles by dataset, with weights; not to be changed."""
@@ -27,7 +42,7 @@ def folders(request, tmp_path_factory) -> dict[str, Path]:
     assert copies, "no bundle to serve"
     if not request.config.getoption("bundles").samefile(ROOT / "bundles"):
         return copies
-    assert copies.keys() == found.keys(), "tests skip what is not served, and of the repository's own all are"
+    assert copies.keys() == found.keys(), "of the repository's own all are served"
     return copies
 
 

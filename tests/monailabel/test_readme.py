@@ -10,9 +10,8 @@ import pytest
 from server import ROOT, environment
 
 
+@pytest.mark.dataset("ph2")
 def test_the_readme_puts_a_bundle_where_the_server_looks_for_it(folders, tmp_path):
-    if "ph2" not in folders:
-        pytest.skip("not among the bundles given by --bundles")
     section = re.search(r"## In MONAI Label\n(.*?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     [commands] = re.findall(r"```\n(.*?)monailabel start_server", section[1], re.DOTALL)
     assert "dist/ph2_segmentation" in commands

@@ -36,8 +36,6 @@ def write_studies(folder: Path, dataset: str) -> Path:
 @pytest.fixture(scope="module", params=["drive", "kidneyus", "chaos"])
 def scored(request, folders, alone, tmp_path_factory) -> Iterator[tuple[Server, str, Path]]:
     """A server that has scored its images, the name of the model, and its folder."""
-    if request.param not in folders:
-        pytest.skip("not among the bundles given by --bundles")
     bundle = folders[request.param]
     folder = tmp_path_factory.mktemp("scoring")
     app = make_app(folder / "app", [bundle], ranked=True)

@@ -71,7 +71,6 @@ with atomic_file(sys.argv[1] + "/model.pt") as fresh:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(
     ("name", "codes", "said"),
     [
@@ -86,7 +85,6 @@ def test_a_signal_ends_the_process_with_one_line_and_leaves_nothing_half_written
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
 def test_a_pipe_that_nobody_reads_is_one_line():
     done = subprocess.run(
         f"{sys.executable} -c '{HEAD}for number in range(100000): print(number)' | true",

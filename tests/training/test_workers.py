@@ -32,7 +32,9 @@ list(DataLoader(list(range(1000)), num_workers=1, worker_init_fn=slowly, multipr
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there a worker is a fork by default")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere start_worker has nothing to do: workers are no forks by default"
+)
 def test_a_worker_that_starts_while_its_training_is_killed_ends_too(tmp_path):
     number = tmp_path / "number"
     root = str(Path(__file__).parents[2])
