@@ -115,6 +115,11 @@ def _make(plan: dict[str, Any], place: Path, sources: Path) -> None:
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     path = out / plan["file"]
+    _change(path, plan, place)
+
+
+def _change(path: Path, plan: dict[str, Any], place: Path) -> None:
+    """Do to one file what a plan says."""
     match plan["change"]:
         case "damage":
             damage.apply(plan["damage"], path)
@@ -207,20 +212,8 @@ def _make_release(plan: dict[str, Any], place: Path, sources: Path) -> None:
     shutil.copytree(sources / "run", folder)
     shutil.copy(folder / "model.pt", place / "home" / "sound.pt")
     path = folder / plan["file"]
-    match plan["change"]:
-        case "damage":
-            damage.apply(plan["damage"], path)
-        case "gone":
-            path.unlink()
-        case "folder":
-            path.unlink()
-            path.mkdir()
-        case "text":
-            path.write_text(plan["text"])
-        case "trap":
-            write_trap(path, place)
-        case "edit" if path.suffix != ".csv":
-            _edit(path, *plan["edit"])
+    if plan["change"] != "edit" or path.suffix != ".csv":
+        _change(path, plan, place)
 
 
 def _run_release(plan: dict[str, Any], place: Path) -> str:

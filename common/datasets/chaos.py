@@ -46,6 +46,16 @@ def class_names(modality: str) -> list[str]:
     return list(CLASSES[modality].values())
 
 
+def dicom_modality(modality: str) -> str:
+    """Return what DICOM calls a modality: "CT" or "MR".
+
+    Raises:
+        InputError: if ``modality`` is unknown.
+    """
+    check_modality(modality)
+    return PLACES[modality].group
+
+
 class ChaosDataset(SegmentationDataset):
     """CHAOS by slices, whose entries have the "patient"; whole volumes come from :meth:`volumes`.
 

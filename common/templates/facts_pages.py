@@ -27,6 +27,7 @@ _DEFAULTS: dict[str, Any] = {
     "class_keys": [],
     "label_keys": [],
     "reading_keys": [],
+    "volumes_of": None,
     "other_classes": None,
     "padding_mode": "zeros",
     "dice_over_batch": False,

@@ -85,6 +85,15 @@ def read_pixels(path: Path) -> tuple[Slice, np.ndarray]:
     return _locate(dataset, path), np.ascontiguousarray(read_values(dataset, path).T)
 
 
+def modality_of(path: Path) -> str:
+    """Return what a slice says that it was taken with, such as "CT", "MR" or "PT"; empty where it does not say.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    return str(value_of(open_dicom(path, stop_before_pixels=True), "Modality", path) or "")
+
+
 def _locate(dataset: pydicom.Dataset, path: Path) -> Slice:
     check_is_slice(dataset, path)
     missing = [name for name in _GEOMETRY if value_of(dataset, name, path) is None]

@@ -221,4 +221,4 @@ def without_suffix(path: Path) -> Path:
     if path.is_dir():
         return path
     name, suffix = os.path.splitext(path.name)
-    return path.with_name(os.path.splitext(name)[0] if suffix == ".gz" else name)
+    return path.with_name(os.path.splitext(name)[0] if suffix.lower() == ".gz" else name)

@@ -10,10 +10,10 @@ from typing import Any
 
 from monai.utils import ImageMetaKey
 
-from common.datasets.readers.dicom import list_slices, read_pixels
+from common.datasets.readers.dicom import list_slices, modality_of, read_pixels
 from common.datasets.readers.file_kinds import NIFTI, kind_of
 from common.datasets.readers.folder_walk import FolderWalk
-from common.datasets.readers.input_files import InputFiles
+from common.datasets.readers.input_files import InputFiles, without_suffix
 from common.datasets.readers.nifti_header import geometry_remark
 from common.datasets.readers.volumes import check_volume
 from common.errors import InputError
@@ -25,6 +25,11 @@ class VolumeFiles(InputFiles):
     """The volumes in a folder and below it, or one of them: folders of DICOM slices, and NIfTI files.
 
     Results keep the folders, as every DICOM folder of CHAOS is named ``DICOM_anon``; see :class:`InputFiles`.
+
+    Args:
+        path: a folder, or one volume.
+        key: what the user knows the path by.
+        dicom_modality: what DICOM slices should say that they were taken with, such as "CT"; None takes any.
     """
 
     noun = "volume"
@@ -33,6 +38,10 @@ class VolumeFiles(InputFiles):
     input_kind = NIFTI
     mask_suffix = "_mask.nii.gz"
     label_folders = frozenset({"Ground"})  # of CHAOS
+
+    def __init__(self, path: str | os.PathLike, key: str = "dataset_dir", dicom_modality: str | None = None) -> None:
+        self.dicom_modality = dicom_modality
+        super().__init__(path, key)
 
     @classmethod
     def parts_of(cls, folder: Path) -> list[Path]:
@@ -48,8 +57,21 @@ class VolumeFiles(InputFiles):
         check_volume(path)
 
     def remarks(self, paths: Sequence[Path]) -> list[str]:
-        """Return what NIfTI files say of their geometry that does not agree."""
-        return [remark for path in paths if path.is_file() and (remark := _geometry_remark(path))]
+        """Return what NIfTI files say of their geometry that does not agree, and series of another modality."""
+        found = [_geometry_remark(path) if path.is_file() else self._modality_remark(path) for path in paths]
+        return [remark for remark in found if remark]
+
+    def _modality_remark(self, folder: Path) -> str | None:
+        try:
+            stated = modality_of(list_slices(folder)[0])
+        except (InputError, IndexError, OSError) as error:  # it has been segmented, and was changed since
+            return f"{folder}: cannot be read again ({error})"
+        if self.dicom_modality in (None, stated) or not stated:
+            return None
+        return (
+            f"{folder}: is of modality {stated} by its DICOM headers, but the student has learned "
+            f"{self.dicom_modality}: its mask means nothing unless the headers are wrong"
+        )
 
 
 def _geometry_remark(path: Path) -> str | None:
@@ -66,7 +88,9 @@ def name_result(meta: Mapping[str, Any], saver: Any) -> dict[str, Any]:
     named after a UID, and those of one study differ in nothing else.
     """
     path = Path(meta[ImageMetaKey.FILENAME_OR_OBJ])
-    return {"subject": f"{path}.dcm" if path.is_dir() else str(path)}
+    if path.is_dir():
+        return {"subject": f"{path}.dcm"}
+    return {"subject": f"{without_suffix(path)}.nii"}  # it knows .gz in small letters alone
 
 
 def find_slices(path: str | os.PathLike) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from common.datasets.readers.nifti import is_nifti, nifti_values
 from common.datasets.readers.nifti_header import affine_of, open_nifti
 from common.datasets.readers.series import SeriesReader
 from common.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 class VolumeReader(ImageReader):
@@ -45,7 +48,10 @@ class VolumeReader(ImageReader):
             InputError: if the path is missing, damaged or no volume, the folder has not the slices of one volume, or
                 nothing says where the volume lies.
         """
-        return self._series.get_data(img) if img.is_dir() else _read_nifti(img)
+        values, meta = self._series.get_data(img) if img.is_dir() else _read_nifti(img)
+        if values.min() == values.max():
+            logger.warning(f"{img}: every voxel is {values.flat[0]:g}: nothing is to be seen, export it again")
+        return values, meta
 
 
 class LoadVolumed(LoadImaged):

@@ -5,6 +5,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+from dicom_slices import edit
 from monai.transforms import LoadImage, SaveImage
 from PIL import Image
 
@@ -126,6 +127,20 @@ def test_what_is_doubtful_about_the_geometry_is_a_remark(folder):
     assert remark.startswith(f"{folder / 'doubtful.nii'}: ")
 
 
+def test_a_series_of_another_modality_than_the_student_learned_is_a_remark(folder):
+    volumes = VolumeFiles(folder, dicom_modality="MR")
+    remarks = volumes.remarks([folder / "patient9"])
+    assert remarks == [
+        f"{folder / 'patient9'}: is of modality CT by its DICOM headers, but the student has learned MR: its mask "
+        "means nothing unless the headers are wrong"
+    ]
+    assert not VolumeFiles(folder, dicom_modality="CT").remarks([folder / "patient9"])
+    assert not VolumeFiles(folder).remarks([folder / "patient9"])
+    for file in (folder / "patient9").iterdir():
+        edit(file, removed=["Modality"])
+    assert not volumes.remarks([folder / "patient9"]), "who does not say is believed"
+
+
 def test_nothing_to_read_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere does not exist"):
         VolumeFiles(tmp_path / "nowhere")
@@ -157,6 +172,13 @@ def test_results_of_folders_whose_names_have_dots_are_kept_apart(pristine, tmp_p
         save(LoadImage(reader=VolumeReader, ensure_channel_first=True)(entry["image"]))
     written = sorted(path.name for path in (tmp_path / "masks").iterdir())
     assert written == ["1.2.840.1_mask.nii.gz", "1.2.840.2_mask.nii.gz", "b.c_mask.nii.gz", "d_mask.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ", "scan.of.today.nii.gz"])
+def test_results_of_nifti_files_have_the_name_without_its_suffix(name, tmp_path):
+    assert name_result({"filename_or_obj": str(tmp_path / name)}, None) == {
+        "subject": str(tmp_path / f"{name[: name.lower().index('.nii')]}.nii")
+    }
 
 
 def test_slices_are_found_at_any_depth(folder):

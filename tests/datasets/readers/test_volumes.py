@@ -14,6 +14,8 @@ from common.datasets.readers.series import SeriesReader
 from common.datasets.readers.volumes import LoadVolumed, VolumeReader, check_volume
 from common.errors import InputError
 
+VALUES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+
 
 @pytest.fixture(scope="module")
 def pristine(tiny_phantoms):
@@ -26,7 +28,7 @@ def folder(pristine, tmp_path):
     shutil.copytree(pristine / "Test_Sets/CT/3", tmp_path / "mine" / "patient10")
     shutil.copytree(pristine / "Train_Sets/CT/1/DICOM_anon", tmp_path / "mine" / "patient9")
     for name in ("a.nii.gz", "b.nii"):
-        nibabel.save(nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)), tmp_path / "mine" / name)
+        nibabel.save(nibabel.Nifti1Image(VALUES, np.eye(4)), tmp_path / "mine" / name)
     (tmp_path / "mine" / "notes.txt").write_text("x")
     return tmp_path / "mine"
 
@@ -41,7 +43,7 @@ def test_reader_takes_dicom_folders_and_nifti_files_without_a_word(folder, caplo
     expected, meta = SeriesReader().get_data(folder / "patient9")
     assert np.array_equal(series, expected)
     assert np.array_equal(series.affine, meta["affine"])
-    assert np.array_equal(nifti, np.ones((4, 5, 6)))
+    assert np.array_equal(nifti, VALUES)
 
 
 def test_reader_passes_on_what_is_wrong_with_a_series(folder):
@@ -111,3 +113,10 @@ def test_a_compressed_file_is_read_to_its_checksum(change, tmp_path):
     assert np.asarray(nibabel.load(path).dataobj).all(), "nibabel does not look at it"
     with refused(r"scan\.nii\.gz: cannot be read as a NIfTI file, copy it again"):
         LoadVolumed("image")({"image": str(path)})
+
+
+def test_a_volume_with_nothing_in_it_is_named(tmp_path, caplog):
+    path = tmp_path / "empty.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4)), path)
+    LoadVolumed("image")({"image": str(path)})
+    assert [text for text in caplog.messages if "every voxel is 0" in text and str(path) in text]
