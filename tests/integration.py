@@ -30,6 +30,7 @@ import common
 from common.errors import InputError
 from common.files.locks import unlock_all
 from common.students.vit import ViTSegmenter
+from common.training.stage_log import is_for_screen
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 BUNDLE = BUNDLES / "drive_segmentation"  # where it does not matter which
@@ -196,6 +197,8 @@ def contained() -> Iterator[None]:
         for handler in [handler for handler in root.handlers if handler not in handlers]:
             root.removeHandler(handler)
             handler.close()
+        for handler in root.handlers:
+            handler.removeFilter(is_for_screen)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ of.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -32,12 +31,12 @@ from common.distillation.stored_arrays import bytes_of, open_arrays, write_array
 from common.errors import InputError
 from common.files.atomic import atomic_folder, is_writer
 from common.files.fingerprints import data_digest, network_fingerprint
+from common.files.writing import is_disk_full
 
 logger = logging.getLogger(__name__)
 
 LABELLED_KEY = "labelled"
 _LOGITS_KEY = "teacher_logits"
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def output_keys(layers: Iterable[str], logits: bool = True) -> list[str]:
@@ -146,8 +145,8 @@ class TeacherOutputs(TrackedInputs):
         try:
             with atomic_folder(self.folder) as fresh:
                 write_record(fresh, self._record, write_arrays(fresh, shapes, chain([first], blocks)))
-        except OSError as error:
-            if error.errno in _DISK_IS_FULL:
+        except InputError as error:
+            if is_disk_full(error):
                 raise too_small from error
             raise
 

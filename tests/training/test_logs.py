@@ -9,26 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from integration import contained
 
 from common.errors import InputError
-from common.files import locks
 from common.training import logs
 
 OTHER_RUN = "import sys; from common.training import logs; logs.start(sys.argv[1], 'distill')"
 
 
 @pytest.fixture(autouse=True)
-def contained(monkeypatch) -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    root.setLevel(logging.INFO)
-    yield
-    root.setLevel(level)
-    for handler in [handler for handler in root.handlers if handler not in before]:
-        root.removeHandler(handler)
-        handler.close()
-    locks.unlock_all()
+def as_in_a_process_of_its_own() -> Iterator[None]:
+    with contained():
+        yield
 
 
 def test_a_stage_logs_to_a_file_of_its_own_until_it_stops(tmp_path):
