@@ -27,6 +27,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 import common
+from common.configs.known_keys import has_key
 from common.errors import InputError
 from common.files.locks import unlock_all
 from common.students.vit import ViTSegmenter
@@ -220,9 +221,13 @@ def innermost(error: BaseException) -> BaseException:
 
 
 def stage_command(stage: str, overlays: Sequence[str | Path] = ("demo",), **overrides: Any) -> list[str]:
-    """Return the arguments of ``python -m`` that run a stage."""
-    command = ["monai.bundle", "run", "--config_file", str(config_files(stage, overlays))]
+    """Return the arguments of ``python -m`` that run a stage, with those tiny settings that it has."""
+    files = config_files(stage, overlays)
+    config = ConfigParser.load_config_files(files)
+    command = ["monai.bundle", "run", "--config_file", str(files)]
     for key, value in settings(stage, **overrides).items():
+        if key in TINY and not has_key(config, key):
+            continue
         command += [f"--{key}", "$None" if value is None else str(value)]
     return command
 

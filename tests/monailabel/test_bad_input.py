@@ -21,7 +21,7 @@ def fail(server, model: str, image: str) -> str:
     ("dataset", "image", "message"),
     [
         ("drive", "cut_off", "cut_off.png: cannot be read as an image, copy it again"),
-        ("ph2", "text", "text.png: cannot be read as an image, copy it again"),
+        ("ph2", "text", "text.png: cannot be read as an image; copy it again"),
         ("drive", "scan", "scan.nii.gz: is a volume; expected an image"),
         ("kidneyus", "scan", "scan.nii.gz: is a volume; expected an image"),
         ("chaos", "rgb", "rgb.png: expected a volume, a NIfTI file or a folder of DICOM slices"),
