@@ -7,6 +7,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_stages import finish
@@ -84,7 +85,7 @@ class TestOrder:
 
     def test_the_seconds_of_a_stage_add_up_over_its_runs(self, stages, dataset_dir, tmp_path, monkeypatch):
         clock = iter([100.0, 107.5, 200.0, 202.5])
-        monkeypatch.setattr(stage_run.time, "time", lambda: next(clock))
+        monkeypatch.setattr(stage_run, "time", SimpleNamespace(time=lambda: next(clock)))  # threads have their own
         for _ in range(2):
             run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), stages="train")
             (tmp_path / "model.pt").unlink()
