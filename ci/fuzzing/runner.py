@@ -95,7 +95,9 @@ def _call(target: Target, plan: Any, place: Path, result: Path) -> None:
 
 
 def _judge(target: Target, plan: Any, place: Path, result: Path, text: str, judged: Path) -> None:
-    judged.write_bytes(pickle.dumps(target.judge(plan, place, pickle.loads(result.read_bytes()), text)))
+    # A command line that is corrected starts the process anew (execv), which then returns nothing.
+    returned = pickle.loads(result.read_bytes()) if result.exists() else None
+    judged.write_bytes(pickle.dumps(target.judge(plan, place, returned, text)))
 
 
 def _judge_end(target: Target, plan: Any, place: Path, status: int, text: str) -> Verdict:
