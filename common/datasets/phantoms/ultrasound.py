@@ -77,6 +77,14 @@ def _draw_sector(rng: np.random.Generator, image_size: tuple[int, int]) -> tuple
     return (depth >= 0) & (depth <= 1) & (np.abs(angle) < rng.uniform(0.55, 0.68)), depth, angle
 
 
+def draw_speckle(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
+    """Return what multiplies the echo of an image ``(height, width)``: grains wider than high, 1 in the mean."""
+    grain = np.maximum(1, 0.0025 * image_size[0])
+    waves = [gaussian_filter(rng.normal(size=image_size).astype(np.float32), (grain, 1.6 * grain)) for _ in range(2)]
+    speckle = np.hypot(*waves)
+    return 0.45 + 0.55 * speckle / speckle.mean()
+
+
 def draw_kidney(
     rng: np.random.Generator, image_size: tuple[int, int], longitudinal: bool
 ) -> tuple[Image.Image, list[dict[str, Polygon]]]:
@@ -111,10 +119,7 @@ def draw_kidney(
     draw.line([*truth["Capsule"], truth["Capsule"][0]], fill=1.0, width=max(1, height // 200))
     echo = gaussian_filter(np.asarray(canvas), 0.004 * height) * (1 + 0.15 * noise(14))
 
-    grain = np.maximum(1, 0.0025 * height)
-    waves = [gaussian_filter(rng.normal(size=image_size).astype(np.float32), (grain, 1.6 * grain)) for _ in range(2)]
-    speckle = np.hypot(*waves)
-    echo = echo * (0.45 + 0.55 * speckle / speckle.mean()) * np.exp(-0.5 * depth)
+    echo = echo * draw_speckle(rng, image_size) * np.exp(-0.5 * depth)
     for _ in range(rng.integers(1, 3)):  # ribs and bowel gas cast shadows away from the probe
         edge = np.abs(angle - rng.uniform(0.3, 0.6) * rng.choice([-1, 1])) / rng.uniform(0.04, 0.08)
         shadow = 1 / (1 + np.exp(8 * (edge - 1))) / (1 + np.exp(-40 * (depth - rng.uniform(0.1, 0.25))))
