@@ -12,7 +12,7 @@ from common.datasets.findings import Findings
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.chaos import CLASSES, GREYS, PLACES, class_table, read_greys
 from common.datasets.readers.dicom import Slice, read_pixels
-from common.datasets.readers.series import find_issues
+from common.datasets.readers.dicom_series import find_issues
 from common.errors import InputError
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
-
 from common.errors import InputError
 from common.files.writing import explained
 
@@ -23,6 +21,8 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outda
 
 def is_writer() -> bool:
     """Say whether this process is the one that writes files: the only one, or the first of several."""
+    import ignite.distributed as idist  # here because most of what writes files runs where PyTorch is not installed
+
     # Before the processes of torchrun, which sets LOCAL_RANK, have joined, ignite takes each of them for the only one.
     started_as = int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
     return max(idist.get_rank(), started_as) == 0

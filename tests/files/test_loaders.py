@@ -39,6 +39,7 @@ _OWN = {
     "configs/values.py": {"yaml.load"},
     "release/exports.py": {"torch.load", "torch.jit.load", "onnx.load", "ZipFile"},
     "release/config_text.py": {"yaml.load"},
+    "datasets/readers/optional.py": {"import_module"},
     "datasets/registry.py": {"import_module"},
     "teachers/registry.py": {"import_module"},
     "teachers/sam.py": {"from_pretrained"},  # of nn.Embedding, from a tensor

@@ -14,9 +14,10 @@ from monai.utils import MetaKeys, ensure_tuple
 
 from common.datasets.readers.affines import turn_to_lps
 from common.datasets.readers.dicom import list_slices, natural_key, read_slice
+from common.datasets.readers.dicom_series import find_issues
 from common.datasets.readers.label_pictures import read_label_picture
 from common.datasets.readers.labels import LoadLabeld
-from common.datasets.readers.series import find_issues, volume_meta
+from common.datasets.readers.series import volume_meta
 from common.errors import InputError
 
 

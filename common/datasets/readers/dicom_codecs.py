@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from monai.utils import optional_import
 from PIL import Image
 from pydicom.uid import UID
 
+from common.datasets.readers.optional import optional_import
 from common.errors import InputError
 
 _DECOMPRESS = "decompress the files, for example with gdcmconv --raw"

@@ -12,9 +12,9 @@ from PIL import Image
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.exif import orientation_of
 from common.datasets.readers.file_kinds import PICTURE
-from common.datasets.readers.images import read_picture
 from common.datasets.readers.input_files import InputFiles
 from common.datasets.readers.picture_formats import EXAMPLES, FORMATS
+from common.datasets.readers.pictures import read_picture
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
-from monai.utils import optional_import
 
 from common.datasets.readers.affines import MAX_DISTANCE, corner_distance, turn_to_lps, turn_towards
 from common.datasets.readers.nifti_header import affine_of, open_nifti
 from common.datasets.readers.nrrd_header import nrrd_affine
+from common.datasets.readers.optional import optional_import
 from common.errors import InputError
 
 SUFFIXES = (".nii", ".nii.gz")

@@ -14,9 +14,9 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from common.datasets.readers.dicom import read_pixels
+from common.datasets.readers.dicom_series import affine_of_slice
 from common.datasets.readers.nifti import is_nifti, is_volume_file, read_volume
 from common.datasets.readers.nifti_header import geometry_remark
-from common.datasets.readers.series import affine_of_slice
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.utils import ImageMetaKey
-
 from common.datasets.readers.dicom import list_slices, modality_of, read_pixels
 from common.datasets.readers.file_kinds import NIFTI, kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 from common.datasets.readers.input_files import InputFiles, without_suffix
 from common.datasets.readers.nifti_header import geometry_remark
-from common.datasets.readers.volumes import check_volume
+from common.datasets.readers.volume_values import check_volume
 from common.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -87,7 +85,7 @@ def name_result(meta: Mapping[str, Any], saver: Any) -> dict[str, Any]:
     SaveImage drops what follows the last dot of a name. That is right for a file, but folders of DICOM slices are often
     named after a UID, and those of one study differ in nothing else.
     """
-    path = Path(meta[ImageMetaKey.FILENAME_OR_OBJ])
+    path = Path(meta["filename_or_obj"])
     if path.is_dir():
         return {"subject": f"{path}.dcm"}
     return {"subject": f"{without_suffix(path)}.nii"}  # it knows .gz in small letters alone
