@@ -24,14 +24,15 @@ class Source:
     Attributes:
         images: a folder, or a datalist file (.csv, .json); "." is the root itself.
         classes: names by id, background first.
-        labels: a folder; None where labels are where the images are.
+        labels: a folder, or a file of polygons; None where labels are where the images are.
         kind: "pictures", or "volumes": NIfTI files or folders of DICOM slices, which are seen slice by slice.
         channels: 1 grey, 3 colour.
         image_suffix: what the stem of an image's file has beyond its name, as nnU-Net's ``_0000``.
         label_suffix: what the stem of a label's file has beyond the name, such as ``_mask``.
         label_format: "ids", "black_white", "colours", "file_per_class" or "polygons".
         colours: by class, three numbers from 0 to 255, for "colours"; background may be missing.
-        class_files: by class, the suffix of the stem, or a folder in ``labels`` that ends in ``/``, for "file_per_class".
+        class_files: by class, the suffix of the stem, or a folder in ``labels`` written with a ``/`` at its end, for
+            "file_per_class".
         polygons: by class, what it is called in the file, for "polygons"; None where it is called the same.
         values: class ids by grey value, for "ids"; None where the grey values are the ids.
         patient: a regular expression with one group, searched in an image's name, or a column of the datalist.
@@ -88,6 +89,8 @@ class Source:
         config["classes"] = list(self.classes)
         if self.colours is not None:
             config["colours"] = {name: list(colour) for name, colour in self.colours.items()}
+        if self.values is not None:
+            config["values"] = {str(grey): index for grey, index in self.values.items()}  # JSON has no other keys
         return config
 
     @property
@@ -218,8 +221,8 @@ def _read_names(key: str, value: Any) -> dict[str, str]:
 def _read_values(key: str, value: Any) -> dict[int, int]:
     table = {}
     for grey, index in _read_table(key, value).items():
-        if isinstance(grey, str) and grey.isdecimal():  # JSON has no other keys
-            grey = int(grey)
+        if isinstance(grey, str) and grey.isdecimal():
+            grey = int(grey)  # as JSON and :meth:`Source.to_config` have it
         if type(grey) is not int or type(index) is not int:
             raise InputError(f"source::{key}: expected class ids by grey value, such as {{85: 1}}, got {value!r}")
         table[grey] = index
@@ -237,7 +240,7 @@ _MEANING = {
     "images": "give a folder in dataset_dir, a datalist (.csv, .json), or '.'",
     "classes": "give the names by id, background first, as in [background, wound]",
     "colours": "give a colour for each class, as in {wound: [255, 0, 0]}",
-    "class_files": "give each class the suffix of its files, as in {wound: _wound}, or its folder, as in {wound: wound/}",
+    "class_files": "give each class the suffix or the folder of its files, as in {wound: _wound} or {wound: wound/}",
     "polygons": "give what each class is called in the file, as in {wound: Ulcer}",
     "values": "give class ids by grey value, as in {85: 1, 170: 2}",
 }
