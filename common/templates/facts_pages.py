@@ -34,6 +34,20 @@ _DEFAULTS: dict[str, Any] = {
     "overlay_style": "area",
     "stages_section": None,
     "performance_details": None,
+    "commands_section": None,
+    "source": None,
+    "intensity": "{range: [0, 255]}",  # which values become 0 and 1
+    "authors": "The authors of this project",
+    "copyright": "Copyright the authors of this project",
+    "pretrained": "facebook/sam-vit-base",
+    "pixel_normalisation": "imagenet",
+    "input_scale": 4,
+    "lora_rank": 8,
+    "lora_targets": ["qkv", "proj"],
+    "network_size": 256,
+    "transfer_size": 128,
+    "sample_size": 128,
+    "batch_sizes": {"finetune_teacher": 4, "train_diffusion": 32, "synthesize": 64, "distill": 8, "train": 8},
 }
 
 
@@ -65,4 +79,7 @@ def read_facts(facts: str | os.PathLike) -> dict[str, Any]:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
         raise InputError(f"facts: {path}: name must be lower-case letters, digits and _, got {name!r}")
     size, size_is = SEES[sees]
-    return {**_DEFAULTS, **page, "size": size, "size_is": size_is}
+    page = {**_DEFAULTS, **page}
+    # A bundle of one's own knows where its data are.
+    page["data_option"] = "" if page["source"] else f"--dataset_dir {page.get('dataset_dir')} "
+    return {**page, "size": size, "size_is": size_is}

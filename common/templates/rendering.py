@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import textwrap
@@ -16,6 +17,7 @@ from jinja2 import meta
 
 from common.errors import InputError
 from common.files.atomic import atomic_file, atomic_folder
+from common.templates.config_text import config_text
 from common.templates.facts_pages import read_facts
 
 _FOLDER = Path(__file__).parent
@@ -57,7 +59,7 @@ def _write(texts: Mapping[str, str], folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as fresh:
-            fresh.write_text(text, encoding="ascii", newline="\n")
+            fresh.write_text(text, encoding="utf-8", newline="\n")
 
 
 def render_bundle(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -80,9 +82,9 @@ def render_bundle(facts: Mapping[str, Any]) -> dict[str, str]:
             raise InputError(f"facts: {name} needs more than the page says: {error}") from error
         texts[name] = _tidy(text, Path(name).suffix)
         _check_yaml(name, texts[name])
-        if not texts[name].isascii():
+        if not texts[name].isascii() and not name.startswith("docs/"):
             line = next(line for line in texts[name].splitlines() if not line.isascii())
-            raise InputError(f"facts: only ASCII is allowed, which every locale reads alike, got {line.strip()!r}")
+            raise InputError(f"facts: {name} would not be ASCII, which every locale reads alike: {line.strip()!r}")
     return texts
 
 
@@ -110,8 +112,10 @@ def _environment() -> jinja2.Environment:
         "fill": _fill,
         "flow": _flow,
         "json": json.dumps,
+        "numbered": lambda names: ", ".join(f"{index} is {name}" for index, name in enumerate(names)),
         "keywords": lambda keys: " ".join(f"{each['key']}=@{each['key']}," for each in keys),
         "python": repr,
+        "text": lambda text: _flow(config_text(text)),
         "references": lambda keys: " ".join(f'{each["key"]}: "@{each["key"]}",' for each in keys),
     }
     return environment
@@ -152,8 +156,10 @@ def _align_comment(match: re.Match[str]) -> str:
 
 
 def _flow(value: Any) -> str:
-    """Return a mapping or list in YAML's flow style."""
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=_WIDTH - 30).strip()
+    """Return a mapping, list or scalar in YAML's flow style, in ASCII."""
+    width = _WIDTH - 30 if isinstance(value, Mapping | list) else math.inf
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=width)
+    return text.removesuffix("...\n").strip()
 
 
 def _fill(text: str) -> str:

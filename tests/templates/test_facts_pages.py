@@ -70,8 +70,13 @@ def test_a_misspelt_fact_is_named(write, tmp_path):
 
 
 def test_facts_that_only_some_locales_can_read_are_refused(write, tmp_path):
-    with refused("facts: only ASCII is allowed, .* segments the naevi of caf"):
-        create_bundle(write(segments="segments the naevi of caf\u00e9s"), tmp_path / "bundles")
+    with refused("facts: configs/distill.yaml would not be ASCII, .* moles of caf"):
+        create_bundle(write(layout="moles of caf\u00e9s"), tmp_path / "bundles")
+
+
+def test_pages_for_people_may_have_any_letter(write, tmp_path):
+    bundle = create_bundle(write(segments="segments the naevi of caf\u00e9s"), tmp_path / "bundles")
+    assert "naevi of caf\u00e9s" in (bundle / "docs" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_fact_that_is_no_yaml_where_it_is_put_is_refused(write, tmp_path):
