@@ -23,7 +23,7 @@ from common.configs.checks import check_configs
 from common.configs.earlier_names import with_current_names
 from common.configs.key_kinds import OPTIONAL_PATHS, PATHS
 from common.configs.known_keys import describe_unknown, has_key, unknown_references
-from common.configs.values import write_value
+from common.configs.written_values import write_value
 from common.errors import InputError
 
 _PROGRAM = os.path.join("monai", "bundle", "__main__.py")

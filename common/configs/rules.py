@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
-
-import torch
 
 
 class Rule(NamedTuple):
@@ -89,6 +88,8 @@ def _is_text(value: Any) -> bool:
 
 def _is_device(value: Any) -> bool:
     """Say whether PyTorch can compute on a device, without touching it."""
+    import torch  # here because masks are predicted where it is not installed
+
     try:
         device = torch.device(value)
         if device.type == "cpu":
@@ -106,6 +107,10 @@ NAMES = Rule("a name or a list of names", lambda value: _is_text(value) or list_
 
 def device_rule() -> Rule:
     """Return the rule of devices that there are on this machine."""
+    if find_spec("torch") is None:
+        return Rule("cpu alone, since PyTorch is not installed here", lambda value: value == "cpu")
+    import torch  # see _is_device
+
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     found = "cpu alone, since PyTorch finds no GPU here" if not gpus else f"cpu, or cuda:0 to cuda:{gpus - 1}"
     return Rule(found, _is_device)

@@ -1,4 +1,4 @@
-"""Values on a command line: what YAML reads in a text, and the text that means a value.
+"""Values on a command line: what YAML reads in a text.
 
 Python's fire reads literals of Python: there ``false`` and ``null`` are words, and ``2024_01`` is the number 202401.
 Configs are YAML, and so is the command line here. Where YAML 1.1 itself would surprise, this is what users mean:
@@ -8,14 +8,11 @@ Configs are YAML, and so is the command line here. Where YAML 1.1 itself would s
 from __future__ import annotations
 
 import ast
-import json
-import math
 import os
 import re
 from typing import Any, ClassVar
 
 import yaml
-from fire.parser import DefaultParseValue
 
 from common.configs.key_kinds import LISTS, OPTIONAL_PATHS, PATHS, TEXTS, is_path, last_part
 from common.errors import InputError
@@ -86,8 +83,10 @@ def _unquote(text: str) -> str:
     if re.fullmatch(r"'(?:[^']|'')*'", text, re.DOTALL):
         return text[1:-1].replace("''", "'")
     if re.fullmatch(r'"(?:[^"\\]|\\.)*"', text, re.DOTALL):
-        value = DefaultParseValue(text)  # the escapes of JSON, which Python and YAML share
-        return value if isinstance(value, str) else text
+        try:
+            return ast.literal_eval(text)  # the escapes of JSON, which Python and YAML share
+        except (SyntaxError, ValueError):
+            return text
     return text
 
 
@@ -132,34 +131,3 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = [*value, *value.values()]
     return [leaf for each in value for leaf in _leaves(each)] if isinstance(value, list) else [value]
-
-
-def write_value(key: str, value: Any) -> str:
-    """Return the text that means a value for a key, to :func:`read_value` and to fire alike.
-
-    Null is ``$None``, an expression of MONAI's configs: ``monai.bundle run`` leaves out an override that is None.
-    """
-    if value is None:
-        return "$None"
-    if isinstance(value, str):
-        return value if _is_plain(key, value) else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"$float('{value}')"
-    return _literal(value)
-
-
-def _is_plain(key: str, text: str) -> bool:
-    """Say whether a text means itself."""
-    try:
-        return DefaultParseValue(text) == text == read_value(key, text)
-    except InputError:  # it begins like a list
-        return False
-
-
-def _literal(value: Any) -> str:
-    """Return a literal that Python and :class:`_Loader` read alike."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(name)}: {_literal(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

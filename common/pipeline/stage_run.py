@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.configs.values import write_value
+from common.configs.written_values import write_value
 from common.distillation.methods import Method
 from common.errors import InputError, StageError
 from common.pipeline import stage_process

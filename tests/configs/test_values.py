@@ -8,7 +8,8 @@ import pytest
 import yaml
 from fire.parser import DefaultParseValue
 
-from common.configs.values import read_value, write_value
+from common.configs.values import read_value
+from common.configs.written_values import write_value
 from common.errors import InputError
 
 
