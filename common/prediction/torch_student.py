@@ -1,0 +1,123 @@
+"""A student as PyTorch's weights: the network is built from what they say of it, or from their bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.errors import InputError
+from common.files.provenance import read_provenance
+from common.files.weights import load_weights
+from common.prediction.base import Student
+from common.prediction.bundle_facts import BundleFacts
+from common.prediction.recipe import Recipe, missing_facts
+from common.students.describing import build
+from common.students.features import WithFeatures, find_layer
+from common.students.references import Reference
+
+
+class TorchStudent(Student):
+    """A student that PyTorch runs.
+
+    Args:
+        network: with its weights.
+        recipe: how images are prepared for it.
+        reference: features of images that it was trained on.
+        device: to run on; by default a GPU where there is one.
+
+    Raises:
+        InputError: if the network does not take images of the recipe's size and channels, or tells other classes apart.
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, reference: Reference | None = None, device: str | None = None
+    ) -> None:
+        self.recipe, self.reference = recipe, reference
+        self.device = _device(device)
+        network = network.eval().to(self.device)
+        try:
+            layer = find_layer(network, recipe.in_channels, recipe.size)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the {type(network).__name__} does not take images of {recipe.in_channels} channels and {recipe.size} "
+                f"x {recipe.size} pixels ({error}); these are not the weights that the bundle or the size belong to"
+            ) from error
+        self.network = WithFeatures(network, layer).eval() if layer is not None else network
+        logits, _ = self.run(np.zeros((1, recipe.in_channels, recipe.size, recipe.size), np.float32))
+        if logits.shape[1] != len(recipe.classes):
+            raise InputError(
+                f"the {type(network).__name__} tells {logits.shape[1]} classes apart, but there are "
+                f"{len(recipe.classes)}: {', '.join(recipe.classes)}"
+            )
+
+    @torch.inference_mode()
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return logits and features, see :meth:`Student.run`."""
+        try:
+            outputs = self.network(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
+        except ValueError as error:
+            raise InputError(f"the student does not take images of {images.shape[2:]} pixels ({error})") from error
+        if isinstance(outputs, torch.Tensor):
+            return outputs.float().cpu().numpy(), None
+        logits, features = outputs
+        return logits.float().cpu().numpy(), features.float().cpu().numpy()
+
+
+def open_torch_student(
+    weights: Path, bundle: Path | None = None, size: int | None = None, device: str | None = None
+) -> TorchStudent:
+    """Open a student from its weights and what is known of them.
+
+    Args:
+        weights: a state dict, with its provenance beside it.
+        bundle: the bundle it was trained with, which says what the provenance does not.
+        size: width and height that it was trained with, where the provenance does not say it.
+        device: to run on.
+
+    Raises:
+        InputError: see :func:`common.prediction.student.open_student`.
+    """
+    facts = read_provenance(weights)
+    missing = missing_facts(facts)
+    if bundle is not None and (missing or not facts.get("network")):
+        known = BundleFacts(bundle, weights)
+        facts = known.complete(facts)
+        network = build(facts["network"]) if facts.get("network") else known.network()
+    elif facts.get("network"):
+        network = build(facts["network"])
+    else:
+        raise InputError(_unknown(weights, ["network", *missing]))
+    facts = _with_size(facts, size, weights)
+    recipe = Recipe.from_provenance(facts, str(weights))
+    reference = Reference.from_json(facts.get("reference"), str(weights))
+    return TorchStudent(load_weights(network, weights, "train"), recipe, reference, device)
+
+
+def _with_size(facts: dict[str, Any], size: int | None, weights: Path) -> dict[str, Any]:
+    """Return the facts with a size that a user gives, which may not contradict what the weights say."""
+    if size is None:
+        return facts
+    key = "crop_size" if facts.get("sees") == "crops" else "image_size"
+    if facts.get(key) not in (None, size):
+        raise InputError(f"--size {size}: {weights} was trained with {facts[key]}; leave it out")
+    return {**facts, key: size}
+
+
+def _unknown(weights: Path, missing: list[str]) -> str:
+    return (
+        f"{weights} does not say {', '.join(missing)}, as weights of earlier versions do not; give --bundle, the "
+        "folder of the bundle that they were trained with"
+    )
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: there is no such device here; leave it out") from error
+    return device
