@@ -8,26 +8,26 @@ import numpy as np
 from PIL import Image
 
 from common.pictures.contours import around, borders
-from common.pictures.palette import AGREEMENT, Colour
+from common.pictures.palette import AGREEMENT, DIFFERENCE, Colour
 
 _DIMMED = 0.45  # of the brightness of an image below filled structures
 _DARK, _LIGHT = (0, 0, 0), (255, 255, 255)
 
 
 def mark_areas(image: np.ndarray, ids: np.ndarray, colours: Sequence[Colour], opacity: float = 1) -> np.ndarray:
-    """Return an image in dim grey with structures filled, in which any colour can be read.
+    """Return an image in dim grey with structures filled and bordered, on which any colour can be read.
 
     Args:
         image: ``(H, W, 3)`` uint8.
         ids: ``(H, W)`` uint8, 0 where nothing is marked.
         colours: by id.
-        opacity: of the filling.
+        opacity: of the filling; the border is opaque.
     """
     grey = np.asarray(Image.fromarray(image).convert("L"), float)
     marked = np.repeat(_DIMMED * grey[..., None], 3, axis=2)
-    where = ids > 0
-    fill = np.asarray(colours, float)[ids[where]]
-    marked[where] = (1 - opacity) * np.repeat(grey[where][:, None], 3, axis=1) + opacity * fill
+    where, lines = ids > 0, borders(ids, line_width(ids.shape)) > 0
+    share = np.where(lines, 1, opacity)[where][:, None]
+    marked[where] = (1 - share) * grey[where][:, None] + share * np.asarray(colours, float)[ids[where]]
     return marked.round().astype(np.uint8)
 
 
@@ -43,10 +43,9 @@ def mark_borders(image: np.ndarray, ids: np.ndarray, colours: Sequence[Colour]) 
     """
     width = line_width(ids.shape)
     lines = borders(ids, width)
-    beside = around(lines > 0, max(1, width // 2))
     marked = image.copy()
-    marked[beside & (ids == 0)] = _DARK
-    marked[beside & (ids > 0)] = _LIGHT
+    marked[around(lines > 0, max(1, width // 2)) & (ids == 0)] = _DARK
+    marked[around(lines > 0, 1) & (ids > 0)] = _LIGHT
     marked[lines > 0] = np.asarray(colours, np.uint8)[lines[lines > 0]]
     return marked
 
@@ -76,6 +75,20 @@ def agreement(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
     return np.select([both, prediction > 0, label > 0], [1, 2, 3], 0).astype(np.uint8)
 
 
+def mark_difference(image: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Return an image in dim grey on which structures are filled: white where both have the same, else vermilion.
+
+    For several structures: what only the prediction or only the label has would be of two colours that classes have.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        prediction: class ids ``(H, W)`` uint8.
+        label: class ids ``(H, W)`` uint8.
+    """
+    kinds = np.minimum(agreement(prediction, label), 2)
+    return mark_areas(image, kinds, [(0, 0, 0), *DIFFERENCE.values()])
+
+
 def line_width(shape: tuple[int, int]) -> int:
     """Return the width of borders in pixels on a picture of this height and width."""
-    return max(2, round(min(shape) / 250))
+    return max(2, round(min(shape) / 180))

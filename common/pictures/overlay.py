@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from common.pictures.contours import is_thin
-from common.pictures.marking import agreement, mark_areas, mark_borders, mark_both_borders
-from common.pictures.palette import AGREEMENT, Colour, class_colours
+from common.pictures.marking import agreement, mark_areas, mark_borders, mark_both_borders, mark_difference
+from common.pictures.palette import AGREEMENT, DIFFERENCE, Colour, class_colours
 from common.pictures.sheets import draw_sheet
 from common.pictures.zoom import fullest_part
 
@@ -21,6 +21,8 @@ _MEANING = {
     "both": "label and prediction agree",
     "prediction only": "prediction only",
     "label only": "label only",
+    "same": "label and prediction agree",
+    "different": "they differ",
 }
 
 
@@ -59,7 +61,7 @@ def draw_mask(
     if thin:
         pictures |= _zoomed(pictures["mask"], fullest_part(ids > 0), rgb, [ids], mark)
     legend = dict(zip(class_names[1:], colours[1:], strict=True))
-    return draw_sheet(list(pictures.values()), list(pictures), title, legend, columns=len(pictures))
+    return draw_sheet(list(pictures.values()), list(pictures), title, legend, columns=2)
 
 
 def draw_comparison(
@@ -72,7 +74,7 @@ def draw_comparison(
 ) -> Image.Image:
     """Draw an image beside itself with what prediction and label agree on marked, and what only one of them has.
 
-    Where there are several structures, label and prediction are shown in the colours of the classes, too.
+    Of several structures, label and prediction are shown in the colours of the classes, and where they differ.
 
     Args:
         image: ``(H, W)`` or ``(H, W, C)`` uint8, C one or three.
@@ -95,6 +97,8 @@ def draw_comparison(
     style = _chosen(style, thin)
 
     def mark(part: np.ndarray, predicted: np.ndarray, expected: np.ndarray) -> Image.Image:
+        if len(class_names) > 2:
+            return Image.fromarray(mark_difference(part, predicted, expected))
         if style == "border":
             return Image.fromarray(mark_both_borders(part, predicted, expected))
         kinds = [(0, 0, 0), *AGREEMENT.values()]
@@ -106,13 +110,13 @@ def draw_comparison(
     if len(class_names) > 2:
         for caption, ids in (("label", label), ("prediction", prediction)):
             pictures[caption] = Image.fromarray(_mark_classes(large, _scaled(ids), colours, style, thin))
-        legend |= dict(zip(class_names[1:], colours[1:], strict=True))
+        legend = dict(zip(class_names[1:], colours[1:], strict=True))
+        legend |= {_MEANING[name]: colour for name, colour in DIFFERENCE.items()}
     pictures["comparison"] = mark(large, _scaled(prediction), _scaled(label))
     if thin:
         part = fullest_part((prediction != label) + 1e-3 * (label > 0))
         pictures |= _zoomed(pictures["comparison"], part, rgb, [prediction, label], mark)
-    columns = 2 if len(pictures) > 3 else len(pictures)
-    return draw_sheet(list(pictures.values()), list(pictures), title, legend, columns)
+    return draw_sheet(list(pictures.values()), list(pictures), title, legend, columns=2)
 
 
 def check_style(style: str) -> None:
@@ -145,19 +149,18 @@ def _zoomed(
     masks: Sequence[np.ndarray],
     mark: Callable[..., Image.Image],
 ) -> dict[str, Image.Image]:
-    """Frame a part of an image in a picture of it, and return that part enlarged to the picture's height, marked."""
+    """Frame a part of an image in a picture of it, and return it as wide as the picture: as it is, and marked."""
     left, top, right, bottom = part
     scale = picture.width / image.shape[1]
     frame = tuple(round(scale * edge) for edge in part)
     draw = ImageDraw.Draw(picture)
     draw.rectangle([frame[0] - 2, frame[1] - 2, frame[2] + 1, frame[3] + 1], outline=(0, 0, 0), width=1)
     draw.rectangle([frame[0] - 1, frame[1] - 1, frame[2], frame[3]], outline=(255, 255, 255), width=1)
-    side = picture.height
-    enlarged = [np.ascontiguousarray(pixels[top:bottom, left:right]) for pixels in (image, *masks)]
-    size = (side, side)
-    sharp = Image.fromarray(enlarged[0]).resize(size, Image.Resampling.BICUBIC)
-    parts = [np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)) for ids in enlarged[1:]]
-    return {"framed part": mark(np.asarray(sharp), *parts)}
+    size = (picture.width, picture.width)
+    enlarged = np.asarray(Image.fromarray(image[top:bottom, left:right]).resize(size, Image.Resampling.BICUBIC))
+    parts = [Image.fromarray(mask[top:bottom, left:right]).resize(size, Image.Resampling.NEAREST) for mask in masks]
+    marked = mark(enlarged, *map(np.asarray, parts))
+    return {"framed part of the image": Image.fromarray(enlarged), "framed part": marked}
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:

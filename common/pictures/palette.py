@@ -15,12 +15,14 @@ _OKABE_ITO: tuple[Colour, ...] = (
     (0, 114, 178),  # blue
 )
 
-# What a comparison marks. White, orange and blue differ for every kind of colour vision.
+# What a comparison marks: that of one structure, and that of several, which are shown in their own colours beside it.
+# White, orange and blue differ for every kind of colour vision.
 AGREEMENT: dict[str, Colour] = {
     "both": (255, 255, 255),
     "prediction only": _OKABE_ITO[1],
     "label only": _OKABE_ITO[0],
 }
+DIFFERENCE: dict[str, Colour] = {"same": (255, 255, 255), "different": _OKABE_ITO[5]}
 
 
 def class_colours(num_classes: int) -> list[Colour]:
