@@ -1,0 +1,1 @@
+"""Bundles that `create` makes of plain folders, beside those that were made by hand."""
