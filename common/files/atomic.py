@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,12 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outda
 
 def is_writer() -> bool:
     """Say whether this process is the one that writes files: the only one, or the first of several."""
-    import ignite.distributed as idist  # here because most of what writes files runs where PyTorch is not installed
-
     # Before the processes of torchrun, which sets LOCAL_RANK, have joined, ignite takes each of them for the only one.
     started_as = int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
+    if "torch" not in sys.modules:  # nothing has joined, and PyTorch may not even be installed
+        return started_as == 0
+    import ignite.distributed as idist
+
     return max(idist.get_rank(), started_as) == 0
 
 

@@ -198,5 +198,5 @@ def test_the_traceback_is_logged_for_each_input(folder, segment, caplog):
         raise ValueError("no such axis")
 
     segment(before=fail)
-    records = [record for record in caplog.records if record.exc_info and record.name == "common.evaluation.inference"]
+    records = [record for record in caplog.records if record.exc_info and record.name == "common.evaluation.outcome"]
     assert [record.getMessage() for record in records] == [f"{folder / name} is left out" for name in NAMES]

@@ -6,7 +6,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from common.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_RUN_LOG = Path("logs", "inference.log")  # lies in the output folder of every inference
+_RUN_LOGS = (Path("logs", "inference.log"), Path("logs", "predict.log"))  # one is in the output folder of inference
 
 
 class InputFiles(ABC):
@@ -50,6 +50,7 @@ class InputFiles(ABC):
     formats: ClassVar[str]  # the same in a few words
     input_kind: ClassVar[str]  # of the files among them
     mask_suffix: ClassVar[str]  # how the names of results end
+    picture_suffix: ClassVar[str] = "_overlay.png"  # and those of pictures of them
     label_folders: ClassVar[frozenset[str]] = frozenset()  # names of folders that hold labels
 
     def __init__(self, path: str | os.PathLike, key: str = "dataset_dir") -> None:
@@ -141,7 +142,9 @@ class InputFiles(ABC):
             for file in files:
                 if file not in parts:
                     self._sort(file)
-        self._set_earlier_masks_aside([folder for folder in walk.folders if (folder / _RUN_LOG).is_file()])
+        self._set_earlier_masks_aside(
+            [folder for folder in walk.folders if any((folder / log).is_file() for log in _RUN_LOGS)]
+        )
 
     def _sort(self, file: Path) -> None:
         try:
@@ -156,12 +159,13 @@ class InputFiles(ABC):
         else:
             self.left_out[file] = f"{file}: is a {kind}; expected {self.formats}"
 
-    def _set_earlier_masks_aside(self, output_folders: Sequence[Path]) -> None:
+    def _set_earlier_masks_aside(self, output_folders: Set[Path]) -> None:
         named = set(map(without_suffix, self.found))
         for path in list(self.found):
             image = path.with_name(path.name.removesuffix(self.mask_suffix))
             written = any(path.is_relative_to(folder) for folder in output_folders)
-            if image != path and (written or image in named):
+            is_picture = written and path.name.endswith(self.picture_suffix)
+            if is_picture or (image != path and (written or image in named)):
                 self.found.remove(path)
                 self.earlier_masks.append(path)
 
