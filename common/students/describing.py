@@ -34,7 +34,7 @@ def describe(network: nn.Module, **hints: Any) -> dict[str, Any] | None:
     name = type(network).__name__
     if _class_of(name) is not type(network):
         return None
-    arguments = _arguments(network, hints)
+    arguments = _arguments(network, {"spatial_dims": 2, **hints})
     try:
         with torch.random.fork_rng(devices=[]):
             again = build({"_target_": name, "arguments": arguments})
@@ -75,15 +75,15 @@ def _class_of(name: Any) -> type[nn.Module] | None:
 
 
 def _arguments(network: nn.Module, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a network keeps or the hints have; what it does by default is not among them."""
+    """Return the arguments that a network keeps or the hints have, default values included, which may change."""
     found = {}
     kept = _arguments_of_vit(network) if isinstance(network, ViTSegmenter) else {}
-    for name, parameter in inspect.signature(type(network).__init__).parameters.items():
+    for name in inspect.signature(type(network).__init__).parameters:
         names = (name, *_ALSO_CALLED.get(name, ()))
         values = [kept[name]] if name in kept else [vars(network)[n] for n in names if n in vars(network)]
         values += [hints[name]] if name in hints else []
         plain = [_plain(value) for value in values if _is_plain(_plain(value))]
-        if plain and plain[0] != _plain(parameter.default):
+        if plain:
             found[name] = plain[0]
     return found
 

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose
 from torch import Tensor, nn
 
 from common.files.atomic import is_writer
+from common.files.provenance import add_facts
 from common.files.weights import unwrap
 from common.students.features import WithFeatures, find_layer
 from common.students.references import Reference
 
 _MAX_IMAGES, _MAX_TILES = 64, 64
+
+
+def add_reference(
+    weights: str | os.PathLike,
+    network: nn.Module,
+    entries: Sequence[Mapping[str, Any]],
+    transforms: Sequence[Callable[[Any], Any]],
+    size: int,
+    in_channels: int,
+) -> None:
+    """Add the reference of a student to the provenance of its weights, which have been written: last, as it can wait.
+
+    Args:
+        weights: the file of the student's weights.
+        network, entries, size, in_channels: see :func:`reference_of`.
+        transforms: what prepares an entry without chance.
+
+    Raises:
+        InputError: if an image cannot be read any more, or the provenance not be written.
+    """
+    if is_writer():
+        add_facts(weights, reference=reference_of(network, entries, Compose(list(transforms)), size, in_channels))
 
 
 @torch.no_grad()
@@ -35,11 +60,9 @@ def reference_of(
         in_channels: channels of an image.
 
     Returns:
-        What :meth:`Reference.to_json` returns; None where the network has no layer to take features from, where there
-        are too few images, and in any process but the first.
+        What :meth:`Reference.to_json` returns; None where the network has no layer to take features from, or where
+        there are too few images.
     """
-    if not is_writer():
-        return None
     network = unwrap(network)
     images = list({repr(entry["image"]): entry for entry in entries}.values())
     chosen = [images[int(i)] for i in np.linspace(0, len(images) - 1, min(_MAX_IMAGES, len(images)))]
