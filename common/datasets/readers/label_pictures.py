@@ -12,27 +12,37 @@ from common.errors import InputError
 
 DARKEST_WHITE = 128  # that means "inside" in a mask of black and white; what is darker is a class id
 
-_LOSSY_FORMATS = ("AVIF", "JPEG", "JPEG2000", "MPO", "WEBP")
+LOSSY_FORMATS = ("AVIF", "JPEG", "JPEG2000", "MPO", "WEBP")
 
 
 def read_label_picture(path: str | os.PathLike) -> StoredPicture:
     """Return the picture of a label.
 
     Raises:
-        InputError: if it cannot be read, holds several images, has pixels that are not opaque, so that nobody has seen
-            their colours, or if a lossy format may have altered its class ids.
+        InputError: as :func:`open_label_picture`, or if a lossy format may have altered its class ids.
+    """
+    stored = open_label_picture(path)
+    if stored.image.format in LOSSY_FORMATS:
+        grey = np.asarray(to_grey(stored.image))
+        if ((grey > 0) & (grey < DARKEST_WHITE)).any():
+            raise InputError(
+                f"{path}: is a label stored as {stored.image.format}, which alters class ids; save the original as PNG"
+            )
+    return stored
+
+
+def open_label_picture(path: str | os.PathLike) -> StoredPicture:
+    """Return the picture of a label, whatever its format.
+
+    Raises:
+        InputError: if it cannot be read, holds several images, or has pixels that are not opaque, so that nobody has
+            seen their colours.
     """
     stored = read_stored(path)
     if stored.num_pages > 1:
         raise InputError(f"{path}: holds {stored.num_pages} images; expected a label of one, save each as its own file")
     if not is_opaque(stored.image):
         raise InputError(f"{path}: has pixels that are not opaque; expected a label without transparency, flatten it")
-    if stored.image.format in _LOSSY_FORMATS:
-        grey = np.asarray(to_grey(stored.image))
-        if ((grey > 0) & (grey < DARKEST_WHITE)).any():
-            raise InputError(
-                f"{path}: is a label stored as {stored.image.format}, which alters class ids; save the original as PNG"
-            )
     return stored
 
 

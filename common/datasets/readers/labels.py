@@ -48,6 +48,16 @@ class LoadLabeld(MapTransform):
         self.num_classes = num_classes
         self.image_key = image_key
 
+    def read_values(self, label: Any, image: Any, index: int | None) -> np.ndarray:
+        """Return the values of a label, ``(W, H[, D])``, turned as its image is.
+
+        Args:
+            label: what the entry has.
+            image: as it was read, ``(C, W, H[, D])``; None if it was not.
+            index: of the slice, where the image is one of a volume.
+        """
+        return read_volume_label(label, image, index) if is_volume_file(label) else self.read_own(label)
+
     def read_own(self, label: Any) -> np.ndarray:
         """Return the pixels ``(W, H)`` of a label that is not NIfTI or NRRD; datasets may override this."""
         return label_values(read_label_picture(label).image, label).T
@@ -62,10 +72,7 @@ class LoadLabeld(MapTransform):
         loaded = dict(data)
         for key in self.key_iterator(loaded):
             label, image = loaded[key], loaded.get(self.image_key)
-            if is_volume_file(label):
-                values = _read_volume_label(label, image, loaded.get("slice"))
-            else:
-                values = self.read_own(label)
+            values = self.read_values(label, image, loaded.get("slice"))
             seen = tuple(image.shape[1:]) if isinstance(image, torch.Tensor) else values.shape
             if values.shape != seen:
                 sizes = (" x ".join(map(str, shape)) for shape in (values.shape, seen))
@@ -90,7 +97,7 @@ class LoadLabeld(MapTransform):
         )
 
 
-def _read_volume_label(label: str | os.PathLike, image: Any, index: int | None) -> np.ndarray:
+def read_volume_label(label: str | os.PathLike, image: Any, index: int | None) -> np.ndarray:
     """Return a label in a NIfTI or NRRD file, turned as its image is.
 
     Args:

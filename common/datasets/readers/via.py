@@ -38,13 +38,13 @@ def read_polygons(
         repeats: gets the rows whose polygon is there before, as "line 9 = line 2".
     """
     polygons: dict[str, dict[str, list[Polygon]]] = {}
-    rows, lines = _read_rows(path, issues), {}
+    rows, lines = read_rows(path, issues, "use the mask PNGs"), {}
     for line, row in rows:
         shapes = polygons.setdefault(row["filename"], {})
         try:
             if None in row or None in row.values():
                 raise ValueError("has not as many fields as the first row")
-            shape, attributes = _parse_object(row[SHAPE]), _parse_object(row[ATTRIBUTES])
+            shape, attributes = parse_object(row[SHAPE]), parse_object(row[ATTRIBUTES])
             structure = attributes.get("Anatomy")
             if shape and structure:
                 _check_structure(structure, structures)
@@ -100,8 +100,14 @@ def draw_mask(
     return mask
 
 
-def _read_rows(path: Path, issues: DatasetIssues) -> list[tuple[int, dict[str, Any]]]:
-    """Return the rows of a table with their lines, as far as it can be read."""
+def read_rows(path: Path, issues: DatasetIssues, otherwise: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a table with their lines, as far as it can be read.
+
+    Args:
+        path: the CSV.
+        issues: gets what keeps it from being read.
+        otherwise: what a user can do instead of repairing it, for messages.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -125,8 +131,7 @@ def _read_rows(path: Path, issues: DatasetIssues) -> list[tuple[int, dict[str, A
     except csv.Error as error:  # a quote that is not closed makes one field of all that follows
         line = rows[-1][0] if rows else 1
         issues.add(
-            f"{path}: cannot be read after line {line} ({error}); look for a quote that is not closed, or use "
-            "the mask PNGs"
+            f"{path}: cannot be read after line {line} ({error}); look for a quote that is not closed, or {otherwise}"
         )
     return rows
 
@@ -139,7 +144,12 @@ def _outline(polygon: Polygon) -> tuple[tuple[int, int], ...]:
     return tuple(min([*ways, *([way[0], *way[:0:-1]] for way in ways)], default=polygon))
 
 
-def _parse_object(text: str | None) -> dict[str, Any]:
+def parse_object(text: str | None) -> dict[str, Any]:
+    """Return the JSON object in a field of a table.
+
+    Raises:
+        ValueError: if there is something else.
+    """
     try:
         value = json.loads(text or "{}")
     except json.JSONDecodeError as error:

@@ -1,0 +1,188 @@
+"""The shapes that annotation tools save, each as pixels of an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from common.datasets.readers.polygons.rle import mask_from_counts, mask_from_polygon
+
+Corner = tuple[float, float]  # x and y in pixels
+
+_FARTHEST = 2**16  # pixels from the origin; to fill a polygon takes time by its size
+_TOLERANCE = 0.5  # pixels by which exports that count in percent may round a corner out of the image
+_ROUND = 180  # corners that make a circle
+
+
+class Shape(Protocol):
+    """A shape of an image; it equals one drawn from another corner or the other way round."""
+
+    def fill(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the pixels that the shape covers, bool ``(H, W)``, of an image of this width and height."""
+
+    def outside(self, size: tuple[int, int]) -> str | None:
+        """Return what of the shape lies outside of an image of this width and height, None where nothing does."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A polygon as people draw it on pixels: its border belongs to it.
+
+    Attributes:
+        corners: at least three.
+    """
+
+    corners: tuple[Corner, ...] = field(compare=False)
+    _same: tuple[Corner, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_same", in_one_order(self.corners))
+
+    def fill(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the pixels inside and those of the border, ``(H, W)``."""
+        area = Image.new("1", size)
+        ImageDraw.Draw(area).polygon(list(self.corners), fill=1, outline=1)
+        return np.array(area)
+
+    def outside(self, size: tuple[int, int]) -> str | None:
+        """Return the first corner outside of the image, if there is one."""
+        return _corner_outside(self.corners, size)
+
+
+@dataclass(frozen=True)
+class CocoOutlines:
+    """The polygons of one object, united, whose corners lie between pixels.
+
+    Attributes:
+        polygons: each of at least three corners.
+    """
+
+    polygons: tuple[tuple[Corner, ...], ...] = field(compare=False)
+    _same: frozenset[tuple[Corner, ...]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_same", frozenset(in_one_order(each) for each in self.polygons))
+
+    def fill(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the pixels inside as pycocotools does, ``(H, W)``."""
+        return np.any([mask_from_polygon(each, size) for each in self.polygons], axis=0)
+
+    def outside(self, size: tuple[int, int]) -> str | None:
+        """Return the first corner outside of the image, if there is one."""
+        return _corner_outside([corner for each in self.polygons for corner in each], size)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A mask as runs of pixels down the columns, which start with one outside.
+
+    Attributes:
+        counts: lengths of the runs.
+        size: width and height of the image that it was drawn on.
+    """
+
+    counts: tuple[int, ...]
+    size: tuple[int, int]
+
+    def fill(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the mask ``(H, W)``."""
+        return mask_from_counts(self.counts, size)
+
+    def outside(self, size: tuple[int, int]) -> str | None:
+        """Return the size of the mask, if it is not that of the image."""
+        return None if self.size == tuple(size) else "a mask of {} x {} pixels".format(*self.size)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A mask of a part of the image.
+
+    Attributes:
+        pixels: of the part, row by row: 1 inside, 0 outside.
+        part: width and height of the part.
+        place: column and row of its first pixel.
+    """
+
+    pixels: bytes
+    part: tuple[int, int]
+    place: tuple[int, int]
+
+    def fill(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the mask ``(H, W)``."""
+        (left, top), (width, height) = self.place, self.part
+        mask = np.zeros(size[::-1], bool)
+        inside = np.frombuffer(self.pixels, np.uint8).reshape(height, width)
+        mask[top : top + height, left : left + width] = inside > 0
+        return mask
+
+    def outside(self, size: tuple[int, int]) -> str | None:
+        """Return the corner of the mask that is outside of the image, if one is."""
+        (left, top), (width, height) = self.place, self.part
+        return _corner_outside([(left, top), (left + width, top + height)], size)
+
+
+def in_one_order(corners: Sequence[Corner]) -> tuple[Corner, ...]:
+    """Return the corners from the smallest one on, in the direction that comes first when sorted, each corner once."""
+    before = [*corners[-1:], *corners[:-1]]
+    ring = tuple(corner for corner, last in zip(corners, before, strict=True) if corner != last)
+    starts = [place for place, corner in enumerate(ring) if corner == min(ring)]
+    ways = [ring[start:] + ring[:start] for start in starts]
+    return min([*ways, *((way[0], *way[:0:-1]) for way in ways)], default=tuple(corners))
+
+
+def round_outline(centre: Corner, radii: tuple[float, float], turned: float = 0.0) -> Outline:
+    """Return a circle or an ellipse.
+
+    Args:
+        centre: in pixels.
+        radii: along its own axes, in pixels.
+        turned: the angle from x to the first of them, in radians.
+    """
+    angles = [2 * math.pi * step / _ROUND for step in range(_ROUND)]
+    points = [(radii[0] * math.cos(angle), radii[1] * math.sin(angle)) for angle in angles]
+    cos, sin = math.cos(turned), math.sin(turned)
+    return Outline(tuple((centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos) for x, y in points))
+
+
+def corners_of(points: Any) -> tuple[Corner, ...]:
+    """Return the corners of a polygon that a file has.
+
+    Raises:
+        ValueError: unless they are pairs of numbers near an image, at least three.
+    """
+    if not isinstance(points, list) or len(points) < 3:
+        got = f"{len(points)}" if isinstance(points, list) else repr(points)
+        raise ValueError(f"expected a polygon of at least 3 corners, got {got}")
+    for point in points:
+        if not isinstance(point, list | tuple) or len(point) != 2:
+            raise ValueError(f"expected the corners of the polygon as x and y, got {point!r}")
+        numbers(*point)
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+def numbers(*values: Any) -> tuple[float, ...]:
+    """Return numbers of a file, which are coordinates in pixels.
+
+    Raises:
+        ValueError: if one is no number, not finite, or far outside of any image.
+    """
+    for value in values:
+        if type(value) not in (int, float) or not abs(value) < math.inf:
+            raise ValueError(f"expected the corners of the polygon as numbers, got {value!r}")
+        if abs(value) > _FARTHEST:
+            raise ValueError(
+                f"expected the corners of the polygon in pixels, got {value!r}, which is outside of any image"
+            )
+    return tuple(float(value) for value in values)
+
+
+def _corner_outside(corners: Sequence[Corner], size: tuple[int, int]) -> str | None:
+    for x, y in corners:
+        if not all(-_TOLERANCE <= at <= side + _TOLERANCE for at, side in zip((x, y), size, strict=True)):
+            return f"the corner ({x:g}, {y:g})"
+    return None
