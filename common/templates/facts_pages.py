@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def read_facts(facts: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"facts: {path} cannot be read as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(page, dict):
         raise InputError(f"facts: {path} must be a mapping of facts by name, got a {type(page).__name__}")
+    return complete_facts(page, path)
+
+
+def complete_facts(page: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Any]:
+    """Return a page with what it need not say.
+
+    Args:
+        page: facts by name.
+        path: of the page, for messages.
+
+    Raises:
+        InputError: if ``sees`` or ``name`` is of no use.
+    """
     sees = page.get("sees")
     if sees not in SEES:
         raise InputError(f"facts: {path}: sees must be one of {', '.join(SEES)}, got {sees!r}")
@@ -79,7 +93,7 @@ def read_facts(facts: str | os.PathLike) -> dict[str, Any]:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
         raise InputError(f"facts: {path}: name must be lower-case letters, digits and _, got {name!r}")
     size, size_is = SEES[sees]
-    page = {**_DEFAULTS, **page}
+    facts = {**_DEFAULTS, **page, "size": size, "size_is": size_is}
     # A bundle of one's own knows where its data are.
-    page["data_option"] = "" if page["source"] else f"--dataset_dir {page.get('dataset_dir')} "
-    return {**page, "size": size, "size_is": size_is}
+    facts["data_option"] = "" if facts["source"] else f"--dataset_dir {page.get('dataset_dir')} "
+    return facts

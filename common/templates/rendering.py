@@ -42,16 +42,37 @@ def create_bundle(facts: str | os.PathLike, output_dir: str | os.PathLike, overw
         InputError: if a fact is missing, unknown or of no use, or the folder is there already.
     """
     page = read_facts(facts)
-    folder = Path(output_dir) / f"{page['name']}_segmentation"
-    texts = render_bundle(page)
-    if not folder.exists():
-        with atomic_folder(folder) as fresh:
-            _write(texts, fresh)
-    elif overwrite:
-        _write(texts, folder)
-    else:
-        raise InputError(f"output_dir: {folder} exists; choose another folder, or --overwrite the files of the bundle")
+    folder = bundle_folder(page["name"], output_dir, overwrite)
+    write_bundle(render_bundle(page), folder)
     return folder
+
+
+def bundle_folder(name: str, output_dir: str | os.PathLike, overwrite: bool = False) -> Path:
+    """Return the folder of a bundle.
+
+    Raises:
+        InputError: if it is there, and is not to be overwritten.
+    """
+    folder = Path(output_dir) / f"{name}_segmentation"
+    if folder.exists() and not overwrite:
+        raise InputError(f"output_dir: {folder} exists; choose another folder, or --overwrite the files of the bundle")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output_dir: {folder} is a file; choose another folder")
+    return folder
+
+
+def write_bundle(texts: Mapping[str, str], folder: Path) -> None:
+    """Write the files of a bundle; in a folder that is there others stay as they are.
+
+    Args:
+        texts: by path in the bundle.
+        folder: of the bundle.
+    """
+    if folder.exists():
+        _write(texts, folder)
+        return
+    with atomic_folder(folder) as fresh:
+        _write(texts, fresh)
 
 
 def _write(texts: Mapping[str, str], folder: Path) -> None:

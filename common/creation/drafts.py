@@ -1,0 +1,200 @@
+"""The source of a dataset, as far as files and options tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.creation.choices import Choice
+from common.creation.labels import choose_labels
+from common.creation.options import Options
+from common.creation.places import Places
+from common.creation.stems import Endings, read_endings, split_one_folder
+from common.datasets.findings import count
+from common.datasets.folder_files.finding import find_items
+from common.datasets.folder_files.listing import describe_nothing, list_files, list_pictures, list_volumes
+from common.datasets.folder_files.names import stem_of
+from common.datasets.folder_files.places import split_named
+from common.datasets.issues import DatasetIssues
+from common.datasets.readers.label_survey import LabelSurvey, describe_label_files, describe_stems
+from common.datasets.source import FOLDER, Source
+from common.errors import InputError
+
+_NNUNET = "_0000"  # what nnU-Net has in the names of images, and not of labels
+_POLYGONS = (".json", ".csv")
+_VOLUMES = (".nii", ".nii.gz", ".nrrd")
+BY_SEED = "seed"  # as --split: drawn, whatever folders are called
+
+
+@dataclass
+class Draft:
+    """What is known before any image is read.
+
+    Attributes:
+        source: its channels are a guess.
+        survey: what the labels are like.
+        rows: of the table.
+    """
+
+    source: Source
+    survey: LabelSurvey
+    rows: list[Choice] = field(default_factory=list)
+
+
+def draft_source(options: Options, places: Places) -> Draft:
+    """Return where the files are and how labels are drawn.
+
+    Raises:
+        InputError: if there are no images or no labels, or something is a question.
+    """
+    config: dict[str, Any] = {"images": places.images, "labels": places.labels, "classes": list(options.classes)}
+    for key in ("patient", "stratum", "image_suffix"):
+        if getattr(options, key) is not None:
+            config[key] = getattr(options, key)
+    config["field_of_view"] = places.field_of_view
+    if options.images.is_file():
+        return _from_datalist(options, places, config)
+    images, config["kind"] = _list_images(options, places)
+    config["channels"] = 1 if config["kind"] == "volumes" else 3
+    _choose_split(options, places, images, config)
+    if config.get("image_suffix") is None and all(stem_of(path).endswith(_NNUNET) for path in images):
+        config["image_suffix"] = _NNUNET
+    if places.labels is None:
+        endings, labels = _among_images(options, images), images
+    else:
+        labels = _list_labels(places.root / places.labels, config["kind"])
+        endings = _beside_images(options, images, labels, places, config)
+    if endings.label_suffix:
+        config["label_suffix"] = endings.label_suffix
+    survey = describe_label_files(_labels_alone(images, labels, endings, places))
+    chosen = choose_labels(options, survey, endings.class_files)
+    source = Source.from_config({**config, **chosen.settings})
+    return Draft(
+        source, survey, [_describe_names(source, endings), Choice("labels", chosen.shown, chosen.why, _FORMAT)]
+    )
+
+
+_FORMAT = "--label_format"
+
+
+def _from_datalist(options: Options, places: Places, config: dict[str, Any]) -> Draft:
+    """Return the source of a datalist, whose labels are known by its rows."""
+    config["split"] = None if options.split == BY_SEED else options.split
+    config["label_suffix"] = options.label_suffix
+    issues = DatasetIssues(options.name, places.root)
+    draft = Source.from_config({**config, "label_format": "ids"})
+    found = find_items(places.root, draft, issues)
+    issues.raise_if_any()
+    kind = "volumes" if found.items and all(_is_volume(item.image) for item in found.items.values()) else "pictures"
+    config |= {"kind": kind, "channels": 1 if kind == "volumes" else 3}
+    labels = [path for item in found.items.values() for path in _paths(item.label)]
+    survey = describe_label_files(sorted(set(labels)))
+    chosen = choose_labels(options, survey)
+    source = Source.from_config({**config, **chosen.settings})
+    listed = Choice("pairs", f"{count(found.items, 'image')} in {places.images}", "as the datalist lists them")
+    return Draft(source, survey, [listed, Choice("labels", chosen.shown, chosen.why, _FORMAT)])
+
+
+def _is_volume(path: Path) -> bool:
+    return path.is_dir() or path.name.lower().endswith(_VOLUMES)
+
+
+def _paths(label: Any) -> list[Path]:
+    if label is None:
+        return []
+    if isinstance(label, dict):
+        return [path for key, each in label.items() if key != "image" for path in _paths(each)]
+    return [path for each in label for path in _paths(each)] if isinstance(label, list) else [Path(label)]
+
+
+def _list_images(options: Options, places: Places) -> tuple[list[Path], str]:
+    folder = places.root / places.images
+    aside = {places.root / each for each in (places.labels, places.field_of_view) if each is not None}
+    aside -= {folder}
+    pictures, volumes = list_pictures(folder, aside), list_volumes(folder, aside)
+    if pictures and volumes:
+        raise InputError(
+            f"--images: {folder} has {count(pictures, 'picture')} and {count(volumes, 'volume')}: which are the "
+            "images? Move the others elsewhere"
+        )
+    if not pictures and not volumes:
+        raise InputError(f"--images: {folder}: {describe_nothing(folder, 'pictures')}")
+    return (volumes, "volumes") if volumes else (pictures, "pictures")
+
+
+def _list_labels(place: Path, kind: str) -> list[Path]:
+    if place.is_file():
+        return [place]
+    labels = list_files(place, _VOLUMES) if kind == "volumes" else list_pictures(place)
+    labels = labels or list_files(place, _POLYGONS)
+    if not labels:
+        what = "NIfTI files, one for each volume" if kind == "volumes" else "one picture for each image, or polygons"
+        raise InputError(f"--labels: {place}: no labels in it; expected {what}")
+    return labels
+
+
+def _choose_split(options: Options, places: Places, images: Sequence[Path], config: dict[str, Any]) -> None:
+    """Ask whether folders called like splits are those, and keep them if so."""
+    if options.split not in (None, FOLDER, BY_SEED):
+        raise InputError(f"--split: expected folder or seed, got {options.split!r}; only a datalist has columns")
+    if options.split == FOLDER:
+        config["split"] = FOLDER
+    if options.split is not None:
+        return
+    folder = places.root / places.images
+    tops = sorted({path.relative_to(folder).parts[0] for path in images if len(path.relative_to(folder).parts) > 1})
+    named = [top for top in tops if split_named(top)]
+    if named:
+        raise InputError(
+            f"--split is missing: {folder} has folders called {', '.join(named)}: give --split folder to keep these "
+            "splits, or --split seed to draw others"
+        )
+
+
+def _among_images(options: Options, images: Sequence[Path]) -> Endings:
+    if options.class_files is not None or options.label_suffix is not None:
+        return Endings(options.label_suffix or "", dict(options.class_files) if options.class_files else None)
+    return split_one_folder([str(path.with_name(stem_of(path))) for path in images], options.classes)
+
+
+def _beside_images(
+    options: Options, images: Sequence[Path], labels: Sequence[Path], places: Places, config: dict[str, Any]
+) -> Endings:
+    if options.class_files is not None:
+        return Endings(options.label_suffix or "", dict(options.class_files))
+    if options.label_suffix is not None:
+        return Endings(options.label_suffix)
+    if all(path.name.lower().endswith(_POLYGONS) for path in labels):
+        return Endings("")
+    suffix = config.get("image_suffix") or ""
+    named = [path.with_name(stem_of(path).removesuffix(suffix) + path.suffix) for path in images] if suffix else images
+    return read_endings(describe_stems(named, labels, places.root / places.labels), options.classes)
+
+
+def _labels_alone(images: Sequence[Path], labels: Sequence[Path], endings: Endings, places: Places) -> list[Path]:
+    """Return the labels among files that may be images as well."""
+    if places.labels is not None:
+        return list(labels)
+    stems = {str(path.with_name(stem_of(path))) for path in images}
+    kept = []
+    for path in labels:
+        stem = str(path.with_name(stem_of(path)))
+        for ending in endings.class_files.values() if endings.class_files else [endings.label_suffix]:
+            head, found, tail = stem.rpartition(ending)
+            if found and head in stems and (not tail or (tail[0] == "_" and tail[1:].isdigit())):
+                kept.append(path)
+    return kept
+
+
+def _describe_names(source: Source, endings: Endings) -> Choice:
+    if endings.class_files is not None:
+        return Choice("pairs", "by name", "a file for each class: " + ", ".join(endings.class_files.values()))
+    if source.label_format == "polygons":
+        return Choice("pairs", "by name", "polygons say which image they are of")
+    image = f"a{source.image_suffix}"
+    why = f"{image} has the label a{source.label_suffix}"
+    if endings.united:
+        why += f", and further ones such as a{source.label_suffix}_1, which are united"
+    return Choice("pairs", "by name", why, "--label_suffix")

@@ -1,0 +1,215 @@
+"""What a user says of their images on the command line, checked and in one form."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from common.datasets.source import LABEL_FORMATS
+from common.errors import InputError
+
+SAME, DIFFERENT = "same", "different"
+SEES = ("images", "crops")
+_ENDING = "_segmentation"
+_EXAMPLES = {
+    "colours": "wound=#ff0000,skin=#00ff00",
+    "class_files": "wound=_wound,skin=_skin, or wound=wound/,skin=skin/ for folders",
+    "polygons": "wound=Ulcer",
+    "values": "85=1,170=2",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says; None where it says nothing.
+
+    Attributes:
+        images: folder or datalist.
+        labels: folder, or a file of polygons.
+        classes: names by id, background first.
+        colours: by class, red, green and blue.
+        class_files: by class, suffix or folder.
+        polygons: by class, its name in the file.
+        values: class ids by grey value.
+        left_right: "same" if a mirrored image is as likely, "different" if not.
+        upside_down: "same" if an image is as likely in any other position, "different" if not.
+        others: the rest, by the names of :func:`common.creation.create`.
+    """
+
+    name: str
+    images: Path
+    labels: Path | None = None
+    classes: tuple[str, ...]
+    label_suffix: str | None = None
+    image_suffix: str | None = None
+    label_format: str | None = None
+    colours: Mapping[str, tuple[int, int, int]] | None = None
+    class_files: Mapping[str, str] | None = None
+    polygons: Mapping[str, str] | None = None
+    values: Mapping[int, int] | None = None
+    channels: int | None = None
+    patient: str | None = None
+    split: str | None = None
+    stratum: str | None = None
+    field_of_view: str | None = None
+    left_right: str | None = None
+    upside_down: str | None = None
+    size: int | None = None
+    see: str | None = None
+    pretrained: str | None = None
+    num_validation: int | None = None
+    title: str | None = None
+
+
+def read_options(name: str, given: Mapping[str, Any]) -> Options:
+    """Return the options of :func:`common.creation.create`, checked one by one.
+
+    Raises:
+        InputError: naming the first option that is missing or of no use, with what was expected.
+    """
+    checked: dict[str, Any] = {"name": _read_name(name), "images": _read_images(given["images"])}
+    if given.get("labels") is not None:
+        checked["labels"] = _absolute(given["labels"])
+        if not checked["labels"].exists():
+            raise InputError(f"--labels: {checked['labels']}: no such folder; expected the folder of the labels")
+    checked["classes"] = _read_classes(given.get("classes"))
+    for key in ("label_suffix", "image_suffix", "patient", "split", "stratum", "pretrained", "title"):
+        if given.get(key) is not None:
+            checked[key] = str(given[key])
+    if given.get("field_of_view") is not None:
+        checked["field_of_view"] = str(given["field_of_view"])
+    checked["label_format"] = _choice("label_format", given, LABEL_FORMATS)
+    checked["channels"] = _choice("channels", given, (1, 3))
+    checked["left_right"] = _choice("left_right", given, (SAME, DIFFERENT))
+    checked["upside_down"] = _choice("upside_down", given, (SAME, DIFFERENT))
+    checked["see"] = _choice("see", given, SEES)
+    checked["size"] = _read_size(given.get("size"))
+    checked["num_validation"] = _read_count("num_validation", given.get("num_validation"))
+    for key in ("colours", "class_files", "polygons"):
+        if given.get(key) is not None:
+            table = _read_table(key, given[key])
+            _check_names(key, table, checked["classes"])
+            checked[key] = {each: _read_entry(key, each, value) for each, value in table.items()}
+    if given.get("values") is not None:
+        checked["values"] = _read_values(given["values"], len(checked["classes"]))
+    return Options(**checked)
+
+
+def _read_name(name: Any) -> str:
+    text = str(name)
+    if text.endswith(_ENDING):
+        raise InputError(f"name: {text!r}: leave out {_ENDING}, which is added: {text.removesuffix(_ENDING)}")
+    if re.fullmatch(r"[a-z][a-z0-9_]*", text):
+        return text
+    simple = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    hint = f", such as {simple}" if re.match(r"[a-z]", simple) else ", such as wounds"
+    raise InputError(f"name: {text!r}: expected lower-case letters, digits and _{hint}")
+
+
+def _absolute(path: Any) -> Path:
+    text = ",".join(map(str, path)) if isinstance(path, list) else str(path)  # a comma in the name of a folder
+    return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def _read_images(value: Any) -> Path:
+    path = _absolute(value)
+    if not path.exists():
+        near = get_close_matches(path.name, os.listdir(path.parent), n=1) if path.parent.is_dir() else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"--images: {path}: no such folder or datalist{hint}")
+    if path.is_file() and path.suffix.lower() not in (".csv", ".json"):
+        raise InputError(f"--images: {path}: expected a folder, or a datalist (.csv, .json)")
+    return path
+
+
+def _read_classes(value: Any) -> tuple[str, ...]:
+    if value is None:
+        raise InputError("--classes is missing: name the classes by id, background first, as in background,wound")
+    names = [
+        str(each).strip()
+        for each in (value if isinstance(value, Sequence) and not isinstance(value, str) else str(value).split(","))
+    ]
+    if len(names) < 2 or not all(names):
+        raise InputError(
+            f"--classes: expected background and one or more structures, as in background,wound; got {value!r}"
+        )
+    if len(set(names)) < len(names):
+        raise InputError(f"--classes: each name once, got {', '.join(names)}")
+    if len(names) > 256:
+        raise InputError(f"--classes: at most 256, got {len(names)}")
+    for name in names:
+        if name.startswith(("$", "@", "%")) or "#" in name or "::" in name:
+            raise InputError(
+                f"--classes: {name!r}: configs give $, @, %, # and :: a meaning of their own; leave them out"
+            )
+    return tuple(names)
+
+
+def _choice(key: str, given: Mapping[str, Any], allowed: Sequence[Any]) -> Any:
+    value = given.get(key)
+    if value is not None and (value not in allowed or isinstance(value, bool)):
+        raise InputError(f"--{key}: expected {' or '.join(map(str, allowed))}, got {value!r}")
+    return value
+
+
+def _read_size(value: Any) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or value < 32 or value % 16:
+        raise InputError(f"--size: expected pixels a side, a multiple of 16 from 32 on, such as 256; got {value!r}")
+    return value
+
+
+def _read_count(key: str, value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise InputError(f"--{key}: expected a whole number of at least 1, got {value!r}")
+    return value
+
+
+def _read_table(key: str, value: Any) -> dict[str, Any]:
+    """Return ``{wound: _wound}`` or ``wound=_wound,skin=_skin`` as a mapping."""
+    if isinstance(value, Mapping):
+        return {str(name): each for name, each in value.items()}
+    parts = [part for part in str(value).split(",") if part.strip()]
+    if not parts or not all("=" in part for part in parts):
+        raise InputError(f"--{key}: expected {_EXAMPLES[key]}; got {value!r}")
+    return {name.strip(): text.strip() for name, text in (part.split("=", 1) for part in parts)}
+
+
+def _check_names(key: str, table: Mapping[str, Any], classes: Sequence[str]) -> None:
+    for name in table:
+        if name not in classes:
+            near = get_close_matches(name, classes, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"--classes has {', '.join(classes)}"
+            raise InputError(f"--{key}: {name!r} is no class; {hint}")
+    missing = [name for name in classes[1:] if name not in table]
+    if missing:
+        raise InputError(f"--{key}: {missing[0]} is missing; expected {_EXAMPLES[key]}")
+
+
+def _read_entry(key: str, name: str, value: Any) -> Any:
+    if key != "colours":
+        return str(value)
+    if isinstance(value, str):
+        digits = re.fullmatch(r"#?([0-9a-fA-F]{6})", value.strip())
+        parts = list(bytes.fromhex(digits[1])) if digits else [int(each) for each in re.findall(r"\d+", value)]
+    else:
+        parts = list(value) if isinstance(value, Sequence) else []
+    if len(parts) != 3 or not all(type(part) is int and 0 <= part <= 255 for part in parts):
+        raise InputError(f"--colours: {name}: expected #ff0000 or three numbers from 0 to 255, got {value!r}")
+    return tuple(parts)
+
+
+def _read_values(value: Any, num_classes: int) -> dict[int, int]:
+    table = {}
+    for grey, index in _read_table("values", value).items():
+        if not (str(grey).isdecimal() and str(index).isdecimal() and int(index) < num_classes):
+            expected = f"grey value=class id, ids from 0 to {num_classes - 1}"
+            raise InputError(f"--values: {grey}={index}: expected {expected}, as in {_EXAMPLES['values']}")
+        table[int(grey)] = int(index)
+    return table

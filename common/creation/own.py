@@ -1,0 +1,190 @@
+"""The bundle of one's own images: looked at, chosen for, written and shown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.creation.choices import Choice, choose, usual_validation
+from common.creation.drafts import Draft, draft_source
+from common.creation.options import Options
+from common.creation.page import EMBEDDED, make_page, page_text
+from common.creation.picture import draw_labels, most_telling, short_names
+from common.creation.places import Places, find_places
+from common.creation.structures import Structures, measure
+from common.creation.table import draw_table
+from common.datasets.base import Entry
+from common.datasets.findings import count
+from common.datasets.folder import FolderDataset
+from common.datasets.folder_files.finding import find_items
+from common.datasets.folder_files.remarks import describe_orphans, describe_patients
+from common.datasets.issues import DatasetIssues
+from common.datasets.source import Source
+from common.errors import InputError
+from common.files.atomic import atomic_file
+from common.pictures.sheets import save_sheet
+from common.templates import complete_facts, render_bundle, write_bundle
+
+_SAMPLE = 40  # images that are measured
+FACTS = "docs/facts.yaml"
+PICTURE = "docs/labels.png"
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
+    """Write a bundle for a user's images, with its page of facts and a picture of labelled images.
+
+    Args:
+        options: what the user said.
+        folder: of the bundle.
+        width: of a line of the table, in characters.
+
+    Returns:
+        What was chosen, and what to do next, for the screen.
+
+    Raises:
+        InputError: if images and labels do not fit together, or something is a question.
+    """
+    places = find_places(options)
+    draft = draft_source(options, places)
+    entries = _entries(options, places, draft.source, 1)
+    sample, pairs = _read_sample(options, places, draft.source, entries)
+    structures = measure(pairs, options.classes)
+    source, channels = _choose_channels(options, draft.source, structures, sample)
+    choices = choose(options, structures, source.kind == "volumes")
+    num_validation = options.num_validation or usual_validation(_num_held_back(entries))
+    splits = _dataset(places, source, num_validation).all_entries()
+    page = make_page(options, places.root, source, structures, choices, num_validation)
+    texts = render_bundle(complete_facts(page, FACTS)) | {FACTS: page_text(page)}
+    shown = most_telling(pairs)
+    sheet = draw_labels(
+        [pairs[index] for index in shown],
+        short_names([sample[index]["image"] for index in shown]),
+        options.classes,
+        f"{options.name}: labels as they are read",
+    )
+    write_bundle(texts, folder)
+    with atomic_file(folder / PICTURE) as fresh:
+        save_sheet(sheet, fresh)
+    rows = [
+        Choice("images", f"{count(entries, 'image')} in {places.root / places.images}", _describe_sizes(structures)),
+        *draft.rows,
+        *_describe_classes(options, draft, structures),
+        channels,
+        *choices.rows,
+        _describe_splits(splits, source, options),
+        _describe_patients(source),
+        _describe_teacher(options),
+    ]
+    return "\n".join([draw_table(rows, width), *_notes(places, source), "", *_next_steps(options, folder)])
+
+
+def _dataset(places: Places, source: Source, num_validation: int) -> FolderDataset:
+    return FolderDataset(root=places.root, source=source, num_validation=num_validation)
+
+
+def _entries(options: Options, places: Places, source: Source, num_validation: int) -> list[Entry]:
+    """Return all labelled images in the order of their names.
+
+    Raises:
+        InputError: if images and labels do not pair, or are too few.
+    """
+    splits = _dataset(places, source, num_validation).all_entries()
+    return sorted((entry for each in splits.values() for entry in each), key=lambda e: (e["image"], e.get("slice", 0)))
+
+
+def _num_held_back(entries: Sequence[Entry]) -> int:
+    return len({entry["image"] for entry in entries})
+
+
+def _read_sample(
+    options: Options, places: Places, source: Source, entries: Sequence[Entry]
+) -> tuple[list[Entry], list[Pair]]:
+    step = max(1, len(entries) // _SAMPLE)
+    sample = list(entries[step // 2 :: step])[:_SAMPLE]
+    dataset = _dataset(places, source, 1)
+    return sample, [dataset.load(entry) for entry in sample]
+
+
+def _choose_channels(
+    options: Options, source: Source, structures: Structures, sample: Sequence[Entry]
+) -> tuple[Source, Choice]:
+    config = source.to_config()
+    names = {1: "1, grey", 3: "3, colour"}
+    if source.kind == "volumes":
+        return source, Choice("channels", names[1], "volumes have one")
+    grey, total = structures.num_grey, structures.num_images
+    if options.channels is not None:
+        chosen, why = options.channels, f"as --channels {options.channels} says"
+    elif grey in (0, total):
+        chosen = 1 if grey else 3
+        why = "every image of the sample is grey" if grey else "images have colours"
+    else:
+        raise InputError(
+            f"--channels is missing: {grey} of {total} images looked at are grey, the others have colours: give "
+            "--channels 3 to read all as colour, or --channels 1 to read all as grey"
+        )
+    return Source.from_config({**config, "channels": chosen}), Choice("channels", names[chosen], why, "--channels")
+
+
+def _describe_sizes(structures: Structures) -> str:
+    width, height = structures.size
+    same = len(set(structures.sizes)) == 1
+    return f"{width} x {height} pixels" + ("" if same else " in the middle, sizes vary")
+
+
+def _describe_classes(options: Options, draft: Draft, structures: Structures) -> list[Choice]:
+    rows = []
+    for name in options.classes[1:]:
+        if name in structures.widths:
+            rows.append(Choice(f"class {name}", f"{100 * structures.shares[name]:.2g} % of the pixels"))
+        else:
+            rows.append(
+                Choice(f"class {name}", "none", f"no label of {structures.num_images} looked at has it: see {PICTURE}")
+            )
+    return rows
+
+
+def _describe_splits(splits: dict[str, list[Entry]], source: Source, options: Options) -> Choice:
+    value = ", ".join(f"{name} {len(entries)}" for name, entries in splits.items())
+    why = "as --split says" if source.split else "drawn by seed, a quarter for the test"
+    return Choice("splits", value, why, "--split, --num_validation")
+
+
+def _describe_patients(source: Source) -> Choice:
+    if source.patient is not None:
+        return Choice("patients", "never split", f"by {source.patient}")
+    return Choice(
+        "patients", "not known", "images of one patient may be in training and test: results look too good", "--patient"
+    )
+
+
+def _describe_teacher(options: Options) -> Choice:
+    if options.pretrained not in (None, EMBEDDED):
+        return Choice("teacher", str(options.pretrained), "as --pretrained says")
+    return Choice(
+        "teacher",
+        "stand-in teacher",
+        "comes along and is small, but was pre-trained on drawn shapes alone; a published one teaches more",
+        "--pretrained facebook/sam-vit-base",
+    )
+
+
+def _notes(places: Places, source: Source) -> list[str]:
+    found = find_items(places.root, source, DatasetIssues("images", places.root))
+    notes = [*found.notes, *describe_orphans(found, places.root), *describe_patients(source, found, places.root)]
+    return ["", *(f"note: {note}" for note in notes)] if notes else []
+
+
+def _next_steps(options: Options, folder: Path) -> list[str]:
+    bundle = shlex.quote(str(folder))
+    return [
+        f"Look at {bundle}/{PICTURE}: are the structures marked where they are? Then:",
+        f"  task-distill check {bundle}",
+        f"  task-distill pipeline {bundle} --output_dir runs/{options.name}",
+        f"  task-distill predict new_images/ --weights runs/{options.name}/model.pt --output_dir masks/",
+    ]

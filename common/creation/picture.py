@@ -1,0 +1,52 @@
+"""The picture of labelled images that is drawn before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.pictures.overlay import draw_mask
+from common.pictures.sheets import draw_sheet
+
+NUM_SHOWN = 4
+_SIDE = 720  # pixels of the longer side of an image
+
+
+def draw_labels(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str], class_names: Sequence[str], title: str
+) -> Image.Image:
+    """Draw labelled images beside themselves, so that a person sees whether labels lie where they should.
+
+    Args:
+        pairs: images ``(H, W, C)``, uint8, and class ids ``(H, W)``.
+        names: of the images.
+        class_names: by id, background first.
+        title: above the picture.
+    """
+    small = [_smaller(image, ids) for image, ids in pairs]
+    pictures = [draw_mask(image, ids, class_names) for image, ids in small]
+    return draw_sheet(pictures, list(names), title, columns=2)
+
+
+def most_telling(pairs: Sequence[tuple[np.ndarray, np.ndarray]], count: int = NUM_SHOWN) -> list[int]:
+    """Return the places of those to show: with the most classes first, and then in their order."""
+    order = sorted(range(len(pairs)), key=lambda index: -len(np.unique(pairs[index][1])))
+    return sorted(order[:count])
+
+
+def _smaller(image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    height, width = ids.shape
+    factor = _SIDE / max(height, width)
+    if factor >= 1:
+        return image, ids
+    size = (max(1, round(factor * width)), max(1, round(factor * height)))
+    shrunk = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(shrunk), np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Return the names of files to write above their pictures."""
+    return [Path(path).name for path in paths]

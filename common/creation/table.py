@@ -1,0 +1,40 @@
+"""The table of what was chosen, and why."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from common.creation.choices import Choice
+
+_HEAD = Choice("what", "chosen", "why", "change it by")
+_GAP = 2
+_LEAST = 16  # characters of a column
+
+
+def draw_table(choices: Sequence[Choice], width: int = 120) -> str:
+    """Return a table in plain text, with cells folded so that no line is wider than ``width`` where that is possible.
+
+    Args:
+        choices: a row each.
+        width: of a line in characters.
+    """
+    rows = [[each.what, each.value, each.why, each.option] for each in (_HEAD, *choices)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for column in (2, 1, 3):  # the widest texts are folded first
+        excess = sum(widths) + 3 * _GAP - width
+        if excess > 0:
+            widths[column] = max(_LEAST, widths[column] - excess) if widths[column] > _LEAST else widths[column]
+    lines = [_row(row, widths) for row in rows]
+    rule = (" " * _GAP).join("-" * each for each in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    folded = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
+    lines = []
+    for number in range(max(map(len, folded))):
+        parts = [cell[number] if number < len(cell) else "" for cell in folded]
+        padded = [f"{part:{width}}" for part, width in zip(parts, widths, strict=True)]
+        lines.append((" " * _GAP).join(padded).rstrip())
+    return "\n".join(lines)
