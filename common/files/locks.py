@@ -15,6 +15,7 @@ from common.files.writing import check_writable
 if TYPE_CHECKING:
     from filelock import FileLock
 
+PATIENCE = 3.0  # seconds: on a busy machine, the stage of a pipeline that was killed needs moments to notice and end
 _PIPELINE_LOCK = ".pipeline.lock"
 _held: dict[Path, FileLock] = {}  # by the path of the file that is locked
 
@@ -22,7 +23,8 @@ _held: dict[Path, FileLock] = {}  # by the path of the file that is locked
 def lock_folder(folder: str | os.PathLike) -> None:
     """Take an output folder for this process, and clear away what a killed run left half-written in it.
 
-    A folder that this process has already is not locked again. The lock ends with the process, however that ends:
+    Where another run has the folder it waits for ``PATIENCE``, lest one that was just killed is still ending. A folder
+    that this process has already is not locked again. The lock ends with the process, however that ends:
     filelock, from its version 4 on, closes it in the worker processes, which may outlive a killed run. The file
     ``.lock`` stays and means nothing by itself. Of several processes of one training, only the first one locks.
 
@@ -67,7 +69,7 @@ def _lock(folder: Path, name: str) -> None:
     check_writable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / name, timeout=0, thread_local=False)
+        lock = FileLock(folder / name, timeout=PATIENCE, thread_local=False)
         lock.acquire()
     except Timeout as error:
         raise InputError(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_one_process_may_lock_a_folder_twice_and_others_may_when_it_gives_it_bac
     unlock_folder(tmp_path)
     assert lock_elsewhere(tmp_path) == ""
     unlock_folder(tmp_path)  # which this process no longer has
+
+
+def test_a_run_that_is_just_ending_is_waited_for(tmp_path):
+    """As the stage of a pipeline that was killed is, on a busy machine."""
+    with subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+        ending = threading.Timer(0.5, run.kill)
+        ending.start()
+        try:
+            lock_folder(tmp_path)
+        finally:
+            ending.join()
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_only_the_first_rank_locks(tmp_path, monkeypatch):
