@@ -144,6 +144,14 @@ class SegmentationDataset(ABC):
             masks = {entry[key]: self.mask_issue for key in self.keys[1:] if key in entry}
             check_contents(entry["image"], masks, self.folder, issues, self.findings)
 
+    def files_read(self, files: Mapping[str, Entry]) -> set[Path]:
+        """Return every file that :meth:`check_files` reads."""
+        return {path for entry in files.values() for path in _paths_in(entry)}
+
+    def write_own_phantoms(self, folder: str | os.PathLike, **options: Any) -> Path:
+        """Write phantoms as :meth:`write_phantoms` does, for a dataset of these settings."""
+        return self.write_phantoms(folder, **options)
+
     @staticmethod
     def mask_issue(mask: Image.Image) -> str | None:
         """Return what is wrong with a mask, if anything is."""
@@ -239,7 +247,7 @@ class SegmentationDataset(ABC):
         for reason in walk.closed.values():
             issues.add(reason)
         own = {name: getattr(self, name) for name in self.own_settings}
-        read = {path for entry in contents.files.values() for path in _paths_in(entry)}
+        read = self.files_read(contents.files)
         manifest = make_manifest(self.name, own, self.folder, read)  # before they are read, lest they change meanwhile
         findings = None if self.manifest is None else read_findings(manifest, self.manifest)
         self.findings = findings or Findings()

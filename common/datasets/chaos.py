@@ -31,7 +31,7 @@ from common.datasets.chaos_scans import Scan, find_scans
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.chaos import CLASSES, PLACES, GroundReader, Place, check_modality
 from common.datasets.readers.dicom import natural_key, read_pixels
-from common.datasets.splits import SPLITS, check_split, split_groups
+from common.datasets.splits import SPLITS, check_split, split_groups, spread_slices
 
 _SOFT_TISSUE = (-160, 240)  # Hounsfield units from black to white, for the eye
 
@@ -129,7 +129,7 @@ class ChaosDataset(SegmentationDataset):
         test, validation, training = split_groups(list(self._scans), [num_test, self.num_validation], self.seed)
         in_order = {"validation": sorted(validation, key=_patient_key), "test": sorted(test, key=_patient_key)}
         held_out = {split: [name for each in patients for name in slices[each]] for split, patients in in_order.items()}
-        return {"training": _spread({patient: slices[patient] for patient in training}), **held_out}
+        return {"training": spread_slices({patient: slices[patient] for patient in training}), **held_out}
 
     def check_files(self, files: Mapping[str, Entry], issues: DatasetIssues) -> None:
         """Read every scan, slices and labels that do not pair too."""
@@ -188,21 +188,3 @@ class ChaosDataset(SegmentationDataset):
 
 def _patient_key(patient: str) -> list[tuple[int, int | str]]:
     return natural_key(Path(patient))
-
-
-def _spread(slices: Mapping[str, list[str]]) -> list[str]:
-    """Return all slices in the order in which a label budget takes them: one of each patient in turn.
-
-    A patient's slices follow each other in bit-reversed order (the middle, the quarters, the eighths), from a start
-    that differs between patients by the golden ratio: any number of them is spread over the volumes.
-
-    Args:
-        slices: of each patient, in the order of their names.
-    """
-    turns = []
-    for place, names in enumerate(slices.values()):
-        start = int((0.5 + 0.618034 * place) % 1 * len(names))
-        order = sorted(range(len(names)), key=lambda index: f"{index:032b}"[::-1])
-        for turn, index in enumerate(order):
-            turns.append((turn, place, names[(start + index) % len(names)]))
-    return [name for _, _, name in sorted(turns)]

@@ -67,13 +67,16 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
 def _read_cases(dataset: SegmentationDataset, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Case]:
     """Read every image and label, and keep the numbers."""
     entries = [(split, entry) for split in SPLITS for entry in splits[split]]
-    cases = []
-    for split, entry in tqdm(entries, desc="reading", unit=" images"):
+    # The slices of a volume after each other: it is read once, whereas a split takes them from all volumes in turn.
+    in_order = sorted(range(len(entries)), key=lambda place: (entries[place][1]["image"], place))
+    cases: dict[int, Case] = {}
+    for place in tqdm(in_order, desc="reading", unit=" images"):
+        split, entry = entries[place]
         image, label = dataset.load(entry)
         height, width = image.shape[:2]
         pixels = np.bincount(label.ravel(), minlength=dataset.num_classes)
-        cases.append(Case(entry, split, dataset.group_of(entry), (width, height), pixels))
-    return cases
+        cases[place] = Case(entry, split, dataset.group_of(entry), (width, height), pixels)
+    return [cases[place] for place in range(len(entries))]
 
 
 def _summarise(cases: Sequence[Case], classes: Mapping[int, str], in_splits: Sequence[Case]) -> dict[str, Any]:
@@ -113,12 +116,19 @@ def _count(cases: Sequence[Case]) -> dict[str, int]:
 
 def _missing_classes(summary: Mapping[str, Any]) -> list[str]:
     """Say which classes cannot be learned, because no training image has them."""
-    missing = [each["name"] for each in summary["classes"] if each["training_images"] == 0]
-    if not missing:
-        return []
-    note = f"no image of the training split has {' or '.join(missing)}: raise num_labels or take another split_seed"
-    logger.warning(note)
-    return [note]
+    nowhere = [each["name"] for each in summary["classes"] if each["images"] == 0]
+    missing = [each["name"] for each in summary["classes"] if each["images"] > 0 and each["training_images"] == 0]
+    notes = []
+    if nowhere:
+        notes.append(
+            f"no label has {' or '.join(nowhere)}: it cannot be learned; label it, or take it out of the classes"
+        )
+    if missing:
+        which = " or ".join(missing)
+        notes.append(f"no image of the training split has {which}: raise num_labels or take another split_seed")
+    for note in notes:
+        logger.warning(note)
+    return notes
 
 
 def describe(summary: Mapping[str, Any]) -> str:
@@ -127,7 +137,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     sizes = f"{median} pixels" if smallest == largest else f"{smallest} to {largest} pixels, median {median}"
     lines = [
         f"{summary['dataset']} in {summary['dataset_dir']}: no issues",
-        f"{'keys':12}{', '.join(f'{key} {value}' for key, value in summary['settings'].items())}",
+        f"{'keys':12}{', '.join(_describe_settings(summary['settings']))}",
         f"{'images':12}{summary['images']} of {sizes}",
     ]
     grouped = summary["group"] != "image"
@@ -144,3 +154,14 @@ def describe(summary: Mapping[str, Any]) -> str:
     for split, count in summary["splits"].items():
         lines.append(f"{split:24}{count['images']:>12}{count['groups'] if grouped else '':>10}".rstrip())
     return "\n".join([*lines, ""])
+
+
+def _describe_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings with their values; of mappings, such as a source of files, what they say beyond defaults."""
+    lines = [f"{key} {value}" for key, value in settings.items() if not isinstance(value, Mapping)]
+    for value in (value for value in settings.values() if isinstance(value, Mapping)):
+        told = {key: each for key, each in value.items() if each not in (None, "")}
+        lines += [
+            f"{key} {', '.join(map(str, each)) if isinstance(each, list) else each}" for key, each in told.items()
+        ]
+    return lines

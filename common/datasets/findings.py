@@ -24,6 +24,7 @@ class Findings:
         transparent: images with pixels that are not opaque.
         with_pages: files that hold more than one image.
         disputed: digests of images that are there more than once, with different labels.
+        others: whatever else is worth a line.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Findings:
     transparent: list[str] = field(default_factory=list)
     with_pages: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     @classmethod
     def from_record(cls, record: Any) -> Self | None:
@@ -79,7 +81,8 @@ class Findings:
             "with pixels that are not opaque": (self.transparent, "their hidden colours are seen; flatten them"),
             "with further images": (self.with_pages, "only the first is read; save each as a file of its own"),
         }
-        return [f"{count(names)} {what} ({name_some(names)}): {why}" for what, (names, why) in texts.items() if names]
+        lines = [f"{count(names)} {what} ({name_some(names)}): {why}" for what, (names, why) in texts.items() if names]
+        return lines + self.others
 
 
 def count(names: Sequence[str], noun: str = "file") -> str:

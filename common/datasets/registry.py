@@ -21,6 +21,8 @@ DATASETS = {
     "autooral": "common.datasets.autooral:AutooralDataset",
     "chaos": "common.datasets.chaos:ChaosDataset",
     "ph2": "common.datasets.ph2:PH2Dataset",
+    "busi": "common.datasets.busi:BusiDataset",
+    "folder": "common.datasets.folder:FolderDataset",
 }
 
 

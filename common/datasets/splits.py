@@ -111,6 +111,24 @@ def cut_splits(
     return {split: [] for split in SPLITS}
 
 
+def spread_slices(slices: Mapping[str, list[str]]) -> list[str]:
+    """Return all slices in the order in which a label budget takes them: one of each patient in turn.
+
+    A patient's slices follow each other in bit-reversed order (the middle, the quarters, the eighths), from a start
+    that differs between patients by the golden ratio: any number of them is spread over the volumes.
+
+    Args:
+        slices: of each patient, in the order of their names.
+    """
+    turns = []
+    for place, names in enumerate(slices.values()):
+        start = int((0.5 + 0.618034 * place) % 1 * len(names))
+        order = sorted(range(len(names)), key=lambda index: f"{index:032b}"[::-1])
+        for turn, index in enumerate(order):
+            turns.append((turn, place, names[(start + index) % len(names)]))
+    return [name for _, _, name in sorted(turns)]
+
+
 def repeat(items: Sequence[T], length: int) -> list[T]:
     """Cycle through ``items`` until there are ``length``: an epoch of fixed size whatever the label budget.
 

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 
 from common.datasets.readers.affines import MAX_DISTANCE, corner_distance, turn_to_lps, turn_towards
+from common.datasets.readers.dicom_series import read_series_values
 from common.datasets.readers.nifti_header import affine_of, open_nifti
 from common.datasets.readers.nrrd_header import nrrd_affine
 from common.datasets.readers.optional import optional_import
@@ -89,7 +90,7 @@ def is_volume_file(path: object) -> bool:
 
 
 def read_volume(path: str | os.PathLike) -> Volume:
-    """Return the volume in a NIfTI or NRRD file, without further axes of length 1 at its end.
+    """Return the volume in a NIfTI or NRRD file, without further axes of length 1 at its end, or in a folder of DICOM.
 
     The file is not to be believed about where the volume lies before :meth:`Volume.in_lps` or :meth:`Volume.on_image`
     have looked at it: the label of a picture needs no place.
@@ -98,7 +99,7 @@ def read_volume(path: str | os.PathLike) -> Volume:
         InputError: if the file cannot be read or has values that are not numbers, or pynrrd is missing for NRRD.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file")
     return _read_cached(path, path.stat().st_mtime_ns)
 
@@ -106,7 +107,10 @@ def read_volume(path: str | os.PathLike) -> Volume:
 @lru_cache(maxsize=4)
 def _read_cached(path: Path, modified: int) -> Volume:
     """Read a volume and its label once for all their slices, and again after a file has changed."""
-    if path.suffix.lower() == ".nrrd":
+    if path.is_dir():
+        values, affine = read_series_values(path)
+        values, locate = _as_numbers(path, values), lambda: affine
+    elif path.suffix.lower() == ".nrrd":
         values, header = _open_nrrd(path)
         values, locate = _as_numbers(path, values), partial(nrrd_affine, path, header)
     else:

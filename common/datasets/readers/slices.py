@@ -64,16 +64,24 @@ class SliceDataset(CacheDataset):
         for remark in filter(None, map(geometry_remark, filter(is_nifti, volumes))):
             logger.warning(remark)
 
+    def _fill_cache(self, indices: Sequence[int] | None = None) -> list[Any]:
+        """Read the slices volume by volume, whatever their order, so that each volume is read once."""
+        indices = range(self.cache_num) if indices is None else indices
+        places = [(str(self.data[index]["image"]), self.data[index].get("slice", 0)) for index in indices]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        read = dict(zip(order, super()._fill_cache([indices[place] for place in order]), strict=True))
+        return [read[place] for place in range(len(places))]
+
 
 def split_volume(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return an entry for each slice if its image is a NIfTI volume, else the entry.
+    """Return an entry for each slice if its image is a NIfTI volume, else the entry, as of one that is a slice already.
 
     Raises:
         InputError: if the volume cannot be read, has not three axes or does not say where it lies, or its label, a
             volume too, does not lie there.
     """
     image, label = entry["image"], entry.get("label")
-    if not is_volume_file(image):
+    if "slice" in entry or not is_volume_file(image):
         return [dict(entry)]
     volume = read_volume(image).in_lps()
     if is_volume_file(label):

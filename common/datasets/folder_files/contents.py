@@ -1,0 +1,120 @@
+"""What is wrong with the contents of a folder dataset's pictures, and what they look like."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from common.datasets.findings import Findings, count, name_some
+from common.datasets.issues import DatasetIssues
+from common.datasets.readers.folder_labels import explain_size, files_of, read_folder_label
+from common.datasets.readers.label_pictures import label_values, read_label_picture
+from common.datasets.readers.pictures import StoredPicture, read_stored
+from common.datasets.source import Source
+from common.errors import InputError
+
+LARGE = 25_000_000  # pixels, from which on reading an image takes memory that a laptop may not have
+_BYTES_A_PIXEL = 16  # per channel, while an image is read and resized for training
+_GREY_MODES = ("1", "L", "LA")
+
+
+def check_pictures(
+    files: Mapping[str, Mapping[str, Any]], source: Source, root: Path, issues: DatasetIssues, findings: Findings
+) -> None:
+    """Read every image, label and field of view to the last pixel.
+
+    Args:
+        files: entries by name, incomplete ones too.
+        source: what labels mean.
+        root: files are named relative to it.
+        issues: gets what is wrong.
+        findings: gets what is not wrong, but worth knowing.
+    """
+    grey, large, used = [], {}, Counter()
+    num_read = num_labels = 0
+    for entry in files.values():
+        shown = Path(os.path.relpath(entry["image"], root)).as_posix()
+        stored = None
+        with issues.collect():
+            stored = read_stored(entry["image"])
+        if stored is not None:
+            num_read += 1
+            _check_image(stored, shown, issues, findings)
+            width, height = stored.image.size
+            if _is_grey(stored.image):
+                grey.append(shown)
+            if width * height > LARGE:
+                large[shown] = width * height
+        size = None if stored is None else stored.image.size
+        if "label" in entry:
+            with issues.collect():
+                label = _read_label(entry, source, size, root)
+                used.update(np.flatnonzero(np.bincount(label.ravel(), minlength=len(source.classes))).tolist())
+                num_labels += 1
+        if "fov" in entry:
+            with issues.collect():
+                _check_field_of_view(entry["fov"], size, root, issues)
+    if source.channels == 3 and 0 < len(grey) < num_read:
+        findings.others.append(
+            f"{count(grey, 'image')} of {num_read} grey and the others in colour ({name_some(grey)}): all are read in "
+            "colour; a network may tell them apart by that"
+        )
+    if source.channels == 1 and len(grey) < num_read:
+        findings.others.append(f"{num_read - len(grey)} of {num_read} images are in colour and are read as grey")
+    if large:
+        most = max(large.values())
+        which = f"{count(list(large), 'image')} of more than {LARGE // 10**6} million pixels ({name_some(list(large))})"
+        findings.others.append(
+            f"{which}: reading one for training takes up to {most * source.channels * _BYTES_A_PIXEL / 2**30:.1f} GB of "
+            "memory; where that is too much, save them smaller, with their labels"
+        )
+    if num_labels and not any(index in used for index in range(1, len(source.classes))):
+        issues.add(f"every label is empty; expected {', '.join(source.classes[1:])}")
+
+
+def _check_image(stored: StoredPicture, name: str, issues: DatasetIssues, findings: Findings) -> None:
+    if stored.image.mode in ("I", "F") or stored.image.mode.startswith("I;16"):
+        issues.add(f"{name}: has more than 8 bits a channel (Pillow mode {stored.image.mode}); save it with 8")
+    else:
+        findings.add_image(name, stored)
+
+
+def _read_label(entry: Mapping[str, Any], source: Source, size: tuple[int, int] | None, root: Path) -> np.ndarray:
+    """Return the class ids of an image, which must be of its size.
+
+    Raises:
+        InputError: if something is wrong with them.
+    """
+    label = entry["label"]
+    ids = read_folder_label(label, source, size if source.label_format == "polygons" else None)
+    if size is not None and ids.shape[::-1] != size:
+        name, image = (Path(os.path.relpath(path, root)).as_posix() for path in (files_of(label)[0], entry["image"]))
+        found, expected = ("{} x {}".format(*each) for each in (ids.shape[::-1], size))
+        why = explain_size(label, entry["image"])
+        raise InputError(f"{name}: is {found}, but its image {image} is {expected} pixels{why}")
+    return ids
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode in _GREY_MODES:
+        return True
+    if image.mode in ("RGB", "RGBA"):  # a grey image is often stored in colour: a few rows tell
+        rows = np.asarray(image)[:: max(1, image.height // 64), :, :3]
+        return bool((rows == rows[..., :1]).all())
+    return False
+
+
+def _check_field_of_view(path: Path, size: tuple[int, int] | None, root: Path, issues: DatasetIssues) -> None:
+    name = Path(os.path.relpath(path, root)).as_posix()
+    mask = read_label_picture(path).image
+    if size is not None and mask.size != size:
+        found, expected = ("{} x {}".format(*each) for each in (mask.size, size))
+        issues.add(f"{name}: is {found}, but its image is {expected} pixels")
+    if not label_values(mask, path).any():
+        issues.add(f"{name}: every pixel is black; expected a field of view, in which an image counts")

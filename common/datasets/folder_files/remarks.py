@@ -1,0 +1,58 @@
+"""What a user should know of how the files of a folder dataset were found."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from common.datasets.findings import count, name_some
+from common.datasets.folder_files.items import Found
+from common.datasets.source import FOLDER, Source
+from common.files.phantom_mark import are_phantoms
+
+
+def describe_orphans(found: Found, root: Path) -> list[str]:
+    """Return a line about labels without an image."""
+    if not found.orphans:
+        return []
+    names = sorted(Path(os.path.relpath(path, root)).as_posix() for path in found.orphans)
+    return [f"{count(names, 'label')} without an image of that name ({name_some(names)}): not used"]
+
+
+def describe_patients(source: Source, found: Found, root: Path) -> list[str]:
+    """Return a line about images whose patients are not known: those of one patient may be in several splits."""
+    if are_phantoms(root):
+        return []
+    images = "volumes" if source.kind == "volumes" else "images"
+    if source.patient is not None:
+        without = [name for name, item in found.items.items() if item.patient is None]
+        if not without:
+            return []
+        who, what = f"{count(without, images[:-1])} of unknown patients ({name_some(without)})", "complete the column"
+    else:
+        who, pattern = "the patients are not known", _suggest(found, source)
+        if source.is_datalist:
+            what = "if a patient may have several, add a column 'patient' to the datalist, and set source::patient"
+        else:
+            example = f"names such as {pattern[1]} suggest '{pattern[0]}'" if pattern else "such as '^(P[0-9]+)_'"
+            what = (
+                "if a patient may have several, set source::patient to a regular expression whose group is the patient "
+                f"in an image's name ({example}), or list the images in a CSV with columns image, label and patient"
+            )
+        if any(item.split is None for item in found.items.values()):
+            who += f", so that {images} of one patient may be in training and test, which makes results too good"
+    return [f"{who}: {what}"]
+
+
+def _suggest(found: Found, source: Source) -> tuple[str, str] | None:
+    """Return an expression by which several names at a time have something in common, and one of those names."""
+    names = list(found.items)
+    folders = () if FOLDER in (source.stratum, source.split) else (r"^([^/]+)/",)
+    for pattern in (*folders, r"^([^/_]+)_", r"^([^/-]+)-"):
+        groups = Counter(match[1] for name in names if (match := re.search(pattern, name)))
+        if 2 < len(groups) < sum(groups.values()) == len(names):
+            most = groups.most_common(1)[0][0]
+            return pattern, next(name for name in names if re.search(pattern, name)[1] == most)
+    return None

@@ -1,0 +1,71 @@
+"""What is said of images without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from common.datasets.folder_files.items import Found
+from common.datasets.folder_files.names import name_below, stem_of
+from common.datasets.folder_files.places import is_of_monai_label, shown_from
+from common.datasets.issues import DatasetIssues
+from common.datasets.source import Source
+
+
+def name_unlabelled(found: Found, source: Source, root: Path, issues: DatasetIssues) -> None:
+    """Note images without a label: each as an issue, or all of them as one where no label has an image's name.
+
+    Args:
+        found: where none is expected, images go to ``unlabelled``.
+        source: where labels are expected.
+        root: folder of the dataset.
+        issues: gets what is missing.
+    """
+    known = set(found.unlabelled)
+    without = [item.image for item in found.items.values() if item.label is None and item.image not in known]
+    if source.label_format == "polygons" or not without:
+        return  # pairing polygons has named them
+    if is_of_monai_label(source):
+        found.unlabelled += without
+        return
+    show = shown_from(root)
+    labels = root / (source.labels if source.labels is not None else source.images)
+    if len(without) + len(known) < len(found.items):
+        for path in without:
+            issues.add(f"{show(path)}: no label, expected {expected_label(path, source, root)}")
+    elif not labels.exists():
+        issues.add(
+            f"{show(labels)}: no such folder; expected labels such as {expected_label(without[0], source, root)}"
+        )
+    elif found.orphans:
+        issues.add(_describe_other_names(without[0], found.orphans[0], show))
+    else:
+        example = expected_label(without[0], source, root)
+        issues.add(f"{show(labels)}: no label of an image in it; expected files such as {example}")
+
+
+def _describe_other_names(image: Path, label: Path, show: Callable[[Path], str]) -> str:
+    text = f"{show(image)}: no label has its name, nor that of any other image; the first label is {show(label)}"
+    stem, other = stem_of(image), stem_of(label)
+    if other != stem and other.startswith(stem):
+        return f"{text}: is label_suffix {other.removeprefix(stem)} missing?"
+    return f"{text}; rename them, or give label_suffix, what labels have beyond the name of their image"
+
+
+def expected_label(image: Path, source: Source, root: Path) -> str:
+    """Return where the label of an image is expected, for a message; from the root, with the suffix of the usual kind.
+
+    Args:
+        image: the image.
+        source: where labels are.
+        root: folder of the dataset.
+    """
+    stem = stem_of(image).removesuffix(source.image_suffix)
+    images = root / source.images
+    name = name_below(image, images, stem) if image.is_relative_to(images) else stem
+    part = next(iter((source.class_files or {"": ""}).values()))
+    folder, ending = (part, "") if part.endswith("/") else ("", part)
+    suffix = ".nii.gz" if source.kind == "volumes" else ".png"
+    labels = source.labels if source.labels is not None else source.images
+    path = f"{labels}/{folder}{name}{ending}{source.label_suffix}{suffix}"
+    return path.removeprefix("./")
