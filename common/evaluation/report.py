@@ -14,12 +14,13 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from common.errors import InputError
-from common.evaluation.overlays import check_style, draw_overlay, take_fullest_slice
+from common.evaluation.overlays import check_style, dice, draw_overlay, take_fullest_slice
 from common.evaluation.tables import write_measurements, write_summary
 from common.evaluation.timing import InferenceTimer
 from common.files.atomic import is_writer
 from common.files.fingerprints import network_fingerprint
 from common.files.phantom_mark import are_phantoms
+from common.pictures.sheets import save_sheet
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class EvaluationReport:
         subject: what is evaluated, for the summary.
         settings: what else the results depend on, numbers and strings by name, for the summary.
         image_key: the image ``(C, W, H)`` to draw on, as large as prediction and label after postprocessing.
-        overlay_style: see :func:`common.evaluation.overlays.draw_overlay`.
+        overlay_style: see :func:`common.pictures.overlay.draw_comparison`.
         annotator_dice: how well two annotators agree on these cases, Dice by class, for the summary; no prediction can
             be expected to agree with one of them any better.
         case_key: key of the entries that names a case, such as ``patient``; by default the stem of its image's file.
@@ -58,7 +59,7 @@ class EvaluationReport:
         subject: str,
         settings: Mapping[str, Any] | None = None,
         image_key: str = "image",
-        overlay_style: str = "area",
+        overlay_style: str = "auto",
         annotator_dice: Mapping[str, float] | None = None,
         case_key: str | None = None,
         distance_unit: str = "px",
@@ -68,6 +69,7 @@ class EvaluationReport:
             raise InputError("an evaluation measures distances with SciPy, which is not installed: pip install scipy")
         names = [classes[index] for index in sorted(classes)] if isinstance(classes, Mapping) else list(classes)
         self.output_dir = Path(output_dir)
+        self.class_names = names
         self.classes = names[1:]
         self.network = network
         self.subject = subject
@@ -105,10 +107,17 @@ class EvaluationReport:
             path = Path(image.meta["filename_or_obj"])
             self._phantoms |= are_phantoms(path)
             self.cases.append(str(item[self.case_key]) if self.case_key else path.stem)
+            title = f"{self.subject}, {self.cases[-1]}"
+            agreement = dice(prediction, label)
+            if agreement is not None:
+                title += f": Dice {agreement:.3f}"
             if label.ndim == 3:
                 self._volumes = True
-                image, prediction, label = take_fullest_slice(image, prediction, label)
-            draw_overlay(image, prediction, label, self.overlay_style).save(folder / f"{self.cases[-1]}.png")
+                count = label.shape[-1]
+                index, image, prediction, label = take_fullest_slice(image, prediction, label)
+                title += f"; slice {index + 1} of {count}"
+            sheet = draw_overlay(image, prediction, label, self.class_names, title, self.overlay_style)
+            save_sheet(sheet, folder / f"{self.cases[-1]}.png")
 
     def _write(self, engine: Engine) -> None:
         if not is_writer():

@@ -96,7 +96,8 @@ def _examples(study: Study) -> str:
         "the others. Beside each name is the Dice of this case.</p>"
         '<p class="key"><span><i class="both"></i>prediction and label agree</span>'
         '<span><i class="prediction"></i>only the prediction has it</span>'
-        '<span><i class="label"></i>only the label has it</span></p>'
+        '<span><i class="label"></i>only the label has it</span>'
+        '<span><i class="different"></i>they differ, where there are several structures</span></p>'
     )
     if not study.phantoms:
         about += "<p>These are images of the dataset: its terms say who may be shown this page.</p>"

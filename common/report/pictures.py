@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from common.datasets.readers.images import read_image
 from common.evaluation.summary import mean_over_classes
+from common.pictures.sheets import pictures_of
 from common.report.runs import Run, Study
 from common.report.settings import REFERENCE
 from common.report.statistics import main_settings
@@ -95,8 +96,15 @@ def _draw_tiles(runs: dict[str, Run | None], case: str) -> list[Tile]:
 
 
 def _halves(path: Path) -> tuple[Image.Image, Image.Image]:
-    """Return the image, and the image with prediction and label marked, which an overlay has beside each other."""
-    pair = read_image(path).convert("RGB")
+    """Return the image, and the image with prediction and label marked, which an overlay has beside each other.
+
+    Overlays that were drawn without a title and a legend are cut in the middle.
+    """
+    sheet = read_image(path)
+    pictures = pictures_of(sheet)
+    if pictures:
+        return pictures["image"].convert("RGB"), pictures["comparison"].convert("RGB")
+    pair = sheet.convert("RGB")
     half = pair.width // 2
     return pair.crop((0, 0, half, pair.height)), pair.crop((half, 0, pair.width, pair.height))
 

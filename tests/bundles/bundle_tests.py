@@ -35,6 +35,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import nn
 
+from common.pictures.sheets import pictures_of
 from common.pipeline.stages import STAGES
 from common.release import release_bundle
 
@@ -277,9 +278,11 @@ class WholeImageTests(PipelineTests, ABC):
         folder = pipeline_run.output_dir / "evaluation" / "student" / "overlays"
         for case in self.test_cases:
             image, label = self.read_case(pipeline_run.dataset_dir, case)
-            left = np.asarray(Image.open(folder / f"{case}.png"))[:, : label.shape[1]]
-            colour = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
-            np.testing.assert_array_equal(left, colour)
+            with Image.open(folder / f"{case}.png") as sheet:
+                shown = pictures_of(sheet)["image"]
+            assert shown.width % label.shape[1] == 0, "enlarged by a whole number, or not at all"
+            expected = Image.fromarray(image).convert("RGB").resize(shown.size, Image.Resampling.BICUBIC)
+            np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
 
     @pytest.fixture
     def bands(self, tmp_path) -> dict[str, Any]:

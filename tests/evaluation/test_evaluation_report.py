@@ -19,11 +19,12 @@ from monai.transforms import AsDiscreted
 from PIL import Image
 from torch import nn
 
-from common import evaluation
+from common import evaluation, pictures
 from common.errors import InputError
 from common.evaluation.distances import SpacedHausdorffDistance
 from common.evaluation.report import EvaluationReport
 from common.files.fingerprints import network_fingerprint
+from common.pictures.sheets import pictures_of
 
 
 class Threshold(nn.Module):
@@ -126,7 +127,7 @@ def test_classes_may_be_given_by_id(tmp_path):
 
 
 def test_unknown_overlay_style_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="overlay_style must be one of area, border, got 'outline'"):
+    with pytest.raises(ValueError, match="overlay_style must be one of auto, area, border, got 'outline'"):
         EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student", overlay_style="outline")
 
 
@@ -138,6 +139,9 @@ def test_where_distances_cannot_be_measured_it_is_said_before_anything_is(tmp_pa
 
 def test_every_case_has_its_picture(report):
     assert sorted(path.name for path in (report / "overlays").iterdir()) == ["a.test.png", "b.test.png", "c.test.png"]
+    for path in (report / "overlays").iterdir():
+        with Image.open(path) as sheet:
+            assert list(pictures_of(sheet)) == ["image", "comparison"]
 
 
 # Reports on volumes
@@ -223,17 +227,24 @@ def test_volumes_are_named_by_the_key_and_measured_in_millimetres(volume_report)
 
 
 def test_every_volume_has_its_picture(volume_report):
-    pictures = {path.name: np.asarray(Image.open(path)) for path in (volume_report / "overlays").iterdir()}
-    assert pictures.keys() == {"7.png", "12.png"}
-    for picture, predicted in zip((pictures["7.png"], pictures["12.png"]), PREDICTED_VOLUMES, strict=True):
-        shown = picture[:, :24, 0] > 127
+    shown_in = {}
+    for path in (volume_report / "overlays").iterdir():
+        with Image.open(path) as sheet:
+            shown_in[path.name] = np.asarray(pictures_of(sheet)["image"].resize((24, 20), Image.Resampling.NEAREST))
+    assert shown_in.keys() == {"7.png", "12.png"}
+    for picture, predicted in zip((shown_in["7.png"], shown_in["12.png"]), PREDICTED_VOLUMES, strict=True):
+        shown = picture[..., 0] > 127
         assert (shown == predicted[0, ..., 4].bool().numpy().T).all(), "a slice through both boxes"
 
 
 # Where it runs
 
 
-@pytest.mark.parametrize("path", sorted(Path(evaluation.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(Path(evaluation.__file__).parent.glob("*.py")), *sorted(Path(pictures.__file__).parent.glob("*.py"))],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
 def test_it_is_imported_where_a_student_alone_is_installed(path):
     imported = set()
     for node in ast.parse(path.read_text()).body:

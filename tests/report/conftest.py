@@ -15,6 +15,7 @@ import torch
 
 from common.evaluation.overlays import draw_overlay
 from common.evaluation.summary import summarise
+from common.pictures.sheets import save_sheet
 from common.report.settings import has_fine_tuned_teacher, has_transfer_set
 
 METHODS = ("scratch", "mae", "mocov3", "task_agnostic_kd", "task_specific_kd", "unet")
@@ -50,8 +51,9 @@ def _write_evaluation(
     label = torch.zeros(24, 20, dtype=torch.int64)
     label[4:12, 4:12] = 1
     for number, case in enumerate(cases):
-        picture = draw_overlay(torch.full((1, 24, 20), 0.1 * (number % 10)), label.roll(number % 3, 0), label)
-        picture.save(folder / "overlays" / f"{case}.png")
+        image, prediction = torch.full((1, 24, 20), 0.1 * (number % 10)), label.roll(number % 3, 0)
+        sheet = draw_overlay(image, prediction, label, ["background", "structure"], case)
+        save_sheet(sheet, folder / "overlays" / f"{case}.png")
     summary = {
         "subject": "student",
         "cases": len(cases),

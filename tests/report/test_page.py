@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import common.report
 from common.__main__ import main
+from common.pictures.palette import AGREEMENT, DIFFERENCE
+from common.pictures.sheets import pictures_of
 from common.report import write_report
 from common.report.figures import draw_against_labels, draw_against_transfer_size
 from common.report.page import _tile
@@ -240,16 +243,36 @@ def test_all_methods_stand_beside_the_image_with_their_own_dice(whole_study):
     assert best.tiles[5].dice == run.values["dice"][run.cases.index(best.case), 0]
 
 
-def test_pictures_are_the_halves_of_the_overlay(whole_study):
+def test_pictures_are_those_of_the_overlay(whole_study):
     study = read_study(whole_study)
     best = draw_examples(study).shown[0]
     (run,) = [run for run in study.runs if run.setting == ("mae", 5, 200, None) and run.seed == best.seed]
-    overlay = np.asarray(Image.open(run.overlay(best.case)), float)
-    width = overlay.shape[1] // 2
-    for tile, expected in ((best.tiles[0], overlay[:, :width]), (best.tiles[4], overlay[:, width:])):
+    with Image.open(run.overlay(best.case)) as sheet:
+        pictures = {name: np.asarray(each, float) for name, each in pictures_of(sheet).items()}
+    for tile, name in ((best.tiles[0], "image"), (best.tiles[4], "comparison")):
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.picture.partition("base64,")[2]))), float)
+        losses = {each: np.abs(shown - picture).mean() for each, picture in pictures.items()}
+        assert losses.pop(name) < 0.5 * min(losses.values()), "but for the losses of JPEG"
+
+
+def test_an_overlay_without_a_legend_is_cut_in_the_middle(tmp_path, whole_study):
+    folder = shutil.copytree(whole_study, tmp_path / "study")
+    for path in folder.glob("runs/*/evaluation/student/overlays/*.png"):
+        pair = Image.new("RGB", (40, 24), (255, 0, 0))
+        pair.paste((0, 0, 255), (20, 0, 40, 24))
+        pair.save(path)
+    tiles = draw_examples(read_study(folder)).shown[0].tiles
+    for tile, channel in ((tiles[0], 0), (tiles[4], 2)):
         shown = Image.open(io.BytesIO(base64.b64decode(tile.picture.partition("base64,")[2])))
-        assert np.abs(np.asarray(shown, float) - expected).mean() < 3, "but for the losses of JPEG"
-    assert np.abs(overlay[:, :width] - overlay[:, width:]).mean() > 6, "not a test: the halves are alike"
+        assert shown.size == (20, 24)
+        assert np.asarray(shown).reshape(-1, 3).mean(0).argmax() == channel
+
+
+def test_the_key_has_the_colours_of_the_pictures(whole_study):
+    style = (Path(common.report.__file__).parent / "page.css").read_text(encoding="utf-8")
+    for name, kind in (("both", "both"), ("prediction", "prediction only"), ("label", "label only")):
+        assert re.search(rf"\.key \.{name} {{ background: rgb{re.escape(str(AGREEMENT[kind]))};", style)
+    assert f".key .different {{ background: rgb{DIFFERENCE['different']}; }}" in style
 
 
 def test_missing_run_leaves_a_gap_beside_the_others(tmp_path, whole_study):
