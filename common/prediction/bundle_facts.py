@@ -51,29 +51,33 @@ class BundleFacts:
         """
         return self._parsed("network_def")
 
-    def complete(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def complete(self, facts: Mapping[str, Any], size: int | None = None) -> dict[str, Any]:
         """Return a provenance with what the config says and it does not.
 
         The size is not taken from a config of which weights of any size are used: a student that is shown another size
         than it was trained with loses some points of Dice.
 
+        Args:
+            facts: the provenance.
+            size: width and height in pixels that the student was trained with, where the provenance does not say it.
+
         Raises:
             InputError: if the config does not say it either.
         """
         size_key = "crop_size" if "crop_size" in self.parser else "image_size"
-        if facts.get(size_key) is None and not self.size_is_recorded:
+        facts = {size_key: size, **facts}
+        if facts[size_key] is None and not self.size_is_recorded:
             raise InputError(
                 f"the weights do not say their {size_key}; give --size, in pixels, as they were trained with"
             )
         known = {
-            "sees": self._sees,
             size_key: lambda: self._parsed(size_key),
             "in_channels": lambda: self._parsed("in_channels"),
             "classes": self._classes,
             "intensity": self._intensity,
         }
-        completed = dict(facts)
-        for key in missing_facts({"sees": self._sees(), **facts}):
+        completed = {**facts, "sees": facts.get("sees") or self._sees()}
+        for key in missing_facts(completed):
             completed[key] = known[key]()
         return completed
 

@@ -36,18 +36,26 @@ def open_student(
         from common.prediction.onnx_student import OnnxStudent
 
         return OnnxStudent(path, size)
-    if find_spec("torch") is None or find_spec("monai") is None:
+    if not _has_torch():
         raise InputError(f"{path}: needs PyTorch and MONAI, which are not installed here; give a release's model.onnx")
     from common.prediction.torch_student import open_torch_student
 
     return open_torch_student(path, Path(bundle) if bundle is not None else _release_of(path), size, device)
 
 
+def _has_torch() -> bool:
+    """Say whether PyTorch and MONAI are installed, without importing them, which takes seconds."""
+    try:
+        return all(find_spec(name) is not None for name in ("torch", "monai"))
+    except ModuleNotFoundError:
+        return False
+
+
 def _find(path: Path) -> Path:
     """Return the file of weights that is meant: itself, or that of a release or of a run."""
     if path.is_dir():
         names = ["models/model.pt", "model.pt", "models/model.onnx", "model.onnx"]
-        if find_spec("torch") is None:  # ONNX first
+        if not _has_torch():  # ONNX first
             names = [*names[2:], *names[:2]]
         found = next((path / name for name in names if (path / name).is_file()), None)
         if found is None:

@@ -85,7 +85,7 @@ def open_torch_student(
     missing = missing_facts(facts)
     if bundle is not None and (missing or not facts.get("network")):
         known = BundleFacts(bundle, weights)
-        facts = known.complete(facts)
+        facts = known.complete(facts, size)
         network = build(facts["network"]) if facts.get("network") else known.network()
     elif facts.get("network"):
         network = build(facts["network"])

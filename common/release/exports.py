@@ -6,6 +6,7 @@ that nothing of the release stays behind.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -20,10 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError, StageError
+from common.files.provenance import read_provenance
+from common.files.weights import load_weights
+from common.prediction.bundle_facts import BundleFacts
+from common.prediction.recipe import Recipe, missing_facts
+from common.students.features import WithFeatures, find_layer
 from common.training import logs
 
 _TOLERANCE = 1e-4
 _ONE_SIZE = "one_size"
+_WEIGHTS, _ONNX = Path("models/model.pt"), Path("models/model.onnx")
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
@@ -63,7 +70,7 @@ def export_release(folder: Path, in_channels: int, image_size: int, one_size: bo
 
 
 def _export(folder: Path, in_channels: int, image_size: int, one_size: bool) -> None:
-    from monai.bundle import ConfigParser, ckpt_export
+    from monai.bundle import ckpt_export
 
     os.chdir(folder)
     sys.path.insert(0, str(folder))
@@ -75,17 +82,28 @@ def _export(folder: Path, in_channels: int, image_size: int, one_size: bool) -> 
         config_file="configs/inference.yaml",
     )
     _strip_torchscript(Path("models/model.ts"))
-    parser = ConfigParser()
-    parser.read_config("configs/inference.yaml")
-    network = parser.get_parsed_content("network_def")
-    network.load_state_dict(torch.load("models/model.pt", map_location="cpu", weights_only=True))
-    network.eval()
+    known = BundleFacts(Path(), _WEIGHTS)
+    network = load_weights(known.network(), _WEIGHTS).eval()
+    layer = find_layer(network, in_channels, image_size)
+    if layer is not None:
+        network = WithFeatures(network, layer).eval()
     wide = image_size if one_size else image_size + 32  # a multiple of 32 suits most networks
     dynamic = (0,) if one_size else (0, 2, 3)
-    _write_onnx(network, torch.rand(2, in_channels, image_size, wide), Path("models/model.onnx"), dynamic)
+    _write_onnx(network, torch.rand(2, in_channels, image_size, wide), _ONNX, dynamic, _recipe(known))
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, in_channels, image_size, image_size), (2, in_channels, wide, image_size)):
         compare(network, torch.rand(shape, generator=generator))
+
+
+def _recipe(known: BundleFacts) -> str | None:
+    """Return what an image goes through before the network sees it, as JSON; None where the configs do not tell."""
+    provenance = read_provenance(_WEIGHTS)
+    facts = known.complete(provenance)
+    if missing_facts(facts):
+        return None
+    reference = provenance.get("reference")
+    recipe = Recipe.from_provenance(facts, str(_WEIGHTS)).facts()
+    return json.dumps({**recipe, "reference": reference}, sort_keys=True)
 
 
 def _strip_torchscript(path: Path) -> None:
@@ -98,8 +116,8 @@ def _strip_torchscript(path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-def _write_onnx(network: nn.Module, images: Tensor, path: Path, dynamic: Sequence[int]) -> None:
-    """Write ONNX for any size along the ``dynamic`` axes of its input that the network takes."""
+def _write_onnx(network: nn.Module, images: Tensor, path: Path, dynamic: Sequence[int], recipe: str | None) -> None:
+    """Write ONNX for any size along the ``dynamic`` axes of its input that the network takes, and the recipe in it."""
     import onnx
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -108,7 +126,7 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path, dynamic: Sequenc
         (images,),
         path,
         input_names=["image"],
-        output_names=["pred"],
+        output_names=["pred", "features"] if isinstance(network, WithFeatures) else ["pred"],
         dynamic_shapes=(dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC),),
         dynamo=True,
         external_data=False,
@@ -117,27 +135,36 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path, dynamic: Sequenc
     model = onnx.load(path)
     for item in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
         del item.metadata_props[:]  # where in whose files each operation was written
+    if recipe is not None:
+        model.metadata_props.add(key="recipe", value=recipe)
     onnx.save(model, path)
 
 
 def compare(network: nn.Module, images: Tensor) -> None:
     """Check that the exports in the working directory, which is that of a release, agree with the network.
 
+    Args:
+        network: that returns logits, or logits and features.
+        images: to try it on.
+
     Raises:
-        InputError: if their logits differ.
+        InputError: if what they compute differs.
     """
     import onnxruntime
 
     with torch.no_grad():
-        expected = network(images)
+        outputs = network(images)
+        expected = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         scripted = torch.jit.load("models/model.ts", map_location="cpu")(images)
-    session = onnxruntime.InferenceSession("models/model.onnx", providers=["CPUExecutionProvider"])
-    computed = torch.from_numpy(np.asarray(session.run(None, {"image": images.numpy()})[0]))
-    for name, found in (("TorchScript", scripted), ("ONNX", computed)):
-        difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
-        if not difference <= _TOLERANCE:
+    session = onnxruntime.InferenceSession(str(_ONNX), providers=["CPUExecutionProvider"])
+    computed = [torch.from_numpy(np.asarray(each)) for each in session.run(None, {"image": images.numpy()})]
+    pairs = [("TorchScript", "logits", scripted, expected[0])]
+    pairs += [("ONNX", *each) for each in zip(("logits", "features"), computed, expected, strict=False)]
+    for name, what, found, wanted in pairs:
+        difference = float((found - wanted).abs().max()) if found.shape == wanted.shape else float("inf")
+        if not difference <= _TOLERANCE * max(1.0, float(wanted.abs().max()) if what == "features" else 1.0):
             raise InputError(
-                f"{name} gives logits that differ by {difference:.2g} from the network's for images of "
+                f"{name} gives {what} that differ by {difference:.2g} from the network's for images of "
                 f"{tuple(images.shape)}; at most {_TOLERANCE:g} is allowed"
             )
 

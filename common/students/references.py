@@ -12,6 +12,8 @@ import numpy as np
 
 from common.errors import InputError
 
+_NO_SLASHES = b"-_"  # in base64: nothing in it looks like a path
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -41,7 +43,7 @@ class Reference:
         data = np.ascontiguousarray(self.features, "<f4")
         return {
             "shape": list(data.shape),
-            "float32": base64.b64encode(data.tobytes()).decode(),
+            "float32": base64.urlsafe_b64encode(data.tobytes()).decode(),
             "typical": self.typical,
         }
 
@@ -60,7 +62,7 @@ class Reference:
             return None
         try:
             rows, columns = content["shape"]
-            data = np.frombuffer(base64.b64decode(content["float32"], validate=True), "<f4")
+            data = np.frombuffer(base64.b64decode(content["float32"], _NO_SLASHES, validate=True), "<f4")
             features, typical = data.reshape(int(rows), int(columns)).astype(np.float32), float(content["typical"])
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise InputError(f"{weights}: the reference in the provenance is damaged ({error}); train again") from error
