@@ -32,7 +32,7 @@ _DEFAULTS: dict[str, Any] = {
     "other_classes": None,
     "padding_mode": "zeros",
     "dice_over_batch": False,
-    "overlay_style": "area",
+    "overlay_style": "auto",
     "stages_section": None,
     "performance_details": None,
     "commands_section": None,

@@ -33,7 +33,7 @@ def test_every_dataset_has_a_page():
 
 
 def test_a_page_need_not_say_what_is_usual(write):
-    assert read_facts(write(overlay_style="left out"))["overlay_style"] == "area"
+    assert read_facts(write(overlay_style="left out"))["overlay_style"] == "auto"
 
 
 def test_a_page_that_does_not_exist(tmp_path):
