@@ -22,6 +22,7 @@ _TINY_PHANTOMS = {
     "autooral": {"num_training": 12, "num_validation": 3, "image_size": (60, 80)},
     "chaos": {"num_patients": 5, "image_size": (40, 48), "num_slices": 8},
     "ph2": {"num_images": 20, "image_size": (60, 80)},
+    "busi": {"num_images": (11, 6, 3), "image_size": (60, 80)},
 }
 
 

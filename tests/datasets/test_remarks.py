@@ -51,7 +51,7 @@ def save_turned(path: Path, orientation: int) -> None:
     Image.open(path).transpose(turned).save(path, exif=exif)
 
 
-@pytest.mark.parametrize("name", ["drive", "kidneyus", "autooral", "chaos", "ph2"])
+@pytest.mark.parametrize("name", ["drive", "kidneyus", "autooral", "chaos", "ph2", "busi"])
 def test_of_a_dataset_as_it_is_published_there_are_none(tiny_phantoms, name):
     assert remarks_of(name, tiny_phantoms(name)) == []
 
