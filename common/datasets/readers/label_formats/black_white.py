@@ -6,14 +6,12 @@ import os
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from common.datasets.readers.images import to_rgb
 from common.datasets.readers.label_pictures import LOSSY_FORMATS, open_label_picture
 from common.errors import InputError
 
-_BORDER = 7  # pixels across which drawing programs may smooth a border
-_NEAR_BLACK, _NEAR_WHITE = 0.25, 0.75  # of white
+_REACH = 6  # pixels to either side of a border that drawing programs may smooth
 
 
 def read_black_white(path: str | os.PathLike) -> np.ndarray:
@@ -46,33 +44,38 @@ def split_shades(grey: np.ndarray, path: str | os.PathLike, lossy: str | None = 
     if lossy is None and highest <= 1 and not ((grey > 0) & (grey < 1)).any():
         return grey > 0
     white = 255 if highest <= 255 else 65535
-    shades = grey.astype(np.float32) / white
-    if highest > 0 and shades.max() < _NEAR_WHITE:
+    near_black, near_white = white // 4, white - white // 4
+    if 0 < highest < near_white:
         raise InputError(
             f"{path}: has nothing white, its brightest value is {highest:g}; expected 0 and 1, or black and white, "
             "else give label_format ids"
         )
     if lossy is not None:
-        strange = (shades > _NEAR_BLACK) & (shades < _NEAR_WHITE)
+        strange = (grey > near_black) & (grey < near_white)
         why = f"that are neither black nor white, as {lossy} alters them; save the original mask as PNG"
     else:
-        strange = _away_from_borders(shades)
+        strange = (grey > 0) & (grey < white)
+        if strange.any():  # what is there may be a smooth border
+            darkest, brightest = (_within(_REACH, grey, choose) for choose in (np.minimum, np.maximum))
+            is_flat = _within(1, grey, np.minimum) == _within(1, grey, np.maximum)
+            is_between = (grey > near_black) & (grey < near_white)
+            strange &= (darkest > near_black) | (brightest < near_white) | (is_flat & is_between)
         why = "away from any border of black and white; expected black and white, else give label_format ids"
     if strange.any():
         values = np.unique(grey[strange])
         shown = f"the values {values[0]:g} to {values[-1]:g}" if len(values) > 1 else f"the value {values[0]:g}"
         raise InputError(f"{path}: has {strange.sum():,} pixels of {shown} {why}")
-    return shades > 0.5
+    return grey > white // 2
 
 
-def _away_from_borders(shades: np.ndarray) -> np.ndarray:
-    """Return which pixels have a shade that neither black, white nor a smooth border explains."""
-    between = (shades > 0) & (shades < 1)
-    if not between.any():
-        return between
-    near_black = ndimage.minimum_filter(shades, _BORDER) <= _NEAR_BLACK
-    near_white = ndimage.maximum_filter(shades, _BORDER) >= _NEAR_WHITE
-    return between & ~(near_black & near_white)
+def _within(reach: int, grey: np.ndarray, choose: np.ufunc) -> np.ndarray:
+    """Return the lowest, or highest, shade that is at most so many pixels away from each pixel, along every axis."""
+    for axis in range(grey.ndim):
+        sides = [(reach, reach) if each == axis else (0, 0) for each in range(grey.ndim)]
+        padded, length = np.pad(grey, sides, mode="edge"), grey.shape[axis]
+        shifted = [padded.take(range(start, start + length), axis) for start in range(2 * reach + 1)]
+        grey = choose.reduce(shifted)
+    return grey
 
 
 def _shades(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:

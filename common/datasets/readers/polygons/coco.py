@@ -47,7 +47,7 @@ def read_coco(content: Mapping[str, Any], path: Path) -> Annotations:
             if not isinstance(name, str) or not name:
                 raise ValueError(f"its category {annotation['category_id']} has no name")
             shape = _shape(annotation.get("segmentation"))
-            found.add(image, Region(shape, f"{image}, {where}", {"category": name}))
+            found.add(image, Region(shape, where, {"category": name}))
         except ValueError as error:
             found.faults.append(f"{path}: {where}: {error}")
     return found

@@ -108,7 +108,7 @@ def _unknown_names(annotations: Annotations, attribute: str, ids: Mapping[str, i
             name = region.named.get(attribute, "")
             if name not in ids:
                 counts[name] += 1
-                places.setdefault(name, region.where if image in region.where else f"{image}, {region.where}")
+                places.setdefault(name, f"{image}, {region.where}")
     faults = []
     for name, count in counts.items():
         are = f"{count} regions are" if count > 1 else "a region is"

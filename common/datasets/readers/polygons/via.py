@@ -72,13 +72,13 @@ def read_via(content: Mapping[str, Any], path: Path) -> Annotations:
         regions = entry.get("regions") or []
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # as version 1 writes them
         for number, region in enumerate(regions if isinstance(regions, list) else [regions], start=1):
-            where = f"{image}, region {number}"
+            where = f"region {number}"
             try:
                 if not isinstance(region, dict):
                     raise ValueError(f"expected a region, got {region!r}")
                 found.add(image, _region(region.get("shape_attributes"), region.get("region_attributes") or {}, where))
             except ValueError as error:
-                found.faults.append(f"{path}: {where}: {error}")
+                found.faults.append(f"{path}: {image}, {where}: {error}")
     return found
 
 

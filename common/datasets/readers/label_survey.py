@@ -1,0 +1,220 @@
+"""What the files of labels look like: facts, from which somebody else concludes how they are to be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common.datasets.readers.label_formats.black_white import read_black_white, split_shades
+from common.datasets.readers.label_formats.colours import Colour, colour_numbers, colour_of
+from common.datasets.readers.label_pictures import DARKEST_WHITE, LOSSY_FORMATS, open_label_picture
+from common.datasets.readers.nifti import is_volume_file, read_volume
+from common.datasets.readers.polygons.files import SUFFIXES, read_annotations
+from common.errors import InputError
+
+_MOST_COLOURS = 32
+_MOST_VALUES = 256
+_CHUNK = 2**22  # pixels
+
+
+@dataclass
+class LabelSurvey:
+    """What label files look like.
+
+    Attributes:
+        num_files: how many there are.
+        num_read: how many of them were read.
+        formats: files by format: "PNG", "JPEG", "NIfTI or NRRD", "VGG Image Annotator", "COCO", "labelme", ...
+        modes: pictures by Pillow's mode.
+        values: share of the pixels by grey value or palette index; empty where a file has colours without a palette.
+        colours: share of the pixels of pictures by colour as it is shown, the most frequent first, at most 32.
+        num_colours: how many colours there are.
+        files_with: in how many files each value, or else each colour, occurs.
+        is_grey: whether no picture shows a colour.
+        has_palette: whether a picture has a palette.
+        is_black_white: whether every file can be read as black and white.
+        are_ids: whether all values can be class ids: whole, from 0 on, none so high that it would be a white.
+        lossy: files whose format alters values.
+        faults: why files could not be read.
+        names: polygons by what their class is called.
+        unnamed: polygons without a class.
+        num_images: images that annotation files list.
+    """
+
+    num_files: int = 0
+    num_read: int = 0
+    formats: dict[str, int] = field(default_factory=Counter)
+    modes: dict[str, int] = field(default_factory=Counter)
+    values: dict[int, float] = field(default_factory=dict)
+    colours: dict[Colour, float] = field(default_factory=dict)
+    num_colours: int = 0
+    files_with: dict[int | Colour, int] = field(default_factory=dict)
+    is_grey: bool = True
+    has_palette: bool = False
+    is_black_white: bool = False
+    are_ids: bool = False
+    lossy: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    names: dict[str, int] = field(default_factory=Counter)
+    unnamed: int = 0
+    num_images: int = 0
+
+    @property
+    def label_formats(self) -> tuple[str, ...]:
+        """The values of ``source::label_format`` by which each of these files can be read."""
+        if self.num_images:
+            return () if self.modes else ("polygons",)
+        fits = {
+            "ids": self.are_ids,
+            "black_white": self.is_black_white,
+            "colours": not self.is_grey and not self.lossy and self.num_colours <= _MOST_COLOURS,
+        }
+        return tuple(name for name, is_so in fits.items() if is_so)
+
+
+def describe_label_files(paths: Sequence[Path], most: int = 40) -> LabelSurvey:
+    """Return what label files look like.
+
+    Args:
+        paths: all of them: pictures, volumes, or annotation files.
+        most: how many are read, evenly from first to last.
+    """
+    survey, counts = LabelSurvey(len(paths)), _Counts()
+    chosen = sorted({round(place) for place in np.linspace(0, len(paths) - 1, min(most, len(paths)))})
+    for path in (paths[place] for place in chosen):
+        try:
+            if path.suffix.lower() in SUFFIXES:
+                _add_annotations(survey, path)
+            elif is_volume_file(path):
+                _add_volume(survey, counts, path)
+            else:
+                _add_picture(survey, counts, path)
+        except InputError as error:
+            survey.faults.append(str(error))
+        else:
+            survey.num_read += 1
+    counts.describe(survey)
+    return survey
+
+
+def describe_stems(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> dict[str, int]:
+    """Return what label files are called beyond the names of their images: the number of files by it.
+
+    "_mask" is what the stem has beyond that of the image, "wound/" a folder that the file is in, "?" stands for files
+    that begin with the name of no image.
+
+    Args:
+        images: of the dataset.
+        labels: files of labels.
+        folder: of the labels; their folders count from there.
+    """
+    stems = {image.stem for image in images}
+    counts: Counter[str] = Counter()
+    for label in labels:
+        stem = label.name.removesuffix(".gz").rsplit(".", 1)[0]
+        named = next((stem[:end] for end in range(len(stem), 0, -1) if stem[:end] in stems), None)
+        inside = label.parent.relative_to(folder).as_posix()
+        place = "" if inside == "." or _is_of_images(inside, images) else f"{inside}/"
+        counts["?" if named is None else place + stem.removeprefix(named)] += 1
+    return dict(counts)
+
+
+class _Counts:
+    """Pixels by value and by colour, of all files so far."""
+
+    def __init__(self) -> None:
+        self.values: Counter[int] = Counter()
+        self.colours: Counter[Colour] = Counter()
+        self.files_with_value: Counter[int] = Counter()
+        self.files_with_colour: Counter[Colour] = Counter()
+        self.has_values = self.are_black_white = self.are_whole = True
+
+    def add_values(self, values: np.ndarray) -> None:
+        found, counts = np.unique(values, return_counts=True)
+        if not (found == np.round(found)).all():
+            self.are_whole = False
+            return
+        own = dict(zip(found.astype(int).tolist(), counts.tolist(), strict=True))
+        self.values.update(own)
+        self.files_with_value.update(own.keys())
+
+    def add_colours(self, numbers: np.ndarray) -> None:
+        flat = numbers.ravel()
+        counts = sum(
+            np.bincount(flat[start : start + _CHUNK], minlength=2**24) for start in range(0, flat.size, _CHUNK)
+        )
+        own = {colour_of(number): int(counts[number]) for number in np.flatnonzero(counts).tolist()}
+        self.colours.update(own)
+        self.files_with_colour.update(own.keys())
+
+    def describe(self, survey: LabelSurvey) -> None:
+        """Write into a survey what was counted."""
+        if not self.values and not self.colours:
+            return
+        pixels, coloured = sum(self.values.values()), sum(self.colours.values())
+        values = self.values if self.has_values else Counter[int]()
+        most = sorted(value for value, _ in values.most_common(_MOST_VALUES))
+        survey.values = {value: values[value] / pixels for value in most}
+        frequent = self.colours.most_common(_MOST_COLOURS)
+        survey.colours = {colour: count / coloured for colour, count in frequent}
+        survey.num_colours = len(self.colours)
+        files = self.files_with_value if survey.values else self.files_with_colour
+        survey.files_with = {each: files[each] for each in (survey.values or survey.colours)}
+        survey.is_black_white = self.are_black_white
+        possible = values and self.are_whole and not survey.lossy and min(values) >= 0
+        survey.are_ids = bool(possible) and max(values) < DARKEST_WHITE
+
+
+def _add_picture(survey: LabelSurvey, counts: _Counts, path: Path) -> None:
+    picture = open_label_picture(path).image
+    survey.formats[picture.format or "picture"] += 1
+    survey.modes[picture.mode] += 1
+    if picture.format in LOSSY_FORMATS:
+        survey.lossy.append(str(path))
+    bands, deep = len(picture.getbands()), picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+    is_grey = True
+    if not deep:
+        numbers = colour_numbers(picture, path)
+        counts.add_colours(numbers)
+        is_grey = bool(((numbers >> 8) == (numbers & 0xFF) * 257).all())
+        survey.is_grey &= is_grey
+    survey.has_palette |= picture.mode == "P"
+    if bands == 1:
+        counts.add_values(np.asarray(picture))
+    elif is_grey:
+        counts.add_values(numbers & 0xFF)
+    else:
+        counts.has_values = False
+    try:
+        read_black_white(path)
+    except InputError:  # which is what is asked
+        counts.are_black_white = False
+
+
+def _add_volume(survey: LabelSurvey, counts: _Counts, path: Path) -> None:
+    values = read_volume(path).values
+    survey.formats["NIfTI or NRRD"] += 1
+    counts.add_values(values)
+    try:
+        split_shades(values, path)
+    except InputError:  # which is what is asked
+        counts.are_black_white = False
+
+
+def _add_annotations(survey: LabelSurvey, path: Path) -> None:
+    annotations = read_annotations(path)
+    survey.formats[annotations.tool] += 1
+    survey.faults += annotations.faults
+    survey.num_images += len(annotations.regions)
+    survey.unnamed += annotations.num_unnamed
+    for names in annotations.names().values():
+        survey.names.update(names)
+
+
+def _is_of_images(inside: str, images: Sequence[Path]) -> bool:
+    """Tell whether the folder of a label is that of images, too, as where both are sorted by patient."""
+    return any(image.parent.as_posix().endswith(f"/{inside}") for image in images)
