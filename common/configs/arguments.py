@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from common.configs.argument_kinds import ArgumentKind
 from common.configs.values import read_value
 from common.errors import InputError
 
@@ -19,59 +20,104 @@ class UsageError(InputError):
     """A command that does not exist, or an argument that it lacks or does not take."""
 
 
-def read_arguments(function: Callable, words: Sequence[str], flags: Iterable[str] = ()) -> dict[str, Any]:
+def read_arguments(
+    function: Callable | inspect.Signature, words: Sequence[str], flags: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return the arguments that a command line gives to a function, with values as YAML reads them.
 
     ``--key value``, ``--key=value`` and ``--key-name value`` are keywords, the last of several counts, ``--flag`` is
-    true and ``--no-flag`` false; other words are its arguments in order.
+    true and ``--no-flag`` false; other words are its arguments in order, but for those that are true or false. Where an
+    argument has an annotation, this decides what its words mean, see
+    :class:`~common.configs.argument_kinds.ArgumentKind`.
 
     Args:
-        function: what the command line calls.
+        function: what the command line calls, or its signature.
         words: of the command line, after the name of the command.
         flags: names of switches beyond those of the function, for ``--noflag``.
 
     Raises:
-        UsageError: if an argument is missing, or the function does not take one.
+        UsageError: if an argument is missing or lacks its value, or the function does not take one.
         InputError: if a value cannot be read.
     """
-    parameters = inspect.signature(function).parameters
-    names = [name for name, each in parameters.items() if each.kind not in _ANY]
-    positional, options = _split(words, names, {*names, *flags})
-    if len(positional) > len(names):
-        raise UsageError(f"{positional[len(names)]!r} is one argument too many; expected {usage(function)}")
-    given: dict[str, str | bool] = dict(zip(names, positional, strict=False))
-    twice = [name for name in given if name in options]
+    kinds, takes_any = argument_kinds(function), _takes_any(function)
+    positional, options = _split(words, kinds, {*kinds, *flags})
+    places = [name for name, kind in kinds.items() if not kind.is_switch]
+    if len(positional) > len(places):
+        raise UsageError(f"{positional[len(places)]!r} is one argument too many; expected {usage(function)}")
+    in_order = dict(zip(places, positional, strict=False))
+    twice = [name for name in in_order if name in options]
     if twice:
-        raise UsageError(f"--{twice[0]}: is given twice, also as {given[twice[0]]!r}")
-    given |= options
-    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-    unknown = [name for name in given if name not in names]
-    if unknown and not takes_any:
-        near = get_close_matches(unknown[0], names, n=1)
-        hint = f"did you mean --{near[0]}?" if near else f"expected {usage(function)}"
-        raise UsageError(f"--{unknown[0]}: there is no such argument; {hint}")
-    missing = [name for name in names if parameters[name].default is inspect.Parameter.empty and name not in given]
-    if missing:
-        raise UsageError(f"--{missing[0]} is missing; expected {usage(function)}")
-    return {name: read_value(name, value) if isinstance(value, str) else value for name, value in given.items()}
-
-
-def usage(function: Callable) -> str:
-    """Return the arguments of a function in one line, such as ``BUNDLE --output_dir OUTPUT_DIR [--method METHOD]``."""
-    words = []
-    for number, (name, each) in enumerate(inspect.signature(function).parameters.items()):
-        if each.kind in _ANY:
-            words.append("[--key value ...]")
-        elif number == 0:
-            words.append(name.upper())
-        elif each.default is inspect.Parameter.empty:
-            words.append(f"--{name} {name.upper()}")
+        raise UsageError(f"--{twice[0]}: is given twice, also as {in_order[twice[0]]!r}")
+    given: dict[str, str | bool] = {**in_order, **options}
+    _check_names(given, kinds, takes_any, usage(function))
+    found = {}
+    for name, value in given.items():
+        kind = kinds.get(name)
+        if isinstance(value, str):
+            found[name] = kind.read(value) if kind else read_value(name, value)
+        elif kind is None or kind.takes_any_word:
+            found[name] = value
         else:
-            words.append(f"[--{name}]")
+            raise UsageError(f"--{name}: expected a value after it, as in --{name} {kind.placeholder}")
+    return found
+
+
+def argument_kinds(function: Callable | inspect.Signature) -> dict[str, ArgumentKind]:
+    """Return the arguments of a function that have a name, in order."""
+    return {name: ArgumentKind(each) for name, each in _parameters(function).items() if each.kind not in _ANY}
+
+
+def usage(function: Callable | inspect.Signature) -> str:
+    """Return what a function takes in one line, such as ``BUNDLE --output_dir PATH [options] [--key value ...]``."""
+    kinds = argument_kinds(function)
+    needed = [name for name, kind in kinds.items() if kind.is_needed]
+    first = next(iter(kinds), None)
+    words = [name.upper() if name == first else f"--{name} {kinds[name].placeholder}" for name in needed]
+    if first is not None and first not in needed:
+        words.insert(0, f"[{first.upper()}]")
+    if {*needed, first} < kinds.keys():
+        words.append("[options]")
+    if _takes_any(function):
+        words.append("[--key value ...]")
     return " ".join(words)
 
 
-def _split(words: Sequence[str], names: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, str | bool]]:
+def _parameters(function: Callable | inspect.Signature) -> Mapping[str, inspect.Parameter]:
+    signature = function if isinstance(function, inspect.Signature) else inspect.signature(function)
+    return signature.parameters
+
+
+def _takes_any(function: Callable | inspect.Signature) -> bool:
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in _parameters(function).values())
+
+
+def _check_names(given: Collection[str], kinds: Mapping[str, ArgumentKind], takes_any: bool, expected: str) -> None:
+    """Refuse arguments that a function does not take, and name those that it lacks.
+
+    Args:
+        given: names on the command line.
+        kinds: the function's arguments.
+        takes_any: whether it takes other names, too.
+        expected: its usage.
+
+    Raises:
+        UsageError: naming one, and what may have been meant.
+    """
+    unknown = [name for name in given if name not in kinds]
+    if unknown and not takes_any:
+        near = get_close_matches(unknown[0], kinds, n=1)
+        hint = f"did you mean --{near[0]}?" if near else f"expected {expected}"
+        raise UsageError(f"--{unknown[0]}: there is no such argument; {hint}")
+    missing = [name for name, kind in kinds.items() if kind.is_needed and name not in given]
+    if missing:
+        near = get_close_matches(missing[0], unknown, n=1, cutoff=0.8)
+        hint = f"did you mean it by --{near[0]}?" if near else f"expected {expected}"
+        raise UsageError(f"--{missing[0]} is missing; {hint}")
+
+
+def _split(
+    words: Sequence[str], kinds: Mapping[str, ArgumentKind], flags: Collection[str]
+) -> tuple[list[str], dict[str, str | bool]]:
     """Return the words in order that belong to no keyword, and keywords with their texts, or True and False."""
     positional: list[str] = []
     options: dict[str, str | bool] = {}
@@ -82,11 +128,11 @@ def _split(words: Sequence[str], names: Sequence[str], flags: set[str]) -> tuple
             positional.append(word)
             continue
         key, equals, text = word.lstrip("-").partition("=")
-        key = _full_name(key.replace("-", "_"), names)
+        key = _full_name(key.replace("-", "_"), kinds)
         options.pop(key, None)  # the last one counts, in its place
         if equals:
             options[key] = text
-        elif waiting and not _FLAG.match(waiting[0]):
+        elif waiting and not _FLAG.match(waiting[0]) and (key not in kinds or kinds[key].starts_with(waiting[0])):
             options[key] = waiting.pop(0)
         elif key.startswith("no_"):
             options[key[3:]] = False
@@ -97,7 +143,7 @@ def _split(words: Sequence[str], names: Sequence[str], flags: set[str]) -> tuple
     return positional, options
 
 
-def _full_name(key: str, names: Sequence[str]) -> str:
+def _full_name(key: str, names: Iterable[str]) -> str:
     """Return the argument that a single letter stands for, if it is the only one that begins with it."""
     matching = [name for name in names if len(key) == 1 and name.startswith(key)]
     return matching[0] if len(matching) == 1 else key

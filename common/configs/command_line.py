@@ -26,6 +26,10 @@ from common.configs.known_keys import describe_unknown, has_key, unknown_referen
 from common.configs.written_values import write_value
 from common.errors import InputError
 
+# By the names of its arguments alone: fire does not read annotations.
+_SIGNATURE = inspect.Signature(
+    [each.replace(annotation=inspect.Parameter.empty) for each in inspect.signature(run_bundle).parameters.values()]
+)
 _PROGRAM = os.path.join("monai", "bundle", "__main__.py")
 _OWN = frozenset(inspect.signature(run_bundle).parameters) - {"override"}
 # Keys that monai.bundle takes beside those of a config: for its workflow, and for the tracking of experiments.
@@ -81,11 +85,11 @@ def _without_flags_of_fire(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _read(words: Sequence[str]) -> dict[str, Any]:
     """Return the arguments of monai.bundle.run, and the keys to override, as YAML reads them, checked."""
-    given = read_arguments(run_bundle, words)
+    given = read_arguments(_SIGNATURE, words)
     defaults = _load_arguments(given.get("args_file"))
     files = given.get("config_file", defaults.get("config_file"))
     config = ConfigParser.load_config_files(files) if files else {}
-    given = read_arguments(run_bundle, words, flags=config)  # now that the switches of the config are known
+    given = read_arguments(_SIGNATURE, words, flags=config)  # now that the switches of the config are known
     own = {key: value for key, value in given.items() if key in _OWN and value is not None}
     given_keys = with_current_names({key: value for key, value in given.items() if key not in _OWN}, [config])
     overrides = {key: value for key, value in {**defaults, **given_keys}.items() if key not in _OWN | _TAKEN}

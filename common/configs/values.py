@@ -60,7 +60,7 @@ def read_value(key: str, text: str) -> Any:
     """
     name = last_part(key)
     if name in TEXTS:
-        return _unquote(text)
+        return read_text(text)
     if not text.strip():
         raise InputError(f"--{key}: is empty; expected {'a path' if is_path(key) else 'a value, such as null'}")
     if name in LISTS and "," in text and text.strip()[0] not in "[{(\"'$@%":
@@ -75,11 +75,11 @@ def read_value(key: str, text: str) -> Any:
 
 def read_path(text: str) -> str:
     """Return a path with ``~`` expanded, without the quotes around it."""
-    return os.path.expanduser(_unquote(text))
+    return os.path.expanduser(read_text(text))
 
 
-def _unquote(text: str) -> str:
-    """Return what is in quotes, if a text is one string of YAML and no more."""
+def read_text(text: str) -> str:
+    """Return a text, or what is in quotes if it is one string of YAML and no more."""
     if re.fullmatch(r"'(?:[^']|'')*'", text, re.DOTALL):
         return text[1:-1].replace("''", "'")
     if re.fullmatch(r'"(?:[^"\\]|\\.)*"', text, re.DOTALL):
@@ -91,7 +91,7 @@ def _unquote(text: str) -> str:
 
 
 def _read_scalar(text: str) -> Any:
-    unquoted = _unquote(text.strip())
+    unquoted = read_text(text.strip())
     if unquoted != text.strip():
         return unquoted
     loader = _Loader("")

@@ -10,24 +10,11 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 
+from common.configs.name_lists import as_list
 from common.distillation.methods import PROPOSED, Method, find_method
 from common.errors import InputError
-from common.pipeline.overrides import as_list
+from common.pipeline.bundle_folder import find_configs
 from common.pipeline.stages import TRAINING_STAGES
-
-
-def find_configs(bundle: str | os.PathLike) -> Path:
-    """Return the folder of a bundle's configs.
-
-    Raises:
-        InputError: if there is none.
-    """
-    configs = Path(bundle) / "configs"
-    if not configs.is_dir():
-        raise InputError(
-            f"{bundle} is not a bundle: expected a folder with configs/, such as bundles/drive_segmentation"
-        )
-    return configs
 
 
 def stage_config(

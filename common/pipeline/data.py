@@ -35,6 +35,16 @@ def find_data(dataset_dir: str | os.PathLike | None, demo: bool, output_dir: Pat
     return Path(dataset_dir).resolve()
 
 
+def configured_data(config: Mapping[str, Any]) -> Path | None:
+    """Return the folder that a config has as its ``dataset_dir``, as bundles of one's own data do; None without one.
+
+    Args:
+        config: of a stage.
+    """
+    folder = config.get("dataset_dir")
+    return Path(folder) if isinstance(folder, str) and os.path.isabs(folder) and os.path.isdir(folder) else None
+
+
 def write_missing_phantoms(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the phantoms of a demo, unless they are there.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from monai.bundle import ConfigParser
@@ -12,15 +12,6 @@ from monai.bundle import ConfigParser
 from common.configs.checks import check_configs
 from common.configs.known_keys import describe_unknown, has_key, unknown_references
 from common.errors import InputError
-
-
-def as_list(value: str | Sequence[str] | None) -> list[str]:
-    """Return names that are given as a list, or as text with commas between them."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [name.strip() for name in value.split(",")]
-    return [str(name) for name in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
 def check_paths(**paths: str | os.PathLike | None) -> None:

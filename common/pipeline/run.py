@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from common.configs.earlier_names import with_current_names
+from common.configs.name_lists import as_list
 from common.distillation.methods import PROPOSED, Method, find_method
 from common.files.locks import one_pipeline
-from common.pipeline.configs import find_configs, load_config, stage_config, stage_files
+from common.pipeline.bundle_folder import find_configs
+from common.pipeline.configs import load_config, stage_config, stage_files
 from common.pipeline.data import find_data, write_missing_phantoms
 from common.pipeline.method_record import check_method, note_method, prepares_student
-from common.pipeline.overrides import as_list, check_overrides, check_paths, check_values
+from common.pipeline.overrides import check_overrides, check_paths, check_values
 from common.pipeline.results import results_table
 from common.pipeline.stage_run import choose_overrides, run_one
 from common.pipeline.stages import STAGES, TRAINING_STAGES, choose_stages
@@ -37,7 +39,7 @@ def run_pipeline(
         stages: the stages to run, as a list or separated by commas; by default all that the method needs.
         overlay: names of overlays to lay on each stage, such as ``cpu``.
         demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
-        method: what prepares the student before it is fine-tuned, one of ``common.distillation.methods.METHODS``.
+        method: what prepares the student before it is fine-tuned.
         overrides: keys to override, with their values, wherever a stage has them.
 
     Raises:

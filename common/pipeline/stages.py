@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from common.configs.name_lists import as_list
 from common.distillation.methods import Method
 from common.errors import InputError
-from common.pipeline.overrides import as_list
 
 # What each stage leaves behind when it is done, in <output_dir>.
 STAGES = {

@@ -52,7 +52,7 @@ def run_study(
         bundle: folder of the bundle.
         output_dir: the study: ``study.json``, ``runs/`` and what they share in ``shared/``.
         dataset_dir: the dataset in its official layout.
-        methods: some of ``common.distillation.methods.METHODS``; by default all of them.
+        methods: what prepares students before they are fine-tuned; by default all methods.
         labels: label budgets.
         transfer_sizes: sizes of the transfer set; by default the bundle's ``num_images``.
         lora_ranks: ranks of the teacher's adapter; by default the bundle's.

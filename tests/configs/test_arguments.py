@@ -47,8 +47,9 @@ def test_switches_that_are_known_elsewhere_can_be_turned_off_without_a_hyphen():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("d", "--output_dir is missing; expected DATASET --output_dir OUTPUT_DIR [--amp]"),
-        ("d o yes more", "'more' is one argument too many"),
+        ("d", "--output_dir is missing; expected DATASET --output_dir PATH [options]"),
+        ("d o more", "'more' is one argument too many"),
+        ("d o --amp maybe", "'maybe' is one argument too many"),
         ("d o --output_dirs x", "--output_dirs: there is no such argument; did you mean --output_dir?"),
         ("d o --zzz x", "--zzz: there is no such argument; expected DATASET"),
         ("d o --dataset x", "--dataset: is given twice, also as 'd'"),
@@ -61,4 +62,4 @@ def test_what_does_not_fit_is_refused_in_one_line(line, said):
 
 
 def test_usage_shows_what_is_needed_and_what_may_be_given():
-    assert usage(command) == "BUNDLE --output_dir OUTPUT_DIR [--dataset_dir] [--demo] [--key value ...]"
+    assert usage(command) == "BUNDLE --output_dir PATH [options] [--key value ...]"

@@ -108,7 +108,7 @@ class TestCommandLine:
         monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
         def run(*arguments: str | Path) -> None:
-            monkeypatch.setattr(sys, "argv", ["python -m common", "check", *map(str, arguments)])
+            monkeypatch.setattr(sys, "argv", ["task-distill", "check", *map(str, arguments)])
             main()
 
         return run
@@ -150,8 +150,15 @@ class TestCommandLine:
         with pytest.raises(InputError, match="nowhere is not a bundle: expected a folder with configs/"):
             call(tmp_path / "nowhere", "--dataset_dir", tiny_phantoms("drive"))
 
-    def test_no_dataset(self, call, capsys):
-        with pytest.raises(SystemExit) as end:
+    def test_no_dataset(self, call):
+        with pytest.raises(InputError, match=r"^--dataset_dir is missing: .* since /data/DRIVE, which .*drive_seg"):
             call(BUNDLE)
-        assert end.value.code == 2
-        assert capsys.readouterr().err.startswith("error: check: --dataset_dir is missing; expected BUNDLE --dataset")
+
+    def test_the_dataset_that_the_bundle_names(self, call, tiny_phantoms, tmp_path, capsys):
+        bundle = Path(shutil.copytree(BUNDLE, tmp_path / "own_segmentation"))
+        train = bundle / "configs" / "train.yaml"
+        text = train.read_text().replace("dataset_dir: /data/DRIVE", f"dataset_dir: {tiny_phantoms('drive')}")
+        train.write_text(text)
+        call(bundle, "--num_validation", "1")
+        assert f"drive in {tiny_phantoms('drive')}: no issues" in capsys.readouterr().out
+        assert files_in(bundle / "eval") == FILES
