@@ -12,7 +12,7 @@ from common.files.writing import is_disk_full, no_space
 
 logger = logging.getLogger(__name__)
 
-_MAX_NAMED, _MAX_LENGTH = 5, 120  # inputs named in the last line, and characters of each reason there
+MAX_NAMED, _MAX_LENGTH = 5, 120  # inputs named in the last line, and characters of each reason there
 
 
 class Outcome:
@@ -56,14 +56,22 @@ class Outcome:
     def report(self) -> None:
         """Log what a user should know of the inputs, each that was left out, and how many masks there are."""
         self.look_again()
+        self.log_remarks()
+        if self.left_out:
+            self.log_reasons()
+        else:
+            logger.info(self.count())
+
+    def log_remarks(self) -> None:
+        """Log what is no input, and what a user should know of the others."""
         self.inputs.log_passed_over()
         for remark in self.inputs.remarks(list(self.written.values())):
             logger.warning(remark)
-        if self.left_out:
-            reasons = "\n".join(f"  {self.inputs.short(path)}: {self._short(path)}" for path in self.left_out)
-            logger.error(f"{self.count()}, {len(self.left_out)} left out:\n{reasons}")
-        else:
-            logger.info(self.count())
+
+    def log_reasons(self) -> None:
+        """Log each input that was left out, a line for each."""
+        reasons = "\n".join(f"  {self.inputs.short(path)}: {self._short(path)}" for path in self.left_out)
+        logger.error(f"{self.count()}, {len(self.left_out)} left out:\n{reasons}")
 
     def raise_if_incomplete(self) -> None:
         """Raise an error that names what was left out, if anything was.
@@ -73,7 +81,7 @@ class Outcome:
         """
         if not self.left_out:
             return
-        named = [f"{self.inputs.short(path)} ({_cut(self._short(path))})" for path in list(self.left_out)[:_MAX_NAMED]]
+        named = [f"{self.inputs.short(path)} ({_cut(self._short(path))})" for path in list(self.left_out)[:MAX_NAMED]]
         more = len(self.left_out) - len(named)
         others = f", and {more} more, see {self.output_dir / 'logs' / self.log}" if more else ""
         raise InputError(f"{self.count()}, {len(self.left_out)} left out: {', '.join(named)}{others}")

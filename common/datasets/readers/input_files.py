@@ -6,7 +6,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from common.errors import InputError
 logger = logging.getLogger(__name__)
 
 _RUN_LOGS = (Path("logs", "inference.log"), Path("logs", "predict.log"))  # one is in the output folder of inference
+_RESULTS = ("_mask.png", "_mask.nii.gz", "_mask.dcm", "_overlay.png")  # how what is written there may end
 
 
 class InputFiles(ABC):
@@ -50,7 +51,6 @@ class InputFiles(ABC):
     formats: ClassVar[str]  # the same in a few words
     input_kind: ClassVar[str]  # of the files among them
     mask_suffix: ClassVar[str]  # how the names of results end
-    picture_suffix: ClassVar[str] = "_overlay.png"  # and those of pictures of them
     label_folders: ClassVar[frozenset[str]] = frozenset()  # names of folders that hold labels
 
     def __init__(self, path: str | os.PathLike, key: str = "dataset_dir") -> None:
@@ -128,23 +128,25 @@ class InputFiles(ABC):
             raise InputError(f"{self.key}: {walk.closed[self.path]}")
         self.left_out.update(walk.closed)
         self.passed_over += walk.hidden
+        runs = {folder for folder in walk.folders for log in _RUN_LOGS if (folder / log).is_file()}
         for folder, files in walk.folders.items():
             if folder.name in self.label_folders:
                 self.passed_over += files
                 continue
+            written = not runs.isdisjoint((folder, *folder.parents))
+            results = {file for file in files if written and file.name.endswith(_RESULTS)}
+            self.earlier_masks += results
             try:
-                parts = set(self.parts_of(folder))
+                parts = set(self.parts_of(folder)) - results
             except OSError as error:
                 self.left_out[folder] = f"{folder}: {error.filename} cannot be opened ({error.strerror})"
                 continue
             if parts:
                 self.found.append(folder)
             for file in files:
-                if file not in parts:
+                if file not in parts | results:
                     self._sort(file)
-        self._set_earlier_masks_aside(
-            [folder for folder in walk.folders if any((folder / log).is_file() for log in _RUN_LOGS)]
-        )
+        self._set_earlier_masks_aside()
 
     def _sort(self, file: Path) -> None:
         try:
@@ -159,15 +161,15 @@ class InputFiles(ABC):
         else:
             self.left_out[file] = f"{file}: is a {kind}; expected {self.formats}"
 
-    def _set_earlier_masks_aside(self, output_folders: Set[Path]) -> None:
+    def _set_earlier_masks_aside(self) -> None:
+        """Take masks out that lie beside their image."""
         named = set(map(without_suffix, self.found))
         for path in list(self.found):
             image = path.with_name(path.name.removesuffix(self.mask_suffix))
-            written = any(path.is_relative_to(folder) for folder in output_folders)
-            is_picture = written and path.name.endswith(self.picture_suffix)
-            if is_picture or (image != path and (written or image in named)):
+            if image != path and image in named:
                 self.found.remove(path)
                 self.earlier_masks.append(path)
+        self.earlier_masks.sort()
 
     def _refuse_same_names(self) -> None:
         """Refuse inputs whose results would have the same name, also where capitals make no difference.

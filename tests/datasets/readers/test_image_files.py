@@ -71,6 +71,22 @@ class TestNothingIsOverlooked:
         assert names(files, files.found) == ["a.png", "b/c.jpg", "b/other_mask.png"]
         assert names(files, files.earlier_masks) == ["a_mask.png", "out/a_mask.png", "out/b/c_mask.png"]
 
+    def test_nor_is_anything_else_that_a_prediction_wrote(self, tmp_path):
+        for name in ("a.png", "out/a_mask.png", "out/a_overlay.png", "shown_overlay.png"):
+            save(tmp_path / name)
+        for name in ("out/a_mask.nii.gz", "out/a_mask.dcm", "out/predictions.csv", "out/logs/predict.log"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        files = ImageFiles(tmp_path)
+        assert names(files, files.found) == ["a.png", "shown_overlay.png"]
+        assert names(files, files.earlier_masks) == [
+            "out/a_mask.dcm",
+            "out/a_mask.nii.gz",
+            "out/a_mask.png",
+            "out/a_overlay.png",
+        ]
+        assert not files.left_out
+
     def test_the_folder_itself_may_be_the_output_folder(self, tmp_path):
         save(tmp_path / "a.png")
         save(tmp_path / "gone_mask.png")
