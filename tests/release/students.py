@@ -16,10 +16,12 @@ from common.evaluation.summary import summarise
 from common.files.fingerprints import network_fingerprint
 from common.files.weights import save_weights
 from common.release.configs import source_config
+from common.students.references import Reference
 
-NAMES = ("drive", "ph2", "autooral", "kidneyus", "chaos")
+NAMES = ("drive", "ph2", "autooral", "kidneyus", "busi", "chaos")
 IMAGE_SIZE = 64
-PROVENANCE = {"teacher": "embedded", "fine_tuned": True, "method": "task_specific_kd", "phantoms": True}
+PROVENANCE: dict[str, Any] = {"teacher": "embedded", "fine_tuned": True, "method": "task_specific_kd", "phantoms": True}
+PROVENANCE["reference"] = Reference.of(np.random.default_rng(0).random((5, TINY_STUDENT["hidden_size"]))).to_json()
 PLAIN_STUDENT = {key: value for key, value in TINY_STUDENT.items() if key != "dropout"}
 
 

@@ -31,6 +31,7 @@ from students import (
 )
 
 from common.files.provenance import read_provenance
+from common.prediction.student import open_student
 from common.release import exports, release_bundle
 from common.release.configs import source_config
 
@@ -150,9 +151,26 @@ class TestExports:
     def test_onnx_names_its_axes_and_carries_no_data_apart(self, released):
         model = onnx.load(released / "models" / "model.onnx", load_external_data=False)
         onnx.checker.check_model(model)
-        assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "pred"]
+        assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "pred", "features"]
         assert all(item.data_location == onnx.TensorProto.DEFAULT for item in model.graph.initializer)
         assert not any(node.metadata_props for node in model.graph.node)
+
+    def test_onnx_and_weights_are_the_same_student(self, released):
+        """One by ONNX Runtime alone, the other by PyTorch: what images they take, their masks and features."""
+        images = np.random.default_rng(0).random((2, 3, IMAGE_SIZE, 96), np.float32)
+        onnx_student, torch_student = open_student(released / "models" / "model.onnx"), open_student(released)
+        assert onnx_student.recipe == torch_student.recipe
+        assert onnx_student.recipe.facts() == {
+            "sees": "crops",
+            "crop_size": IMAGE_SIZE,
+            "in_channels": 3,
+            "classes": ["background", "vessel"],
+            "intensity": {"range": [0, 255]},
+        }
+        for found, expected in zip(onnx_student.run(images), torch_student.run(images), strict=True):
+            assert np.abs(found - expected).max() < 1e-4
+        np.testing.assert_array_equal(onnx_student.reference.features, torch_student.reference.features)
+        assert onnx_student.reference.typical == torch_student.reference.typical
 
     def test_torchscript_carries_the_metadata_and_the_config(self, released):
         _, metadata, extra = load_net_with_metadata(
