@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.creation.options import SAME, Options
 from common.creation.structures import Structures
@@ -33,6 +35,9 @@ class Choice:
     option: str = ""
 
 
+PERCENTILES = ("percentiles", (1.0, 99.0), "of a slice, from black to white")
+
+
 @dataclass
 class Choices:
     """What was chosen.
@@ -43,6 +48,7 @@ class Choices:
         cpu_size: the same without a GPU.
         mirrors: whether training mirrors images left to right.
         turns: whether training turns images by quarter turns.
+        intensity: of volumes, what becomes 0 and 1: the key, "window" or "percentiles", two numbers, and what they are.
         rows: of the table.
     """
 
@@ -51,6 +57,7 @@ class Choices:
     cpu_size: int
     mirrors: bool
     turns: bool
+    intensity: Sequence[Any] = PERCENTILES
     rows: list[Choice] = field(default_factory=list)
 
     @property
@@ -118,7 +125,7 @@ def _choose_size(options: Options, structures: Structures, sees: str) -> int:
         limit = structures.smallest_side // _STEP * _STEP
         if limit < max(_STEP, options.size or _STEP):
             raise InputError(
-                f"--size {options.size or _STEP}: the smallest image is {structures.smallest_side} pixels wide or high, "
+                f"--size {options.size or _STEP}: the smallest image has {structures.smallest_side} pixels a side, "
                 "and crops must fit into every image: give a smaller --size, or --see images"
             )
         return options.size or min(USUAL_SIZE, limit)

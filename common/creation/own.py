@@ -10,6 +10,7 @@ import numpy as np
 
 from common.creation.choices import Choice, choose, usual_validation
 from common.creation.drafts import Draft, draft_source
+from common.creation.intensities import choose_intensity
 from common.creation.options import Options
 from common.creation.page import EMBEDDED, make_page, page_text
 from common.creation.picture import draw_labels, most_telling, short_names
@@ -22,6 +23,7 @@ from common.datasets.folder import FolderDataset
 from common.datasets.folder_files.finding import find_items
 from common.datasets.folder_files.remarks import describe_orphans, describe_patients
 from common.datasets.issues import DatasetIssues
+from common.datasets.readers.slices import LoadSliced
 from common.datasets.source import Source
 from common.errors import InputError
 from common.files.atomic import atomic_file
@@ -29,6 +31,7 @@ from common.pictures.sheets import save_sheet
 from common.templates import complete_facts, render_bundle, write_bundle
 
 _SAMPLE = 40  # images that are measured
+_VOLUMES = 8  # volumes from which slices are taken, since each is read whole
 FACTS = "docs/facts.yaml"
 PICTURE = "docs/labels.png"
 
@@ -56,6 +59,9 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
     structures = measure(pairs, options.classes)
     source, channels = _choose_channels(options, draft.source, structures, sample)
     choices = choose(options, structures, source.kind == "volumes")
+    if source.kind == "volumes":
+        choices.intensity, row = choose_intensity(_values(sample, pairs))
+        choices.rows.append(row)
     num_validation = options.num_validation or usual_validation(_num_held_back(entries))
     splits = _dataset(places, source, num_validation).all_entries()
     page = make_page(options, places.root, source, structures, choices, num_validation)
@@ -71,7 +77,7 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
     with atomic_file(folder / PICTURE) as fresh:
         save_sheet(sheet, fresh)
     rows = [
-        Choice("images", f"{count(entries, 'image')} in {places.root / places.images}", _describe_sizes(structures)),
+        Choice("images", f"{_count(entries)} in {places.root / places.images}", _describe_sizes(structures)),
         *draft.rows,
         *_describe_classes(options, draft, structures),
         channels,
@@ -80,7 +86,9 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
         _describe_patients(source),
         _describe_teacher(options),
     ]
-    return "\n".join([draw_table(rows, width), *_notes(places, source), "", *_next_steps(options, folder)])
+    return "\n".join(
+        [draw_table(rows, width), *_notes(places, source), "", *_next_steps(options, folder, source.kind == "volumes")]
+    )
 
 
 def _dataset(places: Places, source: Source, num_validation: int) -> FolderDataset:
@@ -104,10 +112,21 @@ def _num_held_back(entries: Sequence[Entry]) -> int:
 def _read_sample(
     options: Options, places: Places, source: Source, entries: Sequence[Entry]
 ) -> tuple[list[Entry], list[Pair]]:
+    files = list(dict.fromkeys(entry["image"] for entry in entries))
+    some = set(files)
+    if len(entries) > len(files):
+        some = {files[place * len(files) // _VOLUMES] for place in range(_VOLUMES)}
+    entries = [entry for entry in entries if entry["image"] in some]
     step = max(1, len(entries) // _SAMPLE)
     sample = list(entries[step // 2 :: step])[:_SAMPLE]
     dataset = _dataset(places, source, 1)
     return sample, [dataset.load(entry) for entry in sample]
+
+
+def _values(sample: Sequence[Entry], pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the values of slices as they are stored, and class ids."""
+    load = LoadSliced("image")
+    return [(load(entry)["image"][0].numpy().T, ids) for entry, (_, ids) in zip(sample, pairs, strict=True)]
 
 
 def _choose_channels(
@@ -131,6 +150,14 @@ def _choose_channels(
     return Source.from_config({**config, "channels": chosen}), Choice("channels", names[chosen], why, "--channels")
 
 
+def _count(entries: Sequence[Entry]) -> str:
+    """Return how many images there are, or slices of how many volumes."""
+    files = {entry["image"] for entry in entries}
+    if len(files) == len(entries):
+        return count(entries, "image")
+    return f"{count(entries, 'slice')} of {count(files, 'volume')}"
+
+
 def _describe_sizes(structures: Structures) -> str:
     width, height = structures.size
     same = len(set(structures.sizes)) == 1
@@ -150,7 +177,7 @@ def _describe_classes(options: Options, draft: Draft, structures: Structures) ->
 
 
 def _describe_splits(splits: dict[str, list[Entry]], source: Source, options: Options) -> Choice:
-    value = ", ".join(f"{name} {len(entries)}" for name, entries in splits.items())
+    value = ", ".join(f"{name} {_count(entries)}" for name, entries in splits.items())
     why = "as --split says" if source.split else "drawn by seed, a quarter for the test"
     return Choice("splits", value, why, "--split, --num_validation")
 
@@ -180,11 +207,11 @@ def _notes(places: Places, source: Source) -> list[str]:
     return ["", *(f"note: {note}" for note in notes)] if notes else []
 
 
-def _next_steps(options: Options, folder: Path) -> list[str]:
-    bundle = shlex.quote(str(folder))
+def _next_steps(options: Options, folder: Path, volumes: bool) -> list[str]:
+    bundle, new = shlex.quote(str(folder)), "new_scans" if volumes else "new_images"
     return [
         f"Look at {bundle}/{PICTURE}: are the structures marked where they are? Then:",
         f"  task-distill check {bundle}",
         f"  task-distill pipeline {bundle} --output_dir runs/{options.name}",
-        f"  task-distill predict new_images/ --weights runs/{options.name}/model.pt --output_dir masks/",
+        f"  task-distill predict {new}/ --weights runs/{options.name}/model.pt --output_dir masks/",
     ]

@@ -50,7 +50,7 @@ def make_page(
         "num_classes": len(source.classes),
         "classes": yaml.safe_dump(list(source.classes), default_flow_style=True, width=10**6).strip(),
         "class_names": list(source.classes),
-        **_reading(source, choices),
+        **(_reading_volumes(choices) if volumes else _reading(source, choices)),
         **_motion(choices, source.channels),
         **_training(options, structures, choices, num_validation),
         **_teacher(options.pretrained or EMBEDDED, choices.size),
@@ -92,6 +92,24 @@ def _reading(source: Source, choices: Choices) -> dict[str, Any]:
     return facts
 
 
+def _reading_volumes(choices: Choices) -> dict[str, Any]:
+    key, (low, high), means = choices.intensity
+    scale = f'- {{_target_: common.transforms.intensity.ScaleSlicesd, keys: image, {key}: "@{key}"}}\n'
+    return {
+        "image_imports": None,
+        "reading_keys": [{"key": key, "value": [low, high], "means": means}],
+        "read_image": "- {_target_: common.datasets.readers.slices.LoadSliced, keys: image}\n" + scale,
+        "read_volume": (
+            "- {_target_: common.datasets.readers.volumes.LoadVolumed, keys: image}\n"
+            "- {_target_: Orientationd, keys: image, axcodes: LPS, labels: null}    # as DICOM stores axial slices\n"
+        )
+        + scale,
+        "intensity": f'{{{key}: "@{key}"}}',
+        "label_reader": "common.datasets.readers.folder_labels.LoadFolderLabeld",
+        "label_reader_takes": 'source: "@source"',
+    }
+
+
 def _motion(choices: Choices, channels: int) -> dict[str, Any]:
     """Return how training moves images: never where nobody has said that it may."""
     flip = "- {_target_: RandFlipd, keys: %s, prob: 0.5, spatial_axis: 0}\n"
@@ -120,13 +138,12 @@ def _training(options: Options, structures: Structures, choices: Choices, num_va
     return {
         "num_validation": num_validation,
         "dice_over_batch": 5 * structures.num_lacking > structures.num_images,  # many images lack a class
-        "distill_epochs": 60 if choices.sees == "crops" else 32,
+        "distill_epochs": 32 if choices.sees == "images" else 60,
         "network_size": choices.size,
         "transfer_size": min(128, choices.size),
         "sample_size": min(128, choices.size),
         "batch_sizes": batch_sizes(choices.size),
-        "overlay_style": "area" if choices.sees == "crops" else "border",
-        "example_folder": "new_images",
+        "example_folder": "new_scans" if choices.sees == "slices" else "new_images",
         "inference_takes": "images",
     }
 
@@ -149,19 +166,18 @@ def _teacher(pretrained: str, size: int) -> dict[str, Any]:
 
 
 def _demo(choices: Choices) -> dict[str, Any]:
-    crops = choices.sees == "crops"
-    epochs = (8, 6, 8, 10) if crops else (4, 6, 4, 8)
-    stages = ("finetune_teacher", "train_diffusion", "distill", "train")
-    intervals = (4, 4, 5) if crops else (2, 2, 4)
+    large = choices.sees == "images"
+    epochs = (4, 6, 4, 8) if large else (8, 6, 8, 10)
+    intervals = (2, 2, 4) if large else (4, 4, 5)
     return {
-        "epochs": dict(zip(stages, epochs, strict=True)),
+        "epochs": dict(zip(("finetune_teacher", "train_diffusion", "distill", "train"), epochs, strict=True)),
         "val_interval": dict(zip(("finetune_teacher", "distill", "train"), intervals, strict=True)),
         "sample_interval": 3,
         _size_key(choices): 64,
-        "sample_size": 64 if crops else 32,
-        "samples_per_epoch": 256 if crops else 128,
+        "sample_size": 32 if large else 64,
+        "samples_per_epoch": 128 if large else 256,
         "batch_size": 16,
-        "ema_momentum": 0.02 if crops else 0.05,
+        "ema_momentum": 0.05 if large else 0.02,
         "num_images": 64,
     }
 
@@ -182,6 +198,17 @@ def _cpu(choices: Choices) -> dict[str, Any]:
             },
             "sample_size": small,
             "input_scale": 4,
+            "samples_per_epoch": 512,
+            "batch_size": {"finetune_teacher": 8, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
+        }
+    if choices.sees == "slices":
+        return {
+            "epochs": {"finetune_teacher": 20, "train_diffusion": 16, "distill": 12, "train": 24},
+            "val_interval": {"finetune_teacher": 5, "distill": 4, "train": 6},
+            "sample_interval": 8,
+            "image_size": choices.cpu_size,
+            "sample_size": 64,
+            "input_scale": max(1, 256 // choices.cpu_size),
             "samples_per_epoch": 512,
             "batch_size": {"finetune_teacher": 8, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
         }
@@ -221,7 +248,7 @@ def _words(options: Options, source: Source) -> dict[str, Any]:
         "reference": None,
         "authors": _UNKNOWN,
         "copyright": _UNKNOWN,
-        "commands_section": _commands(name),
+        "commands_section": _commands(name, source.kind == "volumes"),
         "data_section": _data_section(source),
         "preprocessing_section": _PREPROCESSING,
         "performance_section": (
@@ -237,18 +264,19 @@ def _words(options: Options, source: Source) -> dict[str, Any]:
     }
 
 
-def _commands(name: str) -> str:
+def _commands(name: str, volumes: bool) -> str:
+    what, folder = ("volume", "new_scans") if volumes else ("image", "new_images")
     return f"""## Commands
 In the folder above this one:
 
 ```
 task-distill check {name}_segmentation
 task-distill pipeline {name}_segmentation --output_dir runs/{name}
-task-distill predict new_images/ --weights runs/{name}/model.pt --output_dir masks/
+task-distill predict {folder}/ --weights runs/{name}/model.pt --output_dir masks/
 ```
 
 `check` reads every image and label and says what is wrong with them. `pipeline` trains: teacher, transfer set, student.
-`predict` writes a mask for each new image, and needs the weights alone.
+`predict` writes a mask for each new {what}, and needs the weights alone.
 """
 
 

@@ -32,9 +32,12 @@ def draw_labels(
 
 
 def most_telling(pairs: Sequence[tuple[np.ndarray, np.ndarray]], count: int = NUM_SHOWN) -> list[int]:
-    """Return the places of those to show: with the most classes first, and then in their order."""
-    order = sorted(range(len(pairs)), key=lambda index: -len(np.unique(pairs[index][1])))
-    return sorted(order[:count])
+    """Return the places of those to show: of those with the most classes, some from the beginning to the end."""
+    numbers = [len(np.unique(ids)) for _, ids in pairs]
+    least = sorted(numbers, reverse=True)[min(count, len(numbers)) - 1]
+    fitting = [index for index, number in enumerate(numbers) if number >= least]
+    shown = min(count, len(fitting))
+    return [fitting[place * len(fitting) // shown] for place in range(shown)]
 
 
 def _smaller(image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

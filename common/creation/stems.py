@@ -118,4 +118,6 @@ def _simple(text: str) -> str:
 
 
 def _count(base: str, counts: Mapping[str, int]) -> int:
-    return sum(count for ending, count in counts.items() if _without_numbers([base, ending]) == [base])
+    """Return how many files have an ending, or one that counts on from it."""
+    numbered = re.compile(rf"{re.escape(base)}(_\d+)?")
+    return sum(count for ending, count in counts.items() if numbered.fullmatch(ending))

@@ -16,16 +16,26 @@ class ScaleSlicesd(MapTransform):
 
     Args:
         keys: of the images.
-        modality: "ct" uses the window, any other the percentiles.
-        window: Hounsfield units that become 0 and 1.
+        modality: "ct" uses the window, any other the percentiles; None uses the window if there is one.
+        window: values, such as Hounsfield units, that become 0 and 1.
         percentiles: of a slice, that become 0 and 1.
+
+    Raises:
+        ValueError: if what would be used is not given.
     """
 
     def __init__(
-        self, keys: KeysCollection, modality: str, window: Sequence[float], percentiles: Sequence[float]
+        self,
+        keys: KeysCollection,
+        modality: str | None = None,
+        window: Sequence[float] | None = None,
+        percentiles: Sequence[float] | None = None,
     ) -> None:
         super().__init__(keys)
-        if modality == "ct":
+        windowed = modality == "ct" or (modality is None and window is not None)
+        if (window if windowed else percentiles) is None:
+            raise ValueError(f"{'window' if windowed else 'percentiles'} is missing: give two numbers")
+        if windowed:
             self.scale = ScaleIntensityRange(*window, 0, 1, clip=True)
         else:
             self.scale = ScaleIntensityRangePercentiles(*percentiles, 0, 1, clip=True, channel_wise=True)
