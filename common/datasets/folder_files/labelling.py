@@ -14,7 +14,7 @@ from common.datasets.folder_files.pairs import Files, index_labels, pair
 from common.datasets.folder_files.places import Place
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.folder_labels import polygon_names
-from common.datasets.readers.polygons.pairing import pair_polygons, repeats_in
+from common.datasets.readers.polygons.pairing import pair_polygons
 from common.datasets.source import Source
 
 _ALL = ""  # the key of label files that have all classes
@@ -88,10 +88,7 @@ def add_polygons(found: Found, place: Place, source: Source, root: Path, issues:
         issues.add(f"{place.labels}: no files of polygons (.csv, .json) in it")
         return
     names = {item.image: name for name, item in found.items.items()}
-    for path, repeats in repeats_in(files).items():
-        what = f"{count(repeats, 'region')} that repeat another count once"
-        found.notes.append(f"{path.name}: {what} ({name_some(repeats)})")
-    for image, file in pair_polygons(list(names), files, polygon_names(source), issues, root).items():
+    for image, file in pair_polygons(list(names), files, polygon_names(source), issues, root, found.notes).items():
         label = {"polygons": file, "image": image}
         found.items[names[image]] = found.items[names[image]]._replace(label=label)
 

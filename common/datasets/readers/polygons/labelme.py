@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from common.datasets.readers.polygons.annotations import LABELME, Annotations, Region
-from common.datasets.readers.polygons.shapes import Outline, Patch, Shape, corners_of, numbers, round_outline
+from common.datasets.readers.polygons.shapes import Ellipse, Outline, Patch, Shape, corners_of, numbers
 
 KNOWN_SHAPES = "a polygon, rectangle, circle or mask"
 
@@ -69,7 +69,7 @@ def _shape(shape: Mapping[str, Any]) -> Shape:
         return Outline(((x, y), (other_x, y), (other_x, other_y), (x, other_y)))
     if kind == "circle":
         radius = math.hypot(other_x - x, other_y - y)
-        return round_outline((x, y), (radius, radius))
+        return Ellipse((x, y), (radius, radius))
     inside = _decode(shape.get("mask"))
     return Patch(inside.astype(np.uint8).tobytes(), inside.shape[::-1], (int(x), int(y)))
 

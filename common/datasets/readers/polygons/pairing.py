@@ -9,11 +9,15 @@ from common.datasets.issues import DatasetIssues
 from common.datasets.readers.polygons.annotations import LABELME, Annotations, common_parts
 from common.datasets.readers.polygons.drawing import understand
 from common.datasets.readers.polygons.files import read_annotations
-from common.errors import InputError
 
 
 def pair_polygons(
-    images: Sequence[Path], files: Sequence[Path], classes: Mapping[str, int], issues: DatasetIssues, folder: Path
+    images: Sequence[Path],
+    files: Sequence[Path],
+    classes: Mapping[str, int],
+    issues: DatasetIssues,
+    folder: Path,
+    notes: list[str],
 ) -> dict[Path, Path]:
     """Return the annotation file of each image; those of a faulty file have none: that is one issue.
 
@@ -21,9 +25,10 @@ def pair_polygons(
         images: all of the dataset.
         files: all that may be annotation files.
         classes: ids by what the classes are called in the files.
-        issues: gets files that cannot be read, have faults, or list an image that another one has, images that no file
-            lists, and listed names that are no image.
+        issues: gets files that cannot be read, have faults, or list an image that another one has, and images that no
+            file lists.
         folder: paths are named relative to it.
+        notes: gets listed names that are no image, and regions that are there more than once, which count once.
     """
     found: dict[Path, Path] = {}
     faulty: set[Path] = set()
@@ -49,7 +54,10 @@ def pair_polygons(
         strangers = [name for name in annotations.regions if name not in listed]
         if strangers:
             are = f"{len(strangers)} images that are" if len(strangers) > 1 else "an image that is"
-            issues.add(f"{_short(path, folder)}: lists {are} not there (first: {strangers[0]}); add or remove them")
+            notes.append(f"{_short(path, folder)}: lists {are} not there (first: {strangers[0]}): not used")
+        if annotations.repeats:
+            first, count = annotations.repeats[0], len(annotations.repeats)
+            notes.append(f"{_short(path, folder)}: regions that repeat another count once: {count} (first: {first})")
     if num_read or not files:
         for image in images:
             if image not in found:
@@ -58,19 +66,6 @@ def pair_polygons(
                     "if it has no structure"
                 )
     return {image: path for image, path in found.items() if image not in faulty}
-
-
-def repeats_in(files: Sequence[Path]) -> dict[Path, list[str]]:
-    """Return the regions that are there more than once, as "line 9 = line 2", by file; they count once."""
-    repeats: dict[Path, list[str]] = {}
-    for path in files:
-        try:
-            annotations = read_annotations(path)
-        except InputError:  # pair_polygons has noted it
-            continue
-        if annotations.repeats:
-            repeats[path] = annotations.repeats
-    return repeats
 
 
 def _images_of(annotations: Annotations, images: Sequence[Path], issues: DatasetIssues, folder: Path) -> list[Path]:

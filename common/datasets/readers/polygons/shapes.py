@@ -16,7 +16,7 @@ Corner = tuple[float, float]  # x and y in pixels
 
 _FARTHEST = 2**16  # pixels from the origin; to fill a polygon takes time by its size
 _TOLERANCE = 0.5  # pixels by which exports that count in percent may round a corner out of the image
-_ROUND = 180  # corners that make a circle
+_SMALLEST = 0.5  # pixels: a circle has at least the pixel in its centre
 
 
 class Shape(Protocol):
@@ -52,6 +52,47 @@ class Outline:
     def outside(self, size: tuple[int, int]) -> str | None:
         """Return the first corner outside of the image, if there is one."""
         return _corner_outside(self.corners, size)
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """A circle or an ellipse.
+
+    Attributes:
+        centre: in pixels.
+        radii: along its own axes, in pixels.
+        turned: the angle from x to the first of them, in radians.
+    """
+
+    centre: Corner
+    radii: tuple[float, float]
+    turned: float = 0.0
+
+    def fill(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the pixels whose place is within the ellipse, ``(H, W)``."""
+        mask = np.zeros(size[::-1], bool)
+        low, high = self._box()
+        left, top = (max(0, math.floor(side)) for side in low)
+        box = slice(top, math.ceil(high[1]) + 1), slice(left, math.ceil(high[0]) + 1)
+        rows, columns = np.indices(mask[box].shape)
+        x, y = columns + left - self.centre[0], rows + top - self.centre[1]
+        cos, sin = math.cos(self.turned), math.sin(self.turned)
+        radii = [max(radius, _SMALLEST) for radius in self.radii]
+        mask[box] = ((x * cos + y * sin) / radii[0]) ** 2 + ((y * cos - x * sin) / radii[1]) ** 2 <= 1
+        return mask
+
+    def outside(self, size: tuple[int, int]) -> str | None:
+        """Return the corner of the box around it that is outside of the image, if one is."""
+        return _corner_outside(self._box(), size)
+
+    def _box(self) -> tuple[Corner, Corner]:
+        cos, sin = math.cos(self.turned), math.sin(self.turned)
+        reach = (
+            math.hypot(self.radii[0] * cos, self.radii[1] * sin),
+            math.hypot(self.radii[0] * sin, self.radii[1] * cos),
+        )
+        low, high = (tuple(at + sign * far for at, far in zip(self.centre, reach, strict=True)) for sign in (-1, 1))
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -133,20 +174,6 @@ def in_one_order(corners: Sequence[Corner]) -> tuple[Corner, ...]:
     starts = [place for place, corner in enumerate(ring) if corner == min(ring)]
     ways = [ring[start:] + ring[:start] for start in starts]
     return min([*ways, *((way[0], *way[:0:-1]) for way in ways)], default=tuple(corners))
-
-
-def round_outline(centre: Corner, radii: tuple[float, float], turned: float = 0.0) -> Outline:
-    """Return a circle or an ellipse.
-
-    Args:
-        centre: in pixels.
-        radii: along its own axes, in pixels.
-        turned: the angle from x to the first of them, in radians.
-    """
-    angles = [2 * math.pi * step / _ROUND for step in range(_ROUND)]
-    points = [(radii[0] * math.cos(angle), radii[1] * math.sin(angle)) for angle in angles]
-    cos, sin = math.cos(turned), math.sin(turned)
-    return Outline(tuple((centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos) for x, y in points))
 
 
 def corners_of(points: Any) -> tuple[Corner, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.polygons.annotations import VIA, Annotations, Region
-from common.datasets.readers.polygons.shapes import Outline, corners_of, numbers, round_outline
+from common.datasets.readers.polygons.shapes import Ellipse, Outline, Shape, corners_of, numbers
 from common.datasets.readers.via import ATTRIBUTES, SHAPE, parse_object, read_rows
 
 _PROJECT = "_via_img_metadata"  # where a project has what an export is alone
@@ -89,7 +89,7 @@ def _region(shape: Any, attributes: Any, where: str) -> Region:
     return Region(_outline(shape), where, named)
 
 
-def _outline(shape: Mapping[str, Any]) -> Outline:
+def _outline(shape: Mapping[str, Any]) -> Shape:
     kind = shape.get("name")
     if kind == "polygon":
         columns, rows = shape.get("all_points_x"), shape.get("all_points_y")
@@ -103,11 +103,11 @@ def _outline(shape: Mapping[str, Any]) -> Outline:
         return Outline(((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
     if kind == "circle":
         x, y, radius = numbers(*(shape.get(each) for each in ("cx", "cy", "r")))
-        return round_outline((x, y), (radius, radius))
+        return Ellipse((x, y), (radius, radius))
     if kind == "ellipse":
         x, y, *radii = numbers(*(shape.get(each) for each in ("cx", "cy", "rx", "ry")))
         (turned,) = numbers(shape.get("theta", 0))
-        return round_outline((x, y), (radii[0], radii[1]), turned)
+        return Ellipse((x, y), (radii[0], radii[1]), turned)
     raise ValueError(f"expected a polygon, rect, circle or ellipse, got a region of shape {kind!r}")
 
 
