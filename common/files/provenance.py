@@ -8,8 +8,8 @@
 - ``initial``: a hash of the weights that training began with; None where they were random;
 - ``phantoms``: whether the images of that training were phantoms;
 
-and whatever else a stage passes, such as classes and image size, and what common/prediction needs to use the weights
-without their bundle. A fact that is not known is left out. The file also
+and whatever else a stage passes, such as classes, image size, and what else it takes to use the weights without their
+bundle. A fact that is not known is left out. The file also
 has a hash of the weights: beside others, such as those of a later training, it says nothing.
 """
 
