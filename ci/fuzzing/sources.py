@@ -19,6 +19,7 @@ TINY_PHANTOMS = {
     "autooral": {"num_training": 8, "num_validation": 2, "image_size": (48, 64)},
     "chaos": {"num_patients": 4, "image_size": (32, 40), "num_slices": 8},
     "ph2": {"num_images": 10, "image_size": (48, 64)},
+    "busi": {"num_images": (6, 3, 2), "image_size": (48, 64)},
 }
 TINY_STUDENT = {"hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [4, 4]}
 CLASSES = {"ph2": 2, "chaos": 5}
@@ -56,6 +57,7 @@ def pictures(sources: Path) -> list[Path]:
         "drive/training/1st_manual",
         "autooral/Train",
         "ph2",
+        "busi",
         "kidneyus",
         "chaos/Train_Sets",
     )

@@ -16,7 +16,7 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
-DATASETS = ("drive", "ph2", "autooral", "kidneyus", "chaos")
+DATASETS = ("drive", "ph2", "autooral", "kidneyus", "busi", "chaos")
 _TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "conv_channels": [8, 8]}
 _SETTINGS = {"crop_size": 64, "image_size": 64, "samples_per_epoch": 64, "batch_size": 4, "num_workers": 1}
 _SETTINGS["learning_rate"] = 0.01

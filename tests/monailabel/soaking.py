@@ -26,6 +26,7 @@ IMAGES = {
     "ph2": ("rgb.png", "photo.tif", "camera.jpg"),
     "autooral": ("rgb.png", "photo.tif", "camera.jpg"),
     "kidneyus": ("grey.png", "screen.jpg"),
+    "busi": ("grey.png", "screen.jpg"),
     "chaos": ("scan.nii.gz", "sideways.nii.gz"),
 }
 GOOD = "image"

@@ -16,6 +16,7 @@ IMAGES = {
     "ph2": ("rgb.png", "photo.tif", "camera.jpg"),
     "autooral": ("rgb.png", "photo.tif", "camera.jpg"),
     "kidneyus": ("grey.png", "screen.jpg"),
+    "busi": ("grey.png", "screen.jpg"),
     "chaos": ("scan.nii.gz", "sideways.nii.gz", "single.nii.gz"),
 }
 _LPS_TO_RAS = np.diag([-1, -1, 1])

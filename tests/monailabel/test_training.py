@@ -25,6 +25,7 @@ CASES = {
     "ph2": ("photo.tif", ".nrrd"),
     "autooral": ("photo.tif", ".nii.gz"),
     "kidneyus": ("grey.png", ".nrrd"),
+    "busi": ("grey.png", ".png"),
     "chaos": ("scan.nii.gz", ".nii.gz"),
 }
 BINARY = ("ph2", "autooral", "drive")

@@ -86,7 +86,7 @@ def images(tmp_path_factory, tiny_phantoms):
         folder = tmp_path_factory.mktemp("images")
         for stem, size in PICTURE_SIZES.items():
             picture = Image.fromarray(lopsided_image(*size))
-            (picture.convert("L") if name == "kidneyus" else picture).save(folder / f"{stem}.png")
+            (picture.convert("L") if name in ("kidneyus", "busi") else picture).save(folder / f"{stem}.png")
         return folder
 
     return make
