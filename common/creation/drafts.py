@@ -18,7 +18,8 @@ from common.datasets.folder_files.listing import describe_nothing, list_files, l
 from common.datasets.folder_files.names import stem_of
 from common.datasets.folder_files.places import split_named
 from common.datasets.issues import DatasetIssues
-from common.datasets.readers.label_survey import LabelSurvey, describe_label_files, describe_stems
+from common.datasets.readers.label_stems import describe_stems
+from common.datasets.readers.label_survey import LabelSurvey, describe_label_files
 from common.datasets.source import FOLDER, Source
 from common.errors import InputError
 

@@ -30,7 +30,7 @@ def read_endings(counts: Mapping[str, int], classes: Sequence[str]) -> Endings:
     """Return how labels in a folder of their own are named.
 
     Args:
-        counts: number of files by ending, as :func:`common.datasets.readers.label_survey.describe_stems` counts them.
+        counts: number of files by ending, as :func:`common.datasets.readers.label_stems.describe_stems` counts them.
         classes: names by id, background first.
 
     Raises:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 
-from common.datasets.readers.images import explain_sizes, read_image, read_stored
 from common.datasets.readers.label_formats.black_white import read_black_white, split_shades
 from common.datasets.readers.label_formats.colours import read_colours
 from common.datasets.readers.label_formats.ids import read_ids, to_ids
 from common.datasets.readers.label_pictures import open_label_picture
 from common.datasets.readers.labels import LoadLabeld, read_volume_label
 from common.datasets.readers.nifti import is_volume_file
+from common.datasets.readers.pictures import explain_sizes, read_image, read_stored
 from common.datasets.readers.polygons.drawing import draw_annotated
 from common.datasets.source import Source
 from common.errors import InputError

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from common.datasets.readers.images import StoredPicture, is_opaque, read_stored, to_grey, to_rgb
+from common.datasets.readers.pictures import StoredPicture, is_opaque, read_stored, to_grey, to_rgb
 from common.errors import InputError
 
 DARKEST_WHITE = 128  # that means "inside" in a mask of black and white; what is darker is a class id

@@ -16,9 +16,9 @@ from monai.utils import ImageMetaKey
 
 from common.datasets.readers.affines import is_placed
 from common.datasets.readers.file_kinds import PICTURE, kind_of
-from common.datasets.readers.images import explain_sizes, read_stored
 from common.datasets.readers.label_pictures import DARKEST_WHITE, label_values, read_label_picture
 from common.datasets.readers.nifti import is_volume_file, read_volume
+from common.datasets.readers.pictures import explain_sizes, read_stored
 from common.errors import InputError
 
 

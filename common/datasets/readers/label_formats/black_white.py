@@ -7,8 +7,8 @@ import os
 import numpy as np
 from PIL import Image
 
-from common.datasets.readers.images import to_rgb
 from common.datasets.readers.label_pictures import LOSSY_FORMATS, open_label_picture
+from common.datasets.readers.pictures import to_rgb
 from common.errors import InputError
 
 _REACH = 6  # pixels to either side of a border that drawing programs may smooth

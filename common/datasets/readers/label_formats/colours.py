@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from common.datasets.readers.images import to_rgb
 from common.datasets.readers.label_formats.values import name_values
 from common.datasets.readers.label_pictures import LOSSY_FORMATS, open_label_picture
+from common.datasets.readers.pictures import to_rgb
 from common.errors import InputError
 
 Colour = tuple[int, int, int]
