@@ -14,7 +14,7 @@ from common.errors import InputError
 if TYPE_CHECKING:
     from common.datasets.base import SegmentationDataset
 
-# Strings, so that a dataset is imported when it is used: CHAOS alone needs pydicom.
+# Strings, so that a dataset is imported when it is used: those of volumes alone need pydicom.
 DATASETS = {
     "drive": "common.datasets.drive:DriveDataset",
     "kidneyus": "common.datasets.kidneyus:KidneyUSDataset",
@@ -23,6 +23,7 @@ DATASETS = {
     "ph2": "common.datasets.ph2:PH2Dataset",
     "busi": "common.datasets.busi:BusiDataset",
     "folder": "common.datasets.folder:FolderDataset",
+    "folder_volumes": "common.datasets.folder_volumes:FolderVolumeDataset",
 }
 
 

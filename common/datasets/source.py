@@ -98,6 +98,13 @@ class Source:
         """Whether ``images`` names a datalist rather than a folder."""
         return PurePosixPath(self.images).suffix.lower() in DATALISTS
 
+    @property
+    def dataset_class(self) -> str:
+        """The class that reads such a source, for ``data::_target_``."""
+        if self.kind == "volumes":
+            return "common.datasets.folder_volumes.FolderVolumeDataset"
+        return "common.datasets.folder.FolderDataset"
+
     def id_of(self, name: str) -> int:
         """Return the id of a class by its name."""
         return self.classes.index(name)

@@ -71,8 +71,8 @@ def check_pictures(
         most = max(large.values())
         which = f"{count(list(large), 'image')} of more than {LARGE // 10**6} million pixels ({name_some(list(large))})"
         findings.others.append(
-            f"{which}: reading one for training takes up to {most * source.channels * _BYTES_A_PIXEL / 2**30:.1f} GB of "
-            "memory; where that is too much, save them smaller, with their labels"
+            f"{which}: reading one for training takes up to {most * source.channels * _BYTES_A_PIXEL / 2**30:.1f} GB "
+            "of memory; where that is too much, save them smaller, with their labels"
         )
     if num_labels and not any(index in used for index in range(1, len(source.classes))):
         issues.add(f"every label is empty; expected {', '.join(source.classes[1:])}")

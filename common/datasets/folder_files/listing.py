@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from common.datasets.readers.dicom import list_slices
 from common.datasets.readers.file_kinds import NIFTI, PICTURE, kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 from common.datasets.readers.nifti import is_nifti
@@ -35,6 +34,8 @@ def list_volumes(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
     Raises:
         OSError: if a file whose name does not tell what it is cannot be opened.
     """
+    from common.datasets.readers.dicom import list_slices  # here because pictures need no pydicom
+
     volumes = []
     for place, found in _walk(folder, leave_out):
         volumes += [path for path in found if is_nifti(path)]

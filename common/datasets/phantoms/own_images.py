@@ -18,7 +18,6 @@ from common.datasets.phantoms.own_lists import write_list
 from common.datasets.phantoms.shapes import draw_outlines, fill_outlines, paint
 from common.datasets.source import FOLDER, Source
 
-DEFAULT = {"images": "images", "labels": "labels", "label_format": "black_white", "classes": ["background", "shape"]}
 _STRATA = ("a", "b")
 _VOXEL = (1.5, 1.5, 4.0)  # millimetres
 _NUM_SLICES = 10
@@ -26,7 +25,7 @@ _NUM_SLICES = 10
 
 def write_phantoms(
     folder: str | os.PathLike,
-    source: Mapping[str, Any] | Source | None = None,
+    source: Mapping[str, Any] | Source,
     num_images: int = 16,
     image_size: tuple[int, int] = (120, 160),
     seed: int = 0,
@@ -37,7 +36,7 @@ def write_phantoms(
 
     Args:
         folder: new folder to write, which appears only when it is complete.
-        source: of the dataset; black and white masks of one shape in ``images`` and ``labels`` where it is not given.
+        source: of the dataset.
         num_images: images, or volumes of ten slices.
         image_size: height and width in pixels.
         seed: the same seed writes the same pixels.
@@ -48,7 +47,7 @@ def write_phantoms(
     Raises:
         InputError: if the folder exists and is not empty, or a key of the source is wrong.
     """
-    source = Source.from_config(source or DEFAULT)
+    source = Source.from_config(source)
     with phantom_folder(folder) as partial:
         labels, rows = LabelWriter(source, partial), []
         for index in range(num_images):

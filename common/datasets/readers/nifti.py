@@ -13,7 +13,6 @@ import nibabel
 import numpy as np
 
 from common.datasets.readers.affines import MAX_DISTANCE, corner_distance, turn_to_lps, turn_towards
-from common.datasets.readers.dicom_series import read_series_values
 from common.datasets.readers.nifti_header import affine_of, open_nifti
 from common.datasets.readers.nrrd_header import nrrd_affine
 from common.datasets.readers.optional import optional_import
@@ -108,6 +107,8 @@ def read_volume(path: str | os.PathLike) -> Volume:
 def _read_cached(path: Path, modified: int) -> Volume:
     """Read a volume and its label once for all their slices, and again after a file has changed."""
     if path.is_dir():
+        from common.datasets.readers.dicom_series import read_series_values  # here because NIfTI needs no pydicom
+
         values, affine = read_series_values(path)
         values, locate = _as_numbers(path, values), lambda: affine
     elif path.suffix.lower() == ".nrrd":
