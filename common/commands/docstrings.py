@@ -11,7 +11,7 @@ _ROLE = re.compile(r":\w+:`(?:~?(?:\w+\.)*)(\w+)`")  # :func:`~common.files.atom
 
 
 class Docstring(NamedTuple):
-    """What a docstring says: paragraphs, and a text for each argument."""
+    """What a docstring says: paragraphs without examples, and a text for each argument."""
 
     paragraphs: list[str]
     arguments: dict[str, str]
@@ -25,7 +25,7 @@ def read_docstring(text: str) -> Docstring:
     """
     parts = _SECTION.split(text)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    paragraphs = [plain(each) for each in re.split(r"\n\s*\n", parts[0].strip())]
+    paragraphs = [plain(each) for each in re.split(r"\n\s*\n", parts[0].strip()) if not each.startswith("Example:")]
     return Docstring(paragraphs, _arguments(sections.get("Args", "")))
 
 

@@ -69,7 +69,7 @@ def command_help(command: Command) -> str:
     needed = [_describe(kind, said.arguments, is_first=kind is kinds[0]) for kind in kinds if kind.is_needed]
     options = [_describe(kind, said.arguments) for kind in kinds if not kind.is_needed]
     options += [
-        _entry("--KEY VALUE", _sentence(said.arguments.get(name, "")), _listed("keys BUNDLE"))
+        _entry("--KEY VALUE", said.arguments.get(name, "").removesuffix("."), _remark(_listed("keys BUNDLE")))
         for name, each in signature.parameters.items()
         if each.kind is inspect.Parameter.VAR_KEYWORD
     ]
@@ -90,32 +90,29 @@ def _block(title: str, lines: Sequence[str]) -> str:
 def _describe(kind: ArgumentKind, texts: dict[str, str], is_first: bool = False) -> str:
     head = kind.name.upper() if is_first else f"--{kind.name} {kind.placeholder}".rstrip()
     listed = _listed(_LISTED[kind.name]) if kind.name in _LISTED else ""
-    return _entry(head, _sentence(texts.get(kind.name, "")), _limits(kind), _default(kind), listed)
+    return _entry(head, texts.get(kind.name, "").removesuffix("."), _remark(_limits(kind), _default(kind), listed))
+
+
+def _remark(*texts: str) -> str:
+    said = "; ".join(text for text in texts if text)
+    return f"({said})" if said else ""
 
 
 def _listed(what: str) -> str:
-    return f"See: {program()} list {what}."
+    return f"see: {program()} list {what}"
 
 
 def _limits(kind: ArgumentKind) -> str:
     """Return what a value may be where its placeholder does not say so."""
     rule = RULES.get(kind.name)
-    return f"Expected: {rule.expected}." if rule and kind.placeholder == "NUMBER" else ""
+    return rule.expected if rule and kind.placeholder == "NUMBER" else ""
 
 
 def _default(kind: ArgumentKind) -> str:
     default = kind.parameter.default
-    if kind.is_needed or default is None or default == "":
-        return ""
     if kind.is_switch:
-        return f"Switch, default: {'on' if default else 'off'}."
-    return f"Default: {default}."
-
-
-def _sentence(text: str) -> str:
-    if not text:
-        return ""
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+        return f"a switch, {'on' if default is True else 'off'} by default"
+    return "" if kind.is_needed or default is None or default == "" else f"default: {default}"
 
 
 def _entry(head: str, *texts: str) -> str:

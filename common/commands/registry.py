@@ -60,10 +60,14 @@ class Command:
 _ALL = (
     Command(
         name="create",
-        function="common.templates.rendering:create_bundle",
-        summary="write a bundle from a page of facts",
-        examples=("create drive bundles --overwrite",),
+        function="common.creation.create:create_bundle",
+        summary="write a bundle for a folder of your own images, or for a dataset of this project",
+        examples=(
+            "create wounds --images photos/ --labels masks/ --classes background,wound --output_dir .",
+            "create drive bundles",
+        ),
         said="{}",
+        earlier={"facts": "name"},
     ),
     Command(
         name="check",
@@ -82,6 +86,16 @@ _ALL = (
             "pipeline wounds_segmentation --output_dir runs/wounds",
             "pipeline bundles/drive_segmentation --dataset_dir /data/DRIVE --output_dir runs/drive --num_labels 5",
             "pipeline bundles/drive_segmentation --demo --output_dir runs/demo",
+        ),
+    ),
+    Command(
+        name="predict",
+        function="common.prediction.predict:predict",
+        summary="segment new images with a student",
+        examples=(
+            "predict new_photos/ --weights runs/wounds/model.pt --output_dir masks/",
+            "predict new_photos/ --weights runs/wounds/model.pt --output_dir masks/ --overlays --table",
+            "predict scan.nii.gz --weights dist/liver_segmentation/models/model.onnx --output_dir masks/",
         ),
     ),
     Command(

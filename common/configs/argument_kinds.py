@@ -6,7 +6,7 @@ import ast
 import inspect
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.configs.key_kinds import LISTS, TEXTS, is_path
 from common.configs.values import read_path, read_text, read_value
@@ -49,7 +49,7 @@ class ArgumentKind:
     @property
     def choices(self) -> tuple[Any, ...]:
         """What it may be, where its annotation is a ``Literal``."""
-        return self._annotated[1]
+        return self._annotated.choices
 
     @property
     def takes_any_word(self) -> bool:
@@ -66,7 +66,7 @@ class ArgumentKind:
         if self.is_path:
             return "PATH"
         if {"Mapping", "dict"} & self._types:
-            return "{NAME: VALUE, ...}"
+            return "NAME=VALUE,..." if "str" in self._annotated.union else "{NAME: VALUE, ...}"
         if "Sequence" in self._types:
             return "NUMBER,..." if {"int", "float"} & self._types else "NAME,..."
         if {"int", "float"} & self._types:
@@ -115,31 +115,42 @@ class ArgumentKind:
 
     @property
     def _types(self) -> frozenset[str]:
-        return self._annotated[0] - {"None"}
+        return self._annotated.names - {"None"}
 
     @property
     def _is_optional(self) -> bool:
-        return "None" in self._annotated[0]
+        return "None" in self._annotated.union
 
     @cached_property
-    def _annotated(self) -> tuple[frozenset[str], tuple[Any, ...]]:
-        """The names of types in the annotation, and the values of its ``Literal``."""
+    def _annotated(self) -> _Annotation:
         annotation = self.parameter.annotation
         if annotation is inspect.Parameter.empty:
-            return frozenset(), ()
+            return _Annotation(frozenset(), frozenset(), ())
         text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-        names: set[str] = set()
-        choices: list[Any] = []
-        waiting: list[ast.AST] = [ast.parse(text, mode="eval").body]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Literal"):
-                names.add("Literal")
-                choices += ast.literal_eval(node.slice) if isinstance(node.slice, ast.Tuple) else [node.slice.value]
-            elif isinstance(node, ast.Attribute):
-                names.add(node.attr)
-            elif isinstance(node, (ast.Name, ast.Constant)):
-                names.add(node.id if isinstance(node, ast.Name) else str(node.value))
-            else:
-                waiting += ast.iter_child_nodes(node)
-        return frozenset(names), tuple(choices)
+        return _read_annotation(ast.parse(text, mode="eval").body)
+
+
+class _Annotation(NamedTuple):
+    """An annotation, such as ``str | Sequence[int]``."""
+
+    union: frozenset[str]  # its types without what they hold: str and Sequence
+    names: frozenset[str]  # all types: str, Sequence and int
+    choices: tuple[Any, ...]  # the values of a Literal
+
+
+def _read_annotation(node: ast.expr) -> _Annotation:
+    if isinstance(node, ast.BinOp):  # one | other
+        parts = [_read_annotation(each) for each in (node.left, node.right)]
+    elif isinstance(node, ast.Tuple):
+        parts = [_read_annotation(each) for each in node.elts]
+    elif isinstance(node, ast.Subscript):
+        outer = _read_annotation(node.value)
+        if outer.names == {"Literal"}:
+            values = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            return outer._replace(choices=tuple(ast.literal_eval(each) for each in values))
+        return outer._replace(names=outer.names | _read_annotation(node.slice).names)
+    else:
+        name = frozenset({node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)})
+        return _Annotation(name, name, ())
+    unions, names, choices = zip(*parts, strict=True)
+    return _Annotation(frozenset().union(*unions), frozenset().union(*names), sum(choices, ()))

@@ -38,7 +38,6 @@ from common.errors import InputError
             "pipeline bundles/drive_segmentation --output_dir runs --method --demo",
             "pipeline: --method: expected",
         ),
-        ("create drive runs --overwrite maybe", "create: 'maybe' is one argument too many"),
         ("pipelin runs", "there is no command 'pipelin'; did you mean pipeline?"),
         ("segment runs", "there is no command 'segment'; the commands are create, check, pipeline, "),
         ("--demo", "there is no command '--demo'; the commands are "),

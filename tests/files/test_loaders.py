@@ -35,7 +35,8 @@ _TRIED = {
 }
 # What they open the project wrote itself just before, or ships; YAML is read by loaders that make plain values alone.
 _OWN = {
-    "__main__.py": {"import_module"},
+    "commands/registry.py": {"import_module"},
+    "commands/sources.py": {"import_module"},
     "configs/values.py": {"yaml.load"},
     "release/exports.py": {"torch.load", "torch.jit.load", "onnx.load", "ZipFile"},
     "release/config_text.py": {"yaml.load"},
