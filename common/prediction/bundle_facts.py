@@ -109,8 +109,10 @@ class BundleFacts:
             if name == "ScaleIntensityRangePercentilesd":
                 return {"percentiles": [argument("lower"), argument("upper")]}
             if name == "ScaleSlicesd":
-                key = "window" if argument("modality") == "ct" else "percentiles"
-                return {key: list(argument(key))}
+                given = {key: argument(key) for key in ("modality", "window", "percentiles") if key in transform}
+                modality, window = given.get("modality"), given.get("window")
+                key = "window" if modality == "ct" or (modality is None and window is not None) else "percentiles"
+                return {key: list(given[key])}
         return None
 
     def _parsed(self, key: str) -> Any:

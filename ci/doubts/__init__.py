@@ -1,0 +1,1 @@
+"""What ci/doubt.py consists of."""
