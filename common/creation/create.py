@@ -98,7 +98,9 @@ def create_bundle(
         if given:
             key = next(iter(given))
             raise InputError(f"--images is missing: --{key} is about images of your own; give their folder")
-        return create_from_facts(name, output_dir, overwrite)
+        folder = create_from_facts(name, output_dir, overwrite)
+        print(folder)
+        return folder
     options = read_options(name, given)
     folder = bundle_folder(options.name, output_dir, overwrite)
     from common.creation.own import write_own_bundle  # here because a page of facts needs no networks' libraries

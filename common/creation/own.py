@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common.creation.choices import Choice, choose, usual_validation
-from common.creation.drafts import Draft, draft_source
+from common.creation.drafts import draft_source
 from common.creation.intensities import choose_intensity
 from common.creation.options import Options
-from common.creation.page import EMBEDDED, make_page, page_text
-from common.creation.picture import draw_labels, most_telling, short_names
+from common.creation.page import FACTS, make_page, page_text
+from common.creation.picture import PICTURE, draw_labels, most_telling, short_names
 from common.creation.places import Places, find_places
 from common.creation.structures import Structures, measure
-from common.creation.table import draw_table
+from common.creation.telling import (
+    describe_classes,
+    describe_images,
+    describe_patients,
+    describe_splits,
+    describe_teacher,
+    tell,
+)
+from common.datasets import dataset_class
 from common.datasets.base import Entry
-from common.datasets.findings import count
 from common.datasets.folder import FolderDataset
-from common.datasets.folder_files.finding import find_items
-from common.datasets.folder_files.remarks import describe_orphans, describe_patients
-from common.datasets.issues import DatasetIssues
 from common.datasets.readers.slices import LoadSliced
 from common.datasets.source import Source
 from common.errors import InputError
@@ -32,8 +35,6 @@ from common.templates import complete_facts, render_bundle, write_bundle
 
 _SAMPLE = 40  # images that are measured
 _VOLUMES = 8  # volumes from which slices are taken, since each is read whole
-FACTS = "docs/facts.yaml"
-PICTURE = "docs/labels.png"
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -77,22 +78,21 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
     with atomic_file(folder / PICTURE) as fresh:
         save_sheet(sheet, fresh)
     rows = [
-        Choice("images", f"{_count(entries)} in {places.root / places.images}", _describe_sizes(structures)),
+        describe_images(entries, places.images, structures),
         *draft.rows,
-        *_describe_classes(options, draft, structures),
+        *describe_classes(options, structures),
         channels,
         *choices.rows,
-        _describe_splits(splits, source, options),
-        _describe_patients(source),
-        _describe_teacher(options),
+        describe_splits(splits, source),
+        describe_patients(source),
+        describe_teacher(options.pretrained),
     ]
-    return "\n".join(
-        [draw_table(rows, width), *_notes(places, source), "", *_next_steps(options, folder, source.kind == "volumes")]
-    )
+    return tell(options.name, places.root, source, rows, folder, width)
 
 
 def _dataset(places: Places, source: Source, num_validation: int) -> FolderDataset:
-    return FolderDataset(root=places.root, source=source, num_validation=num_validation)
+    its_class = dataset_class({"data": {"_target_": source.dataset_class}})
+    return its_class(root=places.root, source=source, num_validation=num_validation)
 
 
 def _entries(options: Options, places: Places, source: Source, num_validation: int) -> list[Entry]:
@@ -148,70 +148,3 @@ def _choose_channels(
             "--channels 3 to read all as colour, or --channels 1 to read all as grey"
         )
     return Source.from_config({**config, "channels": chosen}), Choice("channels", names[chosen], why, "--channels")
-
-
-def _count(entries: Sequence[Entry]) -> str:
-    """Return how many images there are, or slices of how many volumes."""
-    files = {entry["image"] for entry in entries}
-    if len(files) == len(entries):
-        return count(entries, "image")
-    return f"{count(entries, 'slice')} of {count(files, 'volume')}"
-
-
-def _describe_sizes(structures: Structures) -> str:
-    width, height = structures.size
-    same = len(set(structures.sizes)) == 1
-    return f"{width} x {height} pixels" + ("" if same else " in the middle, sizes vary")
-
-
-def _describe_classes(options: Options, draft: Draft, structures: Structures) -> list[Choice]:
-    rows = []
-    for name in options.classes[1:]:
-        if name in structures.widths:
-            rows.append(Choice(f"class {name}", f"{100 * structures.shares[name]:.2g} % of the pixels"))
-        else:
-            rows.append(
-                Choice(f"class {name}", "none", f"no label of {structures.num_images} looked at has it: see {PICTURE}")
-            )
-    return rows
-
-
-def _describe_splits(splits: dict[str, list[Entry]], source: Source, options: Options) -> Choice:
-    value = ", ".join(f"{name} {_count(entries)}" for name, entries in splits.items())
-    why = "as --split says" if source.split else "drawn by seed, a quarter for the test"
-    return Choice("splits", value, why, "--split, --num_validation")
-
-
-def _describe_patients(source: Source) -> Choice:
-    if source.patient is not None:
-        return Choice("patients", "never split", f"by {source.patient}")
-    return Choice(
-        "patients", "not known", "images of one patient may be in training and test: results look too good", "--patient"
-    )
-
-
-def _describe_teacher(options: Options) -> Choice:
-    if options.pretrained not in (None, EMBEDDED):
-        return Choice("teacher", str(options.pretrained), "as --pretrained says")
-    return Choice(
-        "teacher",
-        "stand-in teacher",
-        "comes along and is small, but was pre-trained on drawn shapes alone; a published one teaches more",
-        "--pretrained facebook/sam-vit-base",
-    )
-
-
-def _notes(places: Places, source: Source) -> list[str]:
-    found = find_items(places.root, source, DatasetIssues("images", places.root))
-    notes = [*found.notes, *describe_orphans(found, places.root), *describe_patients(source, found, places.root)]
-    return ["", *(f"note: {note}" for note in notes)] if notes else []
-
-
-def _next_steps(options: Options, folder: Path, volumes: bool) -> list[str]:
-    bundle, new = shlex.quote(str(folder)), "new_scans" if volumes else "new_images"
-    return [
-        f"Look at {bundle}/{PICTURE}: are the structures marked where they are? Then:",
-        f"  task-distill check {bundle}",
-        f"  task-distill pipeline {bundle} --output_dir runs/{options.name}",
-        f"  task-distill predict {new}/ --weights runs/{options.name}/model.pt --output_dir masks/",
-    ]

@@ -14,6 +14,7 @@ from common.creation.options import Options
 from common.creation.structures import Structures
 from common.datasets.source import Source
 
+FACTS = "docs/facts.yaml"  # in the bundle
 EMBEDDED = "embedded"  # the stand-in teacher
 _UNKNOWN = "not stated: fill in"
 _SAM_SIZE = 1024  # pixels a side that Segment Anything was trained on
@@ -39,7 +40,7 @@ def make_page(
     noun = "slice" if volumes else "image"
     return {
         "name": options.name,
-        "dataset_class": "common.datasets.folder.FolderDataset",
+        "dataset_class": source.dataset_class,
         "dataset_dir": str(root),
         "layout": "your own images and labels, as source says",
         "source": _shown(source),

@@ -11,8 +11,9 @@ from PIL import Image
 from common.pictures.overlay import draw_mask
 from common.pictures.sheets import draw_sheet
 
+PICTURE = "docs/labels.png"  # in the bundle
 NUM_SHOWN = 4
-_SIDE = 720  # pixels of the longer side of an image
+_SIDE = 480  # pixels of the longer side of an image
 
 
 def draw_labels(

@@ -21,10 +21,8 @@ def draw_table(choices: Sequence[Choice], width: int = 120) -> str:
     """
     rows = [[each.what, each.value, each.why, each.option] for each in (_HEAD, *choices)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for column in (2, 1, 3):  # the widest texts are folded first
-        excess = sum(widths) + 3 * _GAP - width
-        if excess > 0:
-            widths[column] = max(_LEAST, widths[column] - excess) if widths[column] > _LEAST else widths[column]
+    while sum(widths) + 3 * _GAP > width and max(widths) > _LEAST:
+        widths[widths.index(max(widths))] -= 1  # the widest texts are folded
     lines = [_row(row, widths) for row in rows]
     rule = (" " * _GAP).join("-" * each for each in widths)
     return "\n".join([lines[0], rule, *lines[1:]])

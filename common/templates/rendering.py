@@ -137,6 +137,7 @@ def _environment() -> jinja2.Environment:
         "keywords": lambda keys: " ".join(f"{each['key']}=@{each['key']}," for each in keys),
         "python": repr,
         "text": lambda text: _flow(config_text(text)),
+        "texts": lambda value: _flow(_config_texts(value)),
         "references": lambda keys: " ".join(f'{each["key"]}: "@{each["key"]}",' for each in keys),
     }
     return environment
@@ -181,6 +182,15 @@ def _flow(value: Any) -> str:
     width = _WIDTH - 30 if isinstance(value, Mapping | list) else math.inf
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=width)
     return text.removesuffix("...\n").strip()
+
+
+def _config_texts(value: Any) -> Any:
+    """Return a value whose texts are as configs say them."""
+    if isinstance(value, Mapping):
+        return {key: _config_texts(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_config_texts(each) for each in value]
+    return config_text(value) if isinstance(value, str) else value
 
 
 def _fill(text: str) -> str:

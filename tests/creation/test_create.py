@@ -1,0 +1,333 @@
+"""A folder of images and labels becomes a bundle: what is found is what was meant, and what is not clear is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from integration import refused
+from monai.bundle import ConfigParser
+from PIL import Image
+
+from common.creation.create import create_bundle
+from common.datasets import DATASETS
+from common.datasets.folder import FolderDataset
+from common.datasets.source import Source
+from common.templates import read_facts, render_bundle
+
+TWO, THREE = ["background", "wound"], ["background", "wound", "skin"]
+FOLDERS = {"images": "photos", "labels": "masks"}
+COLOURS = {"background": [0, 0, 0], "wound": [200, 30, 30], "skin": [30, 200, 30]}
+
+# What create finds out by itself.
+FOUND = {
+    "black_white": {**FOLDERS, "classes": TWO, "label_format": "black_white"},
+    "grey": {**FOLDERS, "classes": TWO, "label_format": "black_white", "channels": 1},
+    "ids": {**FOLDERS, "classes": THREE, "label_format": "ids"},
+    "suffix": {**FOLDERS, "classes": TWO, "label_format": "black_white", "label_suffix": "_mask"},
+    "one folder": {"images": ".", "classes": TWO, "label_format": "black_white", "label_suffix": "_mask"},
+    "nnU-Net": {
+        "images": "imagesTr",
+        "labels": "labelsTr",
+        "classes": THREE,
+        "label_format": "ids",
+        "image_suffix": "_0000",
+    },
+    "file per class": {
+        **FOLDERS,
+        "classes": THREE,
+        "label_format": "file_per_class",
+        "class_files": {"wound": "_wound", "skin": "_skin"},
+    },
+    "folder per class": {
+        **FOLDERS,
+        "classes": THREE,
+        "label_format": "file_per_class",
+        "class_files": {"wound": "wound/", "skin": "skin/"},
+    },
+    "polygons": {**FOLDERS, "classes": THREE, "label_format": "polygons"},
+    "volumes": {**FOLDERS, "classes": THREE, "label_format": "ids", "kind": "volumes", "channels": 1},
+    "datalist": {"images": "wounds.csv", "classes": TWO, "label_format": "black_white"},
+}
+# What it is told.
+TOLD = {
+    "colours": (
+        {**FOLDERS, "classes": THREE, "label_format": "colours", "colours": COLOURS},
+        {"colours": "background=#000000,wound=200 30 30,skin=#1ec81e"},
+    ),
+    "strata": ({**FOLDERS, "classes": TWO, "label_format": "black_white", "stratum": "folder"}, {"stratum": "folder"}),
+    "splits": (
+        {**FOLDERS, "classes": TWO, "label_format": "black_white", "split": "folder"},
+        {"split": "folder"},
+    ),
+    "columns": (
+        {
+            "images": "wounds.json",
+            "classes": TWO,
+            "label_format": "black_white",
+            "patient": "patient",
+            "split": "split",
+        },
+        {"patient": "patient", "split": "split"},
+    ),
+}
+
+
+def write(folder: Path, source: dict, **options) -> Path:
+    """Write phantoms in the layout of a source."""
+    return FolderDataset.write_phantoms(folder, source=source, **{"num_images": 6, "image_size": (60, 72), **options})
+
+
+def create(data: Path, source: dict, output_dir: Path, name: str = "wounds", **options) -> Path:
+    """Create a bundle for what lies where the source says, told nothing but that."""
+    labels = {"labels": data / source["labels"]} if source.get("labels") else {}
+    return create_bundle(
+        name, output_dir, images=data / source["images"], classes=",".join(source["classes"]), **labels, **options
+    )
+
+
+def source_of(bundle: Path, data: Path) -> Source:
+    """Return the source of a bundle whose files are in a folder."""
+    config = yaml.safe_load((bundle / "configs" / "train.yaml").read_text(encoding="ascii"))
+    assert config["dataset_dir"] == str(data)
+    return Source.from_config(config["source"])
+
+
+@pytest.fixture
+def wounds(tmp_path) -> Path:
+    return write(tmp_path / "data", FOUND["black_white"])
+
+
+class TestWhatIsFound:
+    @pytest.mark.parametrize("layout", FOUND)
+    def test_it_is_what_was_written(self, layout, tmp_path):
+        data = write(tmp_path / "data", FOUND[layout])
+        bundle = create(data, FOUND[layout], tmp_path)
+        assert source_of(bundle, data) == Source.from_config(FOUND[layout])
+
+    @pytest.mark.parametrize("layout", TOLD)
+    def test_it_is_what_was_told(self, layout, tmp_path):
+        source, options = TOLD[layout]
+        data = write(tmp_path / "data", source)
+        bundle = create(data, source, tmp_path, **options)
+        assert source_of(bundle, data) == Source.from_config(source)
+
+    def test_pictures_with_equal_channels_are_read_as_grey(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["grey"])
+        for path in (data / "photos").iterdir():
+            Image.open(path).convert("RGB").save(path)
+        assert source_of(create(data, FOUND["grey"], tmp_path), data).channels == 1
+
+    def test_two_windows_are_for_two_kinds_of_volumes(self, tmp_path):
+        import nibabel
+
+        data = write(tmp_path / "data", FOUND["volumes"])
+        bundle = create(data, FOUND["volumes"], tmp_path)
+        assert yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["percentiles"] == [1, 99]
+        for path in (data / "photos").iterdir():
+            volume = nibabel.load(path)
+            values = np.asarray(volume.dataobj, np.float32)
+            values = np.where(values > np.median(values), 60, -1000)
+            nibabel.save(nibabel.Nifti1Image(values.astype(np.int16), volume.affine), path)
+        bundle = create(data, FOUND["volumes"], tmp_path, overwrite=True)
+        low, high = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["window"]
+        assert low <= -140
+        assert 200 <= high <= 300
+
+
+class TestQuestions:
+    """A question is one line that says what to give; nothing is written."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_written(self, tmp_path):
+        yield
+        assert not (tmp_path / "wounds_segmentation").exists()
+
+    def test_which_colour_is_which_class(self, tmp_path):
+        source = TOLD["colours"][0]
+        data = write(tmp_path / "data", source)
+        with refused(
+            r"--labels: which colour is which class\? Labels have #000000 \([\d.]+ %\), ",
+            "give --colours background=#000000,wound=#......,skin=#......, as far as that is right",
+        ):
+            create(data, source, tmp_path)
+
+    def test_more_colours_than_classes(self, tmp_path):
+        source = TOLD["colours"][0]
+        data = write(tmp_path / "data", source)
+        with refused("--labels: labels have 3 colours .*, --classes names 2: name a class for each"):
+            create(data, {**source, "classes": TWO}, tmp_path)
+
+    def test_more_grey_values_than_classes(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["ids"])
+        with refused("--labels: labels have 3 grey values .*, --classes names 2: name as many, or say"):
+            create(data, {**FOUND["ids"], "classes": TWO}, tmp_path)
+
+    def test_grey_values_that_are_no_ids(self, tmp_path):
+        source = {**FOUND["ids"], "values": {0: 0, 63: 1, 126: 2}}
+        data = write(tmp_path / "data", source)
+        with refused(r"which grey value is which class\? .* give --values 0=0,63=1,126=2, as far as that is right"):
+            create(data, source, tmp_path)
+
+    def test_black_and_white_for_three_classes(self, wounds, tmp_path):
+        with refused("labels are black and white, --classes names 3: give --class_files"):
+            create(wounds, {**FOUND["black_white"], "classes": THREE}, tmp_path)
+
+    def test_grey_images_among_colour_ones(self, wounds, tmp_path):
+        path = sorted((wounds / "photos").iterdir())[2]
+        Image.open(path).convert("L").save(path)
+        with refused("--channels is missing: 1 of 6 images looked at are grey, the others have colours"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+    def test_folders_that_are_called_like_splits(self, tmp_path):
+        source = TOLD["splits"][0]
+        data = write(tmp_path / "data", source)
+        with refused("--split is missing: .* has folders called test, training, validation: give --split folder"):
+            create(data, source, tmp_path)
+
+    def test_polygons_of_other_names(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["polygons"])
+        with refused(r"polygons are called .*; which is which class\? Give --polygons wound=wound,bone=\.\.\."):
+            create(data, {**FOUND["polygons"], "classes": ["background", "wound", "bone"]}, tmp_path)
+
+    def test_pictures_and_volumes_in_one_folder(self, wounds, tmp_path):
+        volumes = write(tmp_path / "volumes", FOUND["volumes"])
+        shutil.copy(volumes / "photos" / "000.nii.gz", wounds / "photos")
+        with refused("--images: .* has 6 pictures and 1 volume: which are the images"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+
+class TestBadInput:
+    def test_no_images(self, wounds, tmp_path):
+        shutil.rmtree(wounds / "photos")
+        (wounds / "photos").mkdir()
+        with refused("--images: .*photos: no pictures in it; expected pictures"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+    def test_no_labels(self, wounds, tmp_path):
+        shutil.rmtree(wounds / "masks")
+        (wounds / "masks").mkdir()
+        with refused("--labels: .*masks: no labels in it; expected one picture for each image, or polygons"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+    def test_labels_without_images_and_the_reverse(self, wounds, tmp_path):
+        labels = sorted((wounds / "masks").iterdir())
+        labels[0].rename(labels[0].with_stem("other"))
+        with refused("photos/000.png: no label, expected masks/000"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+    def test_two_images(self, wounds, tmp_path):
+        for path in [*sorted((wounds / "photos").iterdir())[2:], *sorted((wounds / "masks").iterdir())[2:]]:
+            path.unlink()
+        with refused("1 for the test, 1 for validation, 1 for training needed, found 2 images"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+    def test_a_class_that_no_label_has_is_said(self, tmp_path, capsys):
+        data = write(tmp_path / "data", FOUND["ids"])
+        create(data, {**FOUND["ids"], "classes": [*THREE, "bone"]}, tmp_path)
+        assert re.search(r"class bone +not found +no label of 6 looked at has it", capsys.readouterr().out)
+
+    def test_a_bundle_that_is_there_is_not_written_over(self, wounds, tmp_path):
+        (tmp_path / "wounds_segmentation").mkdir()
+        with refused("output_dir: .*wounds_segmentation exists; choose another folder, or --overwrite"):
+            create(wounds, FOUND["black_white"], tmp_path)
+        assert list((tmp_path / "wounds_segmentation").iterdir()) == []
+
+    def test_options_that_need_images(self, tmp_path):
+        with refused("--images is missing: --labels is about images of your own"):
+            create_bundle("drive", tmp_path, labels=tmp_path)
+
+    def test_a_folder_that_can_only_be_read(self, wounds, tmp_path):
+        for path in (wounds, wounds / "photos", wounds / "masks"):
+            path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+        before = {path: path.stat().st_mtime_ns for path in wounds.rglob("*")}
+        create(wounds, FOUND["black_white"], tmp_path / "bundles")
+        assert {path: path.stat().st_mtime_ns for path in wounds.rglob("*")} == before
+        for path in (wounds, wounds / "photos", wounds / "masks"):
+            path.chmod(stat.S_IRWXU)
+
+
+class TestTheBundle:
+    def test_names_with_spaces_and_letters_of_any_language(self, tmp_path):
+        source = {"images": "Fotos \u00fc #1", "labels": "M\u00e4sken", "classes": ["Hintergrund", "Wunde gro\u00df"]}
+        source["label_format"] = "black_white"
+        data = write(tmp_path / "Daten \u00f1", source)
+        bundle = create(data, source, tmp_path, title="Wunden \u00fcberall")
+        config = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "train.yaml")))
+        assert config.get_parsed_content("dataset_dir") == str(data)
+        assert Source.from_config(config.get_parsed_content("source")) == Source.from_config(source)
+        dataset = config.get_parsed_content("data")
+        assert len(dataset.entries("training")) == 3
+        assert all((bundle / "configs" / name).read_bytes().isascii() for name in os.listdir(bundle / "configs"))
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="ascii"))
+        assert metadata["name"] == "Wunden \u00fcberall"
+        assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "Wunde gro\u00df"
+
+    def test_nobody_else_is_named(self, wounds, tmp_path):
+        bundle = create(wounds, FOUND["black_white"], tmp_path)
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="ascii"))
+        for key in ("authors", "copyright", "data_source"):
+            assert metadata[key] == "not stated: fill in"
+        assert len(metadata["references"]) == 2  # of the method, not of data
+        for path in bundle.rglob("*.*"):
+            if path.suffix in (".yaml", ".json", ".md", ".txt"):
+                words = path.read_text(encoding="utf-8").lower()
+                assert not [
+                    name for name in DATASETS.keys() - {"folder"} if f"{name}_" in words or f"/{name}" in words
+                ], path
+                assert "the authors of this project" not in words
+
+    def test_it_says_the_commands_of_its_user(self, wounds, tmp_path, capsys):
+        bundle = create(wounds, FOUND["black_white"], tmp_path)
+        commands = [
+            "task-distill check {}wounds_segmentation",
+            "task-distill pipeline {}wounds_segmentation --output_dir runs/wounds",
+            "task-distill predict new_images/ --weights runs/wounds/model.pt --output_dir masks/",
+        ]
+        page, said = (bundle / "docs" / "README.md").read_text(encoding="utf-8"), capsys.readouterr().out
+        for command in commands:
+            assert command.format("") in page
+            assert command.format(f"{tmp_path}/") in said
+
+    def test_it_can_be_rendered_again_from_its_own_page(self, wounds, tmp_path):
+        bundle = create(wounds, FOUND["black_white"], tmp_path)
+        page = bundle / "docs" / "facts.yaml"
+        assert render_bundle(read_facts(page)) == {
+            name: (bundle / name).read_text(encoding="utf-8") for name in render_bundle(read_facts(page))
+        }
+        page.write_text(page.read_text(encoding="utf-8").replace("not stated: fill in", "Dr. Muster"), encoding="utf-8")
+        create_bundle(page, tmp_path, overwrite=True)
+        assert json.loads((bundle / "configs" / "metadata.json").read_text())["authors"] == "Dr. Muster"
+
+    def test_its_picture_shows_labels(self, wounds, tmp_path):
+        with Image.open(create(wounds, FOUND["black_white"], tmp_path) / "docs" / "labels.png") as picture:
+            assert json.loads(picture.info["places"]).keys() == {"000.png", "001.png", "003.png", "004.png"}
+
+    def test_what_is_allowed_decides_how_images_are_moved(self, wounds, tmp_path):
+        def moves(**options) -> str:
+            bundle = create(wounds, FOUND["black_white"], tmp_path, overwrite=True, **options)
+            return (bundle / "configs" / "train.yaml").read_text().split("random_transforms:")[1].split("preproc")[0]
+
+        assert "RandFlipd" not in moves()
+        assert "RandRotate90d" not in moves()
+        assert "RandFlipd" in moves(left_right="same")
+        assert "RandRotate90d" not in moves(left_right="same")
+        assert "RandFlipd" not in moves(upside_down="same")
+        assert "RandRotate90d" in moves(upside_down="same")
+
+    def test_its_teacher_is_the_stand_in_or_as_told(self, wounds, tmp_path, capsys):
+        bundle = create(wounds, FOUND["black_white"], tmp_path)
+        assert "--pretrained facebook/sam-vit-base" in capsys.readouterr().out
+        config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
+        assert (config["pretrained"], config["lora_rank"]) == ("embedded", 64)
+        bundle = create(wounds, FOUND["black_white"], tmp_path, overwrite=True, pretrained="facebook/sam-vit-base")
+        config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
+        assert (config["pretrained"], config["lora_rank"]) == ("facebook/sam-vit-base", 8)
+        assert config["image_size"] * config["input_scale"] == 1024
