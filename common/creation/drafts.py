@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.creation.choices import Choice
 from common.creation.labels import choose_labels
@@ -19,7 +18,7 @@ from common.datasets.folder_files.names import stem_of
 from common.datasets.folder_files.places import split_named
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.label_stems import describe_stems
-from common.datasets.readers.label_survey import LabelSurvey, describe_label_files
+from common.datasets.readers.label_survey import describe_label_files
 from common.datasets.source import FOLDER, Source
 from common.errors import InputError
 
@@ -29,19 +28,16 @@ _VOLUMES = (".nii", ".nii.gz", ".nrrd")
 BY_SEED = "seed"  # as --split: drawn, whatever folders are called
 
 
-@dataclass
-class Draft:
+class Draft(NamedTuple):
     """What is known before any image is read.
 
     Attributes:
         source: its channels are a guess.
-        survey: what the labels are like.
-        rows: of the table.
+        labels: how they are read, a row of the table.
     """
 
     source: Source
-    survey: LabelSurvey
-    rows: list[Choice] = field(default_factory=list)
+    labels: Choice
 
 
 def draft_source(options: Options, places: Places) -> Draft:
@@ -94,8 +90,7 @@ def _from_datalist(options: Options, places: Places, config: dict[str, Any]) -> 
     survey = describe_label_files(sorted(set(labels)))
     chosen = choose_labels(options, survey)
     source = Source.from_config({**config, **chosen.settings})
-    listed = Choice("pairs", f"{count(found.items, 'image')} in {places.images}", "as the datalist lists them")
-    return Draft(source, survey, [listed, Choice("labels", chosen.shown, chosen.why, _FORMAT)])
+    return Draft(source, Choice("labels", chosen.shown, chosen.why, _FORMAT))
 
 
 def _is_volume(path: Path) -> bool:
@@ -187,15 +182,3 @@ def _labels_alone(images: Sequence[Path], labels: Sequence[Path], endings: Endin
             if found and head in stems and (not tail or (tail[0] == "_" and tail[1:].isdigit())):
                 kept.append(path)
     return kept
-
-
-def _describe_names(source: Source, endings: Endings) -> Choice:
-    if endings.class_files is not None:
-        return Choice("pairs", "by name", "a file for each class: " + ", ".join(endings.class_files.values()))
-    if source.label_format == "polygons":
-        return Choice("pairs", "by name", "polygons say which image they are of")
-    image = f"a{source.image_suffix}"
-    why = f"{image} has the label a{source.label_suffix}"
-    if endings.united:
-        why += f", and further ones such as a{source.label_suffix}_1, which are united"
-    return Choice("pairs", "by name", why, "--label_suffix")

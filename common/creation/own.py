@@ -18,6 +18,7 @@ from common.creation.structures import Structures, measure
 from common.creation.telling import (
     describe_classes,
     describe_images,
+    describe_pairs,
     describe_patients,
     describe_splits,
     describe_teacher,
@@ -79,7 +80,8 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
         save_sheet(sheet, fresh)
     rows = [
         describe_images(entries, places.images, structures),
-        *draft.rows,
+        describe_pairs(entries, source),
+        draft.labels,
         *describe_classes(options, structures),
         channels,
         *choices.rows,

@@ -23,6 +23,7 @@ class Structures:
         widths: of each structure by name, the median over images that have it, in pixels of an image that is resized to
             1 pixel a side; a structure that no image has is missing.
         shares: of each structure by name, its mean share of the pixels.
+        num_with: of each structure by name, in how many images it is.
         num_lacking: images that lack at least one structure.
     """
 
@@ -31,6 +32,7 @@ class Structures:
     num_grey: int
     widths: dict[str, float]
     shares: dict[str, float]
+    num_with: dict[str, int]
     num_lacking: int
 
     @property
@@ -79,6 +81,7 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         num_grey=num_grey,
         widths={name: median(each) for name, each in widths.items() if each},
         shares={name: float(np.mean(each)) if each else 0.0 for name, each in shares.items()},
+        num_with={name: len(each) for name, each in widths.items()},
         num_lacking=num_lacking,
     )
 

@@ -9,7 +9,7 @@ from common.creation.choices import Choice
 
 _HEAD = Choice("what", "chosen", "why", "change it by")
 _GAP = 2
-_LEAST = 16  # characters of a column
+_LEAST = (12, 24, 44, 20)  # characters of the columns
 
 
 def draw_table(choices: Sequence[Choice], width: int = 120) -> str:
@@ -21,15 +21,21 @@ def draw_table(choices: Sequence[Choice], width: int = 120) -> str:
     """
     rows = [[each.what, each.value, each.why, each.option] for each in (_HEAD, *choices)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    while sum(widths) + 3 * _GAP > width and max(widths) > _LEAST:
-        widths[widths.index(max(widths))] -= 1  # the widest texts are folded
+    while sum(widths) + 3 * _GAP > width and _can_be_folded(widths):
+        widths[max(_can_be_folded(widths), key=lambda column: widths[column])] -= 1  # the widest first
     lines = [_row(row, widths) for row in rows]
     rule = (" " * _GAP).join("-" * each for each in widths)
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def _can_be_folded(widths: Sequence[int]) -> list[int]:
+    return [column for column, width in enumerate(widths) if width > _LEAST[column]]
+
+
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    folded = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
+    folded = [
+        textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in zip(cells, widths, strict=True)
+    ]
     lines = []
     for number in range(max(map(len, folded))):
         parts = [cell[number] if number < len(cell) else "" for cell in folded]

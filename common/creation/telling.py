@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.creation.choices import Choice
 from common.creation.options import Options
@@ -36,10 +37,11 @@ def tell(name: str, root: Path, source: Source, rows: Sequence[Choice], folder: 
     found = find_items(root, source, DatasetIssues("images", root))
     notes = [*found.notes, *describe_orphans(found, root), *note_patients(source, found, root)]
     lines = [f"{name}: the data are in {root}", "", draw_table(rows, width), ""]
-    lines += [f"note: {note}" for note in notes] + [""] * bool(notes)
+    lines += [f"note: {_for_the_command_line(note)}" for note in notes] + [""] * bool(notes)
     return "\n".join(
         [
             *lines,
+            f"written: {folder}",
             f"Look at {bundle}/{PICTURE}: are the structures marked where they are? Then:",
             f"  task-distill check {bundle}",
             f"  task-distill pipeline {bundle} --output_dir runs/{name}",
@@ -55,12 +57,25 @@ def describe_images(entries: Sequence[Entry], place: str, structures: Structures
     return Choice("images", f"{_count(entries)} in {place}", f"{width} x {height} pixels{varied}")
 
 
+def describe_pairs(entries: Sequence[Entry], source: Source) -> Choice:
+    """Say which label an image has, by the example of the one with the most files."""
+    example = max(entries, key=lambda entry: len(_files(entry["label"])))
+    labels = [Path(path).name for path in _files(example["label"])]
+    shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+    united = " united" if isinstance(example["label"], list) else ""
+    how = "by the datalist" if source.is_datalist and source.labels is None else "by name"
+    why = f"such as {Path(example['image']).name} and {shown}{united}"
+    return Choice("pairs", how, why, "" if how == "by the datalist" else "--label_suffix")
+
+
 def describe_classes(options: Options, structures: Structures) -> list[Choice]:
     """Say how much of the images each structure covers, or that no image has it."""
     rows = []
     for name in options.classes[1:]:
         if name in structures.widths:
-            rows.append(Choice(f"class {name}", f"{100 * structures.shares[name]:.2g} % of the pixels"))
+            share, number = 100 * structures.shares[name], structures.num_with[name]
+            where = f"in {number} of {structures.num_images} images looked at"
+            rows.append(Choice(f"class {name}", f"{share:.2g} % of the pixels", where))
         else:
             why = f"no label of {structures.num_images} looked at has it: is it spelt right, are labels read right?"
             rows.append(Choice(f"class {name}", "not found", why))
@@ -78,8 +93,7 @@ def describe_patients(source: Source) -> Choice:
     """Say whether patients are known."""
     if source.patient is not None:
         return Choice("patients", "never split", f"by {source.patient}")
-    why = "images of one patient may be in training and test: results look too good"
-    return Choice("patients", "not known", why, "--patient")
+    return Choice("patients", "not known", "see the note below", "--patient")
 
 
 def describe_teacher(pretrained: str | None) -> Choice:
@@ -92,6 +106,18 @@ def describe_teacher(pretrained: str | None) -> Choice:
         "comes along and is small, but was pre-trained on drawn shapes alone; a published one teaches more",
         "--pretrained facebook/sam-vit-base",
     )
+
+
+def _for_the_command_line(note: str) -> str:
+    """Return a note of a check with the option in the place of the key that is to be set."""
+    return note.replace("set source::patient to", "give --patient")
+
+
+def _files(label: Any) -> list[str]:
+    """Return the files of a label."""
+    if isinstance(label, Mapping):
+        return [path for key, each in label.items() if key != "image" for path in _files(each)]
+    return [path for each in label for path in _files(each)] if isinstance(label, list) else [str(label)]
 
 
 def _count(entries: Sequence[Entry]) -> str:

@@ -22,7 +22,15 @@ def options(**given) -> Options:
 
 def structures(**changes) -> Structures:
     usual = {"num_images": 10, "sizes": ((600, 500),) * 10, "num_grey": 0, "num_lacking": 0}
-    return Structures(**{**usual, "widths": {"a": 0.2, "b": 0.1}, "shares": {"a": 0.1, "b": 0.1}, **changes})
+    return Structures(
+        **{
+            **usual,
+            "widths": {"a": 0.2, "b": 0.1},
+            "shares": {"a": 0.1, "b": 0.1},
+            "num_with": {"a": 10, "b": 10},
+            **changes,
+        }
+    )
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 9, 20])
@@ -50,6 +58,7 @@ def test_what_is_measured():
     assert found.size == (100, 200)
     assert (found.num_images, found.num_grey, found.num_lacking) == (2, 1, 2)
     assert found.shares == {"a": 0.05, "b": 0}
+    assert found.num_with == {"a": 1, "b": 0}
     assert found.widths == {"a": pytest.approx(20 / 20000**0.5, rel=0.1)}
     assert found.thinnest()[0] == "a"
 
