@@ -68,9 +68,7 @@ def draft_source(options: Options, places: Places) -> Draft:
     survey = describe_label_files(_labels_alone(images, labels, endings, places))
     chosen = choose_labels(options, survey, endings.class_files)
     source = Source.from_config({**config, **chosen.settings})
-    return Draft(
-        source, survey, [_describe_names(source, endings), Choice("labels", chosen.shown, chosen.why, _FORMAT)]
-    )
+    return Draft(source, Choice("labels", chosen.shown, chosen.why, _FORMAT))
 
 
 _FORMAT = "--label_format"
