@@ -46,9 +46,9 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     if not arguments.table:
-        for name in arguments.datasets:
-            bundles, data = prepare(name, work / name)
-            for seed in arguments.seeds:
+        prepared = {name: prepare(name, work / name) for name in arguments.datasets}
+        for seed in arguments.seeds:
+            for name, (bundles, data) in prepared.items():
                 for kind in KINDS:
                     train(bundles[kind], data[kind], work / name / f"{kind}_seed{seed}", seed, arguments)
     rows = [row for name in arguments.datasets if (row := row_of(name, work / name, arguments.seeds))]
