@@ -23,6 +23,8 @@ _TINY_PHANTOMS = {
     "chaos": {"num_patients": 5, "image_size": (40, 48), "num_slices": 8},
     "ph2": {"num_images": 20, "image_size": (60, 80)},
     "busi": {"num_images": (11, 6, 3), "image_size": (60, 80)},
+    "folder": {"num_images": 16, "image_size": (60, 80)},
+    "folder_volumes": {"num_images": 8, "image_size": (40, 48)},
 }
 
 

@@ -148,6 +148,10 @@ class SegmentationDataset(ABC):
         """Return every file that :meth:`check_files` reads."""
         return {path for entry in files.values() for path in _paths_in(entry)}
 
+    def may_hold_images(self, place: Path) -> bool:
+        """Tell whether a folder is one where a check looks for images that are not read."""
+        return True
+
     def write_own_phantoms(self, folder: str | os.PathLike, **options: Any) -> Path:
         """Write phantoms as :meth:`write_phantoms` does, for a dataset of these settings."""
         return self.write_phantoms(folder, **options)
@@ -244,8 +248,9 @@ class SegmentationDataset(ABC):
         contents = self._contents
         issues = DatasetIssues(self.title, self.folder, contents.issues)
         walk = FolderWalk(self.folder)
-        for reason in walk.closed.values():
-            issues.add(reason)
+        for place, reason in walk.closed.items():
+            if self.may_hold_images(place):
+                issues.add(reason)
         own = {name: getattr(self, name) for name in self.own_settings}
         read = self.files_read(contents.files)
         manifest = make_manifest(self.name, own, self.folder, read)  # before they are read, lest they change meanwhile
@@ -259,6 +264,7 @@ class SegmentationDataset(ABC):
                 write_manifest(manifest, self.findings, self.manifest)
         issues.raise_if_any()
         unread = unread_images(walk, self.folder, read, self.unused, Path(self.manifest or _MANIFEST).name)
+        unread = [name for name in unread if self.may_hold_images((self.folder / name).parent)]
         for remark in (*self.findings.remarks(), *describe_unread(unread), *self._describe_copies(contents)):
             self.note(f"{self.title} in {self.folder}: {remark}", logging.WARNING)
         return {split: len(self.entries(split)) for split in SPLITS}

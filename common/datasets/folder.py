@@ -168,6 +168,14 @@ class FolderDataset(SegmentationDataset):
         """Read every image, label and field of view, and note what is wrong with their contents."""
         check_pictures(files, self._source, self.folder, issues, self.findings)
 
+    def may_hold_images(self, place: Path) -> bool:
+        """Tell whether a folder is one of the source, or lies in one: beside them, bundles and runs may lie."""
+        if self._source.is_datalist:
+            return place.is_relative_to((self.folder / self._source.images).parent)
+        places = [self._source.images, self._source.labels, self._source.field_of_view]
+        folders = [self.folder / text for text in places if text is not None]
+        return any(place.is_relative_to(folder) for folder in folders)
+
     def group_of(self, entry: Mapping[str, Any]) -> str | None:
         """Return the patient of an entry, None where it is unknown; its image where no patients are."""
         if self._source.patient is not None:

@@ -103,11 +103,8 @@ def cut_splits(
     if len(splits["test"]) >= num_test and len(splits["validation"]) >= num_validation and splits["training"]:
         return splits
     count = sum(len(group) for group in groups)
-    found = (
-        f"{count} {unit}"
-        if unit == "images" or count == len(groups)
-        else f"{count} images of {len(groups)} {unit}, which stay whole"
-    )
+    alone = unit == "images" or count == len(groups)
+    found = f"{count} {unit}" if alone else f"{count} images of {len(groups)} {unit}, which stay whole"
     shares = [f"{num_test} for the test"] * (num_test > 0)
     shares += [f"{num_validation} for validation"] * (num_validation > 0)
     advice = "set num_validation lower or add images" if num_validation > 0 else "add images"

@@ -27,7 +27,7 @@ def unread_images(walk: FolderWalk, root: Path, read: Iterable[Path], unused: Se
     """
     real = cache(os.path.realpath)  # a folder may be known by the name of a link to it
     known = {(real(path.parent), path.name) for path in read}
-    written = {folder for folder, files in walk.folders.items() if any(path.name == record for path in files)} - {root}
+    written = folders_of_stages(walk, record) - {root}
     found = []
     for folder, files in walk.folders.items():
         if written.intersection((folder, *folder.parents)):
@@ -39,6 +39,18 @@ def unread_images(walk: FolderWalk, root: Path, read: Iterable[Path], unused: Se
             if path.name != _OWN_PICTURE and _may_be_an_image(path):
                 found.append(name)
     return sorted(found)
+
+
+def folders_of_stages(walk: FolderWalk, record: str) -> set[Path]:
+    """Return the folders that stages have written into, and bundles: what is in them, and below, is not the dataset's.
+
+    Args:
+        walk: over the dataset.
+        record: name of the file that stages leave where they write.
+    """
+    names = {folder: {path.name for path in files} for folder, files in walk.folders.items()}
+    bundles = {folder.parent for folder in names if folder.name == "configs" and "metadata.json" in names[folder]}
+    return bundles | {folder for folder in names if record in names[folder]}
 
 
 def describe_unread(names: Sequence[str]) -> list[str]:

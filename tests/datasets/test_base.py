@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+from folder_sources import OWN_SOURCES
 from monai.data import PILReader, PydicomReader
 from monai.transforms import Compose, LoadImaged
 from PIL import Image
@@ -19,6 +20,7 @@ from common.datasets.readers.chaos import GroundReader
 from common.datasets.readers.folder_labels import LoadFolderLabeld
 from common.datasets.readers.images import to_grey
 from common.datasets.readers.kidneyus import LoadKidneyLabeld
+from common.datasets.readers.slices import LoadSliced
 from common.datasets.splits import SPLITS
 from common.errors import InputError
 from common.files.phantom_mark import are_phantoms
@@ -36,9 +38,13 @@ OWN_KEYS = [
     ("ph2", {}),
     ("busi", {}),
     ("busi", {"normal": False}),
+    *OWN_SOURCES.items(),
 ]
+VOLUMES = ("chaos", "folder_volumes")
 every_dataset = pytest.mark.parametrize(
-    ("name", "own"), OWN_KEYS, ids=["-".join([name, *map(str, own.values())]) for name, own in OWN_KEYS]
+    ("name", "own"),
+    OWN_KEYS,
+    ids=["-".join([name, *(str(value) for key, value in own.items() if key != "source")]) for name, own in OWN_KEYS],
 )
 
 
@@ -60,13 +66,16 @@ def monai_reader(name, own):
         "kidneyus": [("image", grey)],
         "busi": [("image", grey)],
         "chaos": [("image", PydicomReader()), ("label", GroundReader(own.get("modality", "ct")))],
+        "folder": [("image", "PILReader"), ("label", grey)],
+        "folder_volumes": [],
     }
     transforms = [LoadImaged(key, reader=reader, ensure_channel_first=True) for key, reader in readers[name]]
-    own = {
+    others = {
         "kidneyus": [LoadKidneyLabeld("label")],
         "busi": [LoadFolderLabeld("label", source=BusiDataset(root="").source)],
+        "folder_volumes": [LoadSliced("image"), LoadFolderLabeld("label", source=own.get("source"))],
     }
-    return Compose([*transforms, *own.get(name, [])])
+    return Compose([*transforms, *others.get(name, [])])
 
 
 def for_the_eye(values, modality):
@@ -86,8 +95,8 @@ def test_load_gives_rows_columns_channels_of_what_monai_reads(tiny_phantoms, nam
         image, label = dataset.load(entry)
         expected = read(entry)
         values, ids = (np.asarray(expected[key]).transpose(2, 1, 0) for key in ("image", "label"))
-        if name == "chaos":
-            np.testing.assert_allclose(image, for_the_eye(values, own["modality"]), atol=1)
+        if name in VOLUMES:
+            np.testing.assert_allclose(image, for_the_eye(values, own.get("modality")), atol=1)
         else:
             np.testing.assert_array_equal(image, values)
         binary = set(dataset.classes) == {0, 1} and name != "chaos"
@@ -143,7 +152,7 @@ def test_nothing_is_read_before_it_is_asked_for(name, own, tmp_path):
 @every_dataset
 def test_entries_hold_paths_as_strings(tiny_phantoms, name, own):
     def leaves(value):
-        for each in value.values() if isinstance(value, dict) else value:
+        for each in value.values() if isinstance(value, dict) else [] if isinstance(value, int) else value:
             yield from [each] if isinstance(each, str) else leaves(each)
 
     for entry in all_entries(open_dataset(name, tiny_phantoms(name), **own)):
@@ -191,7 +200,7 @@ def test_small_label_budget_is_part_of_a_larger_one(tiny_phantoms, name, own):
 def test_label_budget_out_of_range_is_an_issue(tiny_phantoms, name, own):
     available = len(open_dataset(name, tiny_phantoms(name), **own).entries("training"))
     for num_labels in (-1, 0, available + 1):
-        units = "slices" if name == "chaos" else "images"
+        units = "slices" if name in VOLUMES else "images"
         message = f"num_labels must be between 1 and the {available} training {units} available, got {num_labels}"
         with pytest.raises(InputError, match=message):
             open_dataset(name, tiny_phantoms(name), num_labels=num_labels, **own).entries("test")
@@ -200,7 +209,7 @@ def test_label_budget_out_of_range_is_an_issue(tiny_phantoms, name, own):
 @every_dataset
 def test_unknown_split_is_refused(tiny_phantoms, name, own):
     dataset = open_dataset(name, tiny_phantoms(name), **own)
-    for refused in [dataset.entries, *([dataset.volumes] if name == "chaos" else [])]:
+    for refused in [dataset.entries, *([dataset.volumes] if name in VOLUMES else [])]:
         with pytest.raises(ValueError, match="split must be one of training, validation, test, got 'train'"):
             refused("train")
 
@@ -259,6 +268,7 @@ def decoded(monkeypatch) -> list[Path]:
         ("contents", "read_label_picture"),
         ("chaos_contents", "read_pixels"),
         ("folder_files.contents", "read_stored"),
+        ("readers.volumes", "read_volume_values"),
     ):
         read = getattr(import_module(f"common.datasets.{module}"), function)
         monkeypatch.setattr(

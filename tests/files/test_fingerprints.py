@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
+from folder_sources import OWN_SOURCES
 from PIL import Image
 from torch import nn
 
@@ -148,7 +150,7 @@ class TestNested:
         assert data_digest([{"patient": "12"}]) == before
 
 
-OWN_KEYS = {"chaos": {"modality": "t2"}}
+OWN_KEYS = {"chaos": {"modality": "t2"}, **OWN_SOURCES}
 
 
 def entries_of(name: str, root: Path, **keys: Any) -> list[dict[str, Any]]:
@@ -174,6 +176,9 @@ class TestDatasets:
         (label, *_) = [file for file in files_of(entries[0]["label"]) if file != Path(entries[0]["image"])]
         if label.suffix == ".csv":
             label.write_text(label.read_text().replace('all_points_x"":[', 'all_points_x"":[1,', 1))
+        elif label.suffix == ".gz":
+            volume = nibabel.load(label)
+            nibabel.save(nibabel.Nifti1Image(np.asanyarray(volume.dataobj)[::-1], volume.affine), label)
         else:
             Image.fromarray(np.asarray(Image.open(label))[::-1].copy()).save(label)
         assert data_digest(entries) != before

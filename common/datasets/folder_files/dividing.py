@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from common.datasets.findings import name_some
+from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Item
 from common.datasets.issues import DatasetIssues
 from common.datasets.splits import SPLITS, cut_splits, stratified_order
@@ -32,7 +32,7 @@ def divide(
     if torn:
         several = ", ".join(split for split in SPLITS if split in stated[torn[0]])
         issues.add(
-            f"source::split: {len(torn)} {units} in several splits ({name_some(torn)}; {torn[0]} is in {several}): "
+            f"source::split: {count(torn, units[:-1])} in several splits ({name_some(torn)}; {torn[0]} is in {several}): "
             "results on them would count for nothing; keep each in one"
         )
         return {split: [] for split in SPLITS}

@@ -77,7 +77,7 @@ def add_label_files(found: Found, labels: Mapping[str, Files]) -> None:
         if without and each != _ALL and paths:
             found.notes.append(
                 f"{count(without, 'image')} without a file of {each} ({name_some(without)}): {each} counts as absent "
-                "from them"
+                "there"
             )
 
 
@@ -114,6 +114,6 @@ def _note_capitals(found: Found, matched: Mapping[str, str]) -> None:
     names = differ_in_capitals(matched)
     if names:
         found.notes.append(
-            f"{count(names, 'image')} and their labels differ in capitals ({name_some(names)}): they are taken to "
+            f"{count(names, 'image')} called otherwise than the label, but for capitals ({name_some(names)}): taken to "
             "belong together"
         )

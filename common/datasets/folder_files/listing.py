@@ -12,6 +12,7 @@ from common.datasets.readers.folder_walk import FolderWalk
 from common.datasets.readers.nifti import is_nifti
 from common.datasets.readers.picture_formats import EXAMPLES, SUFFIXES
 from common.datasets.roots import describe_folder
+from common.datasets.unread import folders_of_stages
 
 MANIFEST = "dataset_manifest.json"  # in folders that stages have written into, which hold no images of the dataset
 _OWN_PICTURE = "check.png"  # of an earlier check
@@ -70,10 +71,9 @@ def describe_nothing(folder: Path, kind: str) -> str:
 
 
 def _walk(folder: Path, leave_out: Collection[Path]) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield folders and their visible files, but those that are left out and those that stages have written into."""
+    """Yield folders and their visible files, but those that are left out, bundles, and what stages have written."""
     walk = FolderWalk(folder)
-    written = {place for place, files in walk.folders.items() if any(path.name == MANIFEST for path in files)}
-    closed = {*leave_out, *(written - {folder})}
+    closed = {*leave_out, *(folders_of_stages(walk, MANIFEST) - {folder})}
     for place, files in walk.folders.items():
         between = [each for each in (place, *place.parents) if each != folder and each.is_relative_to(folder)]
         if not closed.intersection(between):
