@@ -26,8 +26,9 @@ class DatasetIssues:
         self.messages: list[str] = list(messages)
 
     def add(self, message: str) -> None:
-        """Note one issue; the message starts with the file, folder or key it is about."""
-        self.messages.append(message)
+        """Note one issue, once; the message starts with the file, folder or key it is about."""
+        if message not in self.messages:
+            self.messages.append(message)
 
     @contextmanager
     def collect(self) -> Iterator[None]:

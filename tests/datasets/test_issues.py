@@ -36,3 +36,10 @@ def test_many_issues_are_counted_and_cut_short():
     assert "33 issues" in lines[0]
     assert len(lines) == 22
     assert lines[-1].strip() == "... and 13 more"
+
+
+def test_an_issue_of_many_images_is_listed_once():
+    issues = DatasetIssues("wounds", "data")
+    for _ in range(3):
+        issues.add("coco.json: has no category 7")
+    assert issues.messages == ["coco.json: has no category 7"]

@@ -121,11 +121,8 @@ class _Counts:
         self.files_with_value.update(own.keys())
 
     def add_colours(self, numbers: np.ndarray) -> None:
-        flat = numbers.ravel()
-        counts = sum(
-            np.bincount(flat[start : start + _CHUNK], minlength=2**24) for start in range(0, flat.size, _CHUNK)
-        )
-        own = {colour_of(number): int(counts[number]) for number in np.flatnonzero(counts).tolist()}
+        found, counts = _count(numbers)
+        own = {colour_of(number): count for number, count in zip(found.tolist(), counts.tolist(), strict=True)}
         self.colours.update(own)
         self.files_with_colour.update(own.keys())
 
@@ -145,6 +142,16 @@ class _Counts:
         survey.is_black_white = self.are_black_white
         possible = values and self.are_whole and not survey.lossy and min(values) >= 0
         survey.are_ids = bool(possible) and max(values) < DARKEST_WHITE
+
+
+def _count(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the colours of a picture and their pixels; of a large one without sorting it."""
+    if numbers.size < _CHUNK:
+        return np.unique(numbers, return_counts=True)
+    flat = numbers.ravel()
+    counts = sum(np.bincount(flat[start : start + _CHUNK], minlength=2**24) for start in range(0, flat.size, _CHUNK))
+    found = np.flatnonzero(counts)
+    return found, counts[found]
 
 
 def _add_picture(survey: LabelSurvey, counts: _Counts, path: Path) -> None:

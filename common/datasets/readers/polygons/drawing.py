@@ -31,15 +31,14 @@ def draw_annotated(
         size: width and height of the image.
 
     Raises:
-        InputError: if the file cannot be read, has faults, does not list the image or lists it with another size, has
-            regions of no known class, outside of the image, or, drawn with the VGG Image Annotator, one within another
-            of its class: nobody can tell whether it is a hole.
+        InputError: if the file cannot be read or has faults, of which the first is named; does not list the image, or
+            with another size; has regions of no known class, outside of the image, or, drawn with the VGG Image
+            Annotator, one within another of its class: nobody can tell whether it is a hole.
     """
     annotations = read_annotations(path)
     reading = understand(annotations, tuple(classes.items()))
     if reading.faults:
-        more = f" (and {len(reading.faults) - 1} more)" if len(reading.faults) > 1 else ""
-        raise InputError(f"{reading.faults[0]}{more}")
+        raise InputError(reading.faults[0])
     name = annotations.listed_name(image)
     if name is None:
         raise InputError(f"{path}: does not list {Path(image).name}; images without the structure are listed, too")

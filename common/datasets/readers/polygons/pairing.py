@@ -19,7 +19,7 @@ def pair_polygons(
     folder: Path,
     notes: list[str],
 ) -> dict[Path, Path]:
-    """Return the annotation file of each image; those of a faulty file have none: that is one issue.
+    """Return the annotation file of each image.
 
     Args:
         images: all of the dataset.
@@ -31,7 +31,6 @@ def pair_polygons(
         notes: gets listed names that are no image, and regions that are there more than once, which count once.
     """
     found: dict[Path, Path] = {}
-    faulty: set[Path] = set()
     num_read = 0
     for path in files:
         annotations = None
@@ -40,8 +39,7 @@ def pair_polygons(
         if annotations is None:
             continue
         num_read += 1
-        faults = understand(annotations, tuple(classes.items())).faults
-        for fault in faults:
+        for fault in understand(annotations, tuple(classes.items())).faults:
             issues.add(fault)
         own = _images_of(annotations, images, issues, folder)
         for image in own:
@@ -49,7 +47,6 @@ def pair_polygons(
                 names = f"{_short(found[image], folder)} and {_short(path, folder)}"
                 issues.add(f"{_short(image, folder)}: is listed in {names}; remove one of the two")
             found[image] = path
-        faulty.update(own if faults else ())
         listed = {annotations.listed_name(image) for image in own}
         strangers = [name for name in annotations.regions if name not in listed]
         if strangers:
@@ -65,7 +62,7 @@ def pair_polygons(
                     f"{_short(image, folder)}: no label, no annotation file lists it; list it there without a region "
                     "if it has no structure"
                 )
-    return {image: path for image, path in found.items() if image not in faulty}
+    return found
 
 
 def _images_of(annotations: Annotations, images: Sequence[Path], issues: DatasetIssues, folder: Path) -> list[Path]:

@@ -45,8 +45,10 @@ class Outline:
 
     def fill(self, size: tuple[int, int]) -> np.ndarray:
         """Return the pixels inside and those of the border, ``(H, W)``."""
-        area = Image.new("1", size)
-        ImageDraw.Draw(area).polygon(list(self.corners), fill=1, outline=1)
+        area, corners = Image.new("1", size), list(self.corners)
+        drawing = ImageDraw.Draw(area)
+        drawing.polygon(corners, fill=1)
+        drawing.line([*corners, corners[0]], fill=1)  # Pillow draws no outline in the colour of the area
         return np.array(area)
 
     def outside(self, size: tuple[int, int]) -> str | None:

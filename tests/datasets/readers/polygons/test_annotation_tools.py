@@ -30,6 +30,7 @@ from PIL import Image
 
 from common.datasets.readers.folder_labels import read_folder_label
 from common.datasets.readers.polygons.files import read_annotations
+from common.datasets.readers.via import draw_mask
 
 SOURCE = source("polygons")
 WOUND = source("polygons", ["background", "wound"])
@@ -152,6 +153,14 @@ class TestOverlaps:
 
 
 class TestShapes:
+    def test_polygons_are_drawn_with_their_border_as_those_of_kidneyus_are(self, tmp_path):
+        generator = np.random.default_rng(0)
+        for _ in range(20):
+            corners = [tuple(corner) for corner in generator.integers(0, 60, (7, 2)).tolist()]
+            path = write_json(tmp_path / "via.json", via_project({"a.png": [via_region(corners, kind="wound")]}))
+            expected = draw_mask({"wound": [corners]}, {"wound": 1}, (60, 70))
+            np.testing.assert_array_equal(draw(path, size=(60, 70)), expected)
+
     def test_of_the_vgg_image_annotator_beside_polygons(self, tmp_path):
         shapes = {
             "rect": {"name": "rect", "x": 3, "y": 2, "width": 5, "height": 3},
@@ -327,10 +336,10 @@ class TestRefused:
         with refused(rf"a\.json: shape 1: .*{why}"):
             draw(write_json(tmp_path / "a.json", labelme([shape])))
 
-    def test_faults_beyond_the_first_are_counted(self, tmp_path):
-        shapes = [labelme_shape("wound", [[1, 2]])] * 3
-        with refused(r"shape 1: .* \(and 2 more\)$"):
-            draw(write_json(tmp_path / "a.json", labelme(shapes)))
+    def test_every_fault_of_a_file_is_kept(self, tmp_path):
+        shapes = [labelme_shape("wound", [[1, 2]]), labelme_shape("scar", [[1, 2]])]
+        path = write_json(tmp_path / "a.json", labelme(shapes))
+        assert [fault.split(": ")[1] for fault in read_annotations(path).faults] == ["shape 1", "shape 2"]
 
     def test_rows_of_a_table_that_are_none(self, tmp_path):
         path = write("VIA CSV", tmp_path)
