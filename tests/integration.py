@@ -31,6 +31,8 @@ from common.configs.known_keys import has_key
 from common.errors import InputError
 from common.files.locks import unlock_all
 from common.students.vit import ViTSegmenter
+from common.training.bar import clear_for
+from common.training.screen import on_screen
 from common.training.stage_log import is_for_screen
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -198,8 +200,9 @@ def contained() -> Iterator[None]:
         for handler in [handler for handler in root.handlers if handler not in handlers]:
             root.removeHandler(handler)
             handler.close()
-        for handler in root.handlers:
+        for handler in on_screen():
             handler.removeFilter(is_for_screen)
+            handler.removeFilter(clear_for)
 
 
 @contextmanager

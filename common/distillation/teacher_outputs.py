@@ -21,7 +21,6 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from common.distillation.feature_hooks import FeatureHooks, resample
 from common.distillation.frozen_teacher import FrozenTeacher
@@ -32,6 +31,7 @@ from common.errors import InputError
 from common.files.atomic import atomic_folder, is_writer
 from common.files.fingerprints import data_digest, network_fingerprint
 from common.files.writing import is_disk_full
+from common.training.bar import this_bar
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _compute(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield the teacher's outputs by key, in half precision and a batch of each process at a time, to every process."""
     world_size, start = idist.get_world_size(), 0
-    with teacher.borrowed(), tqdm(total=len(images), desc="teacher", disable=not is_writer()) as progress:
+    with teacher.borrowed():
         while start < len(images):
             left = len(images) - start
             size = min(batch_size, ceil(left / world_size))
@@ -176,7 +176,7 @@ def _compute(
             outputs |= {_feature_key(layer): resample(features[layer].float(), grids[layer]) for layer in grids}
             yield {key: _gather(key, value)[:left] for key, value in outputs.items()}
             start += size * world_size
-            progress.update(min(left, size * world_size))
+            this_bar().update(0.0, f"teacher's outputs, image {min(start, len(images))}/{len(images)}")
 
 
 def _gather(key: str, outputs: Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from common.errors import InputError
+from common.evaluation.machine_load import MachineLoad
 from common.evaluation.overlays import check_style, dice, draw_overlay, take_fullest_slice
 from common.evaluation.tables import write_measurements, write_summary
 from common.evaluation.timing import InferenceTimer
@@ -80,6 +81,7 @@ class EvaluationReport:
         self.case_key = case_key
         self.distance_unit = distance_unit
         self.timer = InferenceTimer()
+        self.load = MachineLoad()
         self.cases: list[str] = []
         self._volumes = False
         self._phantoms = False
@@ -97,6 +99,7 @@ class EvaluationReport:
     def _start(self, engine: Engine) -> None:
         """Forget the cases of an earlier run."""
         self.cases, self._volumes, self._phantoms = [], False, False
+        self.load.start()
 
     def _draw_batch(self, engine: Engine) -> None:
         folder = self.output_dir / "overlays"
@@ -139,6 +142,7 @@ class EvaluationReport:
             "settings": self.settings,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "milliseconds_per_image": round(self.timer.milliseconds_per_case, 1),
+            "measured_alone": self.load.was_alone(),  # None where the system does not tell
             "distance_unit": self.distance_unit,
         }
         if self.annotator_dice is not None:

@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.datasets import dataset_class
+from common.datasets import build_dataset
 from common.errors import InputError
 
 MANIFEST = "dataset_manifest.json"  # in <output_dir>, by the bundles' configs: what of the dataset has been checked
 
 
-def find_data(dataset_dir: str | os.PathLike | None, demo: bool, output_dir: Path) -> Path:
+def find_data(
+    dataset_dir: str | os.PathLike | None, demo: bool, output_dir: Path, config: Mapping[str, Any] | None = None
+) -> Path:
     """Return the folder of the dataset; that of phantoms need not exist yet.
 
     Args:
         dataset_dir: what the user gave.
         demo: whether the dataset is phantoms in ``<output_dir>/phantoms``.
         output_dir: of the pipeline or study.
+        config: of a stage, whose own ``dataset_dir`` is taken where the user gave none.
 
     Raises:
         InputError: if there is no dataset, or one and phantoms as well.
@@ -29,7 +32,15 @@ def find_data(dataset_dir: str | os.PathLike | None, demo: bool, output_dir: Pat
             raise InputError("--demo writes its own dataset: leave out --dataset_dir, or take --overlay demo")
         return output_dir / "phantoms"
     if dataset_dir is None:
-        raise InputError("--dataset_dir is missing: give the folder of the dataset, or --demo to run on phantoms")
+        own = configured_data(config or {})
+        if own is not None:
+            return own.resolve()
+        said = (config or {}).get("dataset_dir")
+        moved = isinstance(said, str) and os.path.isabs(said)
+        raise InputError(
+            "--dataset_dir is missing: give the folder of the dataset, or --demo to run on phantoms"
+            + (f"; {said}, which the bundle has in its configs, does not exist" if moved else "")
+        )
     if not Path(dataset_dir).is_dir():
         raise InputError(f"--dataset_dir: {dataset_dir} does not exist; expected the folder of the dataset")
     return Path(dataset_dir).resolve()
@@ -53,4 +64,4 @@ def write_missing_phantoms(folder: Path, config: Mapping[str, Any]) -> None:
         config: of a stage, which names the dataset.
     """
     if not folder.exists():
-        dataset_class(config).write_phantoms(folder)
+        build_dataset(config, folder).write_own_phantoms(folder)

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from common.configs.earlier_names import with_current_names
-from common.configs.name_lists import as_list
 from common.distillation.methods import PROPOSED, Method, find_method
 from common.files.locks import one_pipeline
 from common.pipeline.bundle_folder import find_configs
 from common.pipeline.configs import load_config, stage_config, stage_files
 from common.pipeline.data import find_data, write_missing_phantoms
+from common.pipeline.hardware import choose_overlays
 from common.pipeline.method_record import check_method, note_method, prepares_student
 from common.pipeline.overrides import check_overrides, check_paths, check_values
+from common.pipeline.position import position_of, told
 from common.pipeline.results import results_table
 from common.pipeline.stage_run import choose_overrides, run_one
 from common.pipeline.stages import STAGES, TRAINING_STAGES, choose_stages
@@ -35,9 +36,11 @@ def run_pipeline(
     Args:
         bundle: folder of the bundle.
         output_dir: folder for everything the stages write.
-        dataset_dir: the dataset in its official layout.
+        dataset_dir: the dataset in its official layout; by default the folder that the bundle's configs have, if it
+            exists.
         stages: the stages to run, as a list or separated by commas; by default all that the method needs.
-        overlay: names of overlays to lay on each stage, such as ``cpu``.
+        overlay: names of overlays to lay on each stage, such as ``cpu``, or ``none``; by default ``cpu`` where there is
+            no GPU.
         demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
         method: what prepares the student before it is fine-tuned.
         overrides: keys to override, with their values, wherever a stage has them.
@@ -49,7 +52,7 @@ def run_pipeline(
     check_paths(bundle=bundle, output_dir=output_dir, dataset_dir=dataset_dir)
     configs, chosen_method = find_configs(bundle), find_method(method)
     chosen = choose_stages(stages, chosen_method)
-    overlays = as_list(overlay) + (["demo"] if demo else [])
+    overlays = choose_overlays(overlay, demo, configs)
     files = {stage: stage_files(configs, stage, overlays, chosen_method) for stage in chosen}
     loaded = {stage: load_config(files[stage]) for stage in chosen}
     overrides = with_current_names(overrides, loaded.values())
@@ -57,12 +60,13 @@ def run_pipeline(
     check_values(loaded.values(), overrides)
     output_path = Path(output_dir).resolve()
     check_method(output_path, chosen, chosen_method)
-    data = find_data(dataset_dir, demo, output_path)
+    data = find_data(dataset_dir, demo, output_path, loaded[chosen[0]])
     with one_pipeline(output_path):
         if demo:
             write_missing_phantoms(data, stage_config(bundle, "train"))
         values = _student_of(chosen_method, overrides)
         values |= {"dataset_dir": str(data), "output_dir": str(output_path), "bundle_root": str(Path(bundle).resolve())}
+        seconds: dict[str, float] = {}
         for number, stage in enumerate(chosen, start=1):
             done = output_path / STAGES[stage]
             print(f"[{number}/{len(chosen)}] {stage}", flush=True)
@@ -73,7 +77,8 @@ def run_pipeline(
                 note_method(output_path, chosen_method)
             own = choose_overrides(stage, loaded[stage], chosen_method, values)
             distributed = "multi_gpu" in overlays and stage in TRAINING_STAGES
-            run_one(stage, files[stage], own, output_path, distributed)
+            with told(position_of(stage, chosen, seconds)):
+                seconds[stage] = run_one(stage, files[stage], own, output_path, distributed)
     report = results_table(output_path)
     if report:
         print(report, flush=True)

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, reduction
@@ -23,6 +22,7 @@ import monai.bundle
 import torch
 
 from common.training.failures import report, show_failures
+from common.training.screen import hide_loading_bars, show_own_lines
 
 _IMPORTS = [
     "monai.bundle",
@@ -97,10 +97,13 @@ def _run(arguments: list[str], environment: dict[str, str], output: None) -> Non
     # notice that the stage of a DataLoader's worker was killed: it would wait forever.
     multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    warnings.simplefilter("ignore")
+    show_own_lines()
+    hide_loading_bars()
     show_failures()  # those of the config too, before the stage sees to it
+    # What is shown is decided above: a logging.conf would show lines of libraries before the stage can see to it.
+    command = [*arguments, "--logging_file", "False"]
     try:
-        fire.Fire(monai.bundle.run, command=arguments, name="monai.bundle run")
+        fire.Fire(monai.bundle.run, command=command, name="monai.bundle run")
     except KeyboardInterrupt:  # which whoever started the stage has too, and reports
         sys.exit(128 + signal.SIGINT)
     except Exception as error:

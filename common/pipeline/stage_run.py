@@ -32,7 +32,7 @@ def choose_overrides(
 
 def run_one(
     stage: str, files: Sequence[Path], overrides: Mapping[str, Any], output_dir: Path, distributed: bool = False
-) -> None:
+) -> float:
     """Run a stage in a process of its own.
 
     Args:
@@ -41,6 +41,9 @@ def run_one(
         overrides: values by key.
         output_dir: where it leaves what :data:`STAGES` says.
         distributed: one process for each GPU.
+
+    Returns:
+        The seconds that it took.
 
     Raises:
         StageError: if it failed, with the first cause.
@@ -55,9 +58,11 @@ def run_one(
         said = failure.read_text(encoding="utf-8") if failure.is_file() else _describe_end(status)
     if status:
         raise StageError(f"stage {stage} failed (exit code {status}): {said}")
-    add_seconds(output_dir, stage, time.time() - started)
+    seconds = time.time() - started
+    add_seconds(output_dir, stage, seconds)
     if not (output_dir / STAGES[stage]).exists():
         raise InputError(f"stage {stage} ended without writing {output_dir / STAGES[stage]}; see {output_dir / 'logs'}")
+    return seconds
 
 
 def _describe_end(status: int) -> str:

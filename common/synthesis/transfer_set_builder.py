@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from common.errors import InputError
 from common.files.atomic import check_replaceable, is_writer
@@ -24,6 +23,7 @@ from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages, distances_between_groups
 from common.synthesis.transfer_set_report import write_reports
 from common.synthesis.working_folder import WorkingFolder
+from common.training.bar import counted
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class TransferSetBuilder:
         while (missing := min(number - count_kept(judgements), MAX_DRAWN * number - len(judgements))) > 0:
             starts = range(0, missing, batch_size)
             mine = range(rank, len(starts), world_size)
-            for index in tqdm(mine, desc="synthesizing", unit=" batches", disable=not is_writer()):
+            for index in counted(mine, "batch"):
                 first = len(judgements) + 1 + starts[index]
                 count = min(batch_size, missing - starts[index])
                 self._draw_batch(folder, batches + index, range(first, first + count))

@@ -10,7 +10,9 @@ from common.errors import InputError
 from common.files.atomic import is_writer
 from common.files.locks import lock_folder, unlock_folder
 from common.files.writing import check_writable, explained
+from common.training.bar import clear_for, this_bar
 from common.training.failures import report, show_failures
+from common.training.screen import hide_loading_bars, on_screen
 from common.training.stage_log import StageLog, is_for_screen, open_logs
 
 __all__ = ["report", "start", "stop"]
@@ -45,9 +47,10 @@ def start(output_dir: str | os.PathLike, stage: str, lock: bool = True) -> None:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         log = StageLog(path)
-    for handler in root.handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.addFilter(is_for_screen)
+    for handler in on_screen():
+        handler.addFilter(is_for_screen)
+        handler.addFilter(clear_for)
+    hide_loading_bars()
     root.addHandler(log)
 
 
@@ -59,6 +62,8 @@ def stop(output_dir: str | os.PathLike) -> None:
             root.removeHandler(log)
             log.close()
     if not open_logs():
-        for handler in root.handlers:
+        this_bar().clear()
+        for handler in on_screen():
             handler.removeFilter(is_for_screen)
+            handler.removeFilter(clear_for)
     unlock_folder(output_dir)

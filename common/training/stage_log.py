@@ -9,6 +9,7 @@ from pathlib import Path
 from common.files.writing import is_disk_full, no_space
 
 _TERMINATING = " run is terminating due to exception: "  # ignite's, once for each engine that runs in another
+_LIBRARIES = ("ignite.", "monai.", "py.warnings", "torch", "transformers", "diffusers", "filelock", "httpx", "urllib3")
 _DETAILS = {"DataStats", "dev_collate"}  # what MONAI logs of the data where a transform or a batch fails, in many lines
 
 
@@ -56,5 +57,10 @@ def open_logs() -> list[StageLog]:
 
 
 def is_for_screen(record: logging.LogRecord) -> bool:
-    """Say whether a record belongs on the screen: no traceback, which would push the first cause out of sight."""
+    """Say whether a record belongs on the screen, where the first cause of a failure is to be seen.
+
+    Neither do tracebacks, nor what libraries say of their own work, such as the iterations that an engine begins with.
+    """
+    if record.name.startswith(_LIBRARIES) and record.levelno < logging.ERROR:
+        return False
     return not (record.exc_info or record.name in _DETAILS or _TERMINATING in record.getMessage())

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from fake_stages import finish
 from integration import BUNDLE, IMAGE_SIZE
 
@@ -37,6 +38,20 @@ class TestOrder:
     def test_an_overlay_lies_on_every_stage(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay="cpu")
         assert all(stages.overlays_of(stage)[:1] == ["cpu"] for stage in STAGES)
+
+    def test_without_a_gpu_every_stage_gets_the_overlay_for_it(self, stages, dataset_dir, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir))
+        assert all(stages.overlays_of(stage)[:1] == ["cpu"] for stage in STAGES)
+
+    def test_the_folder_of_the_configs_is_the_dataset_where_none_is_given(self, stages, dataset_dir, tmp_path):
+        bundle = Path(shutil.copytree(BUNDLE, tmp_path / "own_segmentation"))
+        for path in (bundle / "configs").glob("*.yaml"):
+            lines = path.read_text(encoding="ascii").splitlines()
+            moved = [f"dataset_dir: {dataset_dir}" if line.startswith("dataset_dir: ") else line for line in lines]
+            path.write_text("\n".join(moved) + "\n", encoding="ascii")
+        run_pipeline(str(bundle), str(tmp_path / "run"))
+        assert {stages.value(stage, "dataset_dir") for stage in STAGES} == {str(dataset_dir)}
 
     def test_values_reach_the_stage_as_what_they_were(self, stages, dataset_dir, tmp_path):
         run_pipeline(

@@ -14,9 +14,10 @@ from common.pipeline.results import results_table
 from common.pipeline.timing import add_seconds
 
 
-def write_summary(folder: Path, subject: str, dice: float | None) -> None:
+def write_summary(folder: Path, subject: str, dice: float | None, alone: bool | None = True) -> None:
     metrics = {name: {"mean": {"mean": dice}} for name in ("dice", "iou", "hd95")}
     summary = {"metrics": metrics, "parameters": 5_684_530, "milliseconds_per_image": 12.4, "distance_unit": "mm"}
+    summary["measured_alone"] = alone
     path = folder / "evaluation" / subject / "summary.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(summary))
@@ -30,7 +31,37 @@ def test_teacher_and_student_stand_in_one_table(tmp_path):
     assert lines[1] == ["Dice", "IoU", "HD95", "(mm)", "parameters", "ms", "per", "case"]
     assert lines[2] == ["teacher", "0.910", "0.910", "0.9", "5,684,530", "12"]
     assert lines[3] == ["student", "-", "-", "-", "5,684,530", "12"]
-    assert lines[-1] == ["student:", str(tmp_path / "model.pt")]
+    assert ["student:", str(tmp_path / "model.pt")] in lines
+
+
+def test_the_next_command_ends_the_table(tmp_path):
+    folder = tmp_path / "a run"
+    write_summary(folder, "student", 0.9)
+    (folder / "model.pt").touch()
+    last = results_table(folder).splitlines()[-1]
+    command = f"task-distill predict FOLDER_WITH_IMAGES --weights '{folder / 'model.pt'}' --output_dir masks"
+    assert last == f"next: {command}"
+
+
+@pytest.mark.parametrize("alone", [False, None])
+def test_times_that_were_not_measured_alone_are_left_out_and_it_is_said_why(alone, tmp_path):
+    write_summary(tmp_path, "student", 0.9, alone)
+    text = results_table(tmp_path)
+    assert text.splitlines()[2].split() == ["student", "0.900", "0.900", "0.9", "5,684,530", "-"]
+    assert "ms per case: -, since other programs used the processors" in text
+
+
+def test_beside_the_stand_in_stands_what_it_stands_for(tmp_path):
+    write_summary(tmp_path, "teacher", 0.5)
+    write_summary(tmp_path, "student", 0.9)
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "teacher.json").write_text(json.dumps({"base_name": "embedded"}))
+    lines = results_table(tmp_path).splitlines()
+    assert lines[2].startswith("stand-in teacher ")
+    assert lines[3].split("  ")[0] == "SAM (ViT-B), as published"
+    assert lines[3].split()[-5:] == ["-", "-", "-", "93,735,472", "-"]
+    assert "was not measured" in lines[6]
+    assert len({line.rindex(line.split()[-2]) + len(line.split()[-2]) for line in lines[2:5]}) == 1, "in one column"
 
 
 @pytest.mark.parametrize(

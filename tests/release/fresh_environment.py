@@ -147,7 +147,6 @@ class TestRelease:
         log = done.stdout + done.stderr
         assert done.returncode == 0, log
         assert log.count("TensorBoard's files are off: tensorboard is not installed") == 1
-        assert log.count("progress bars are off: tqdm is not installed") == 1
         before = torch.load(release.folder / "models" / "model.pt", weights_only=True)
         after = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
         assert after.keys() == before.keys()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
-import ignite.handlers
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
 from monai.handlers import TensorBoardStatsHandler, from_engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
@@ -56,7 +57,24 @@ def test_a_loss_without_terms_is_shown_alone(tmp_path, caplog):
     ProgressReport(tmp_path, "train").attach(trainer)
     with caplog.at_level(logging.INFO):
         trainer.run([0.5], max_epochs=1)
-    assert "train: epoch 1/1, loss 0.5000\n" in caplog.text
+    assert re.search(r"train: epoch 1/1, loss 0\.5000, 0\.\d s\n", caplog.text)
+
+
+def test_each_epoch_has_one_line_with_its_validation_and_the_time_that_is_left(tmp_path, caplog):
+    trainer = make_trainer(nn.Identity())
+    validator = SupervisedEvaluator(torch.device("cpu"), [{}], nn.Identity(), iteration_update=lambda *_: [{}])
+    validator.add_event_handler(Events.COMPLETED, lambda engine: engine.state.metrics.update(val_dice=0.75))
+    ProgressReport(tmp_path, "train").attach(validator)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda engine: validator.run())
+    ProgressReport(tmp_path, "train").attach(trainer)
+    with caplog.at_level(logging.INFO, logger="common"):
+        trainer.run([0.5], max_epochs=3)
+    lines = [record.getMessage() for record in caplog.records if record.name == "common.training.progress"]
+    assert [re.sub(r"\d\.\d s", "0.0 s", line) for line in lines] == [
+        "train: epoch 1/3, loss 0.5000, 0.0 s, 0.0 s left",
+        "train: epoch 2/3, loss 0.5000, val dice 0.7500, 0.0 s, 0.0 s left",
+        "train: epoch 3/3, loss 0.5000, 0.0 s",
+    ]
 
 
 def test_all_values_are_read_from_the_device_once_per_step(tmp_path, monkeypatch):
@@ -97,8 +115,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training(value, loss, tmp_path):
 
 def test_it_goes_without_what_is_not_installed_and_says_so_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("common.training.progress.find_spec", lambda name: None)
-    for shown in (ignite.handlers.ProgressBar, TensorBoardStatsHandler):
-        monkeypatch.setattr(shown, "attach", lambda *arguments, **options: pytest.fail("attached"))
+    monkeypatch.setattr(TensorBoardStatsHandler, "attach", lambda *arguments, **options: pytest.fail("attached"))
     progress._has.cache_clear()
     with caplog.at_level("INFO"):
         for _ in range(2):
@@ -106,9 +123,8 @@ def test_it_goes_without_what_is_not_installed_and_says_so_once(tmp_path, monkey
             ProgressReport(tmp_path, "train").attach(trainer)
             trainer.run([0], max_epochs=1)
     progress._has.cache_clear()
-    assert caplog.text.count("progress bars are off: tqdm is not installed") == 1
     assert caplog.text.count("TensorBoard's files are off: tensorboard is not installed") == 1
-    assert caplog.text.count("train: epoch 1/1, loss 0.5000") == 2
+    assert caplog.text.count("train: epoch 1/1, loss 0.5000, ") == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,75 @@
+"""What a stage shows on the screen: its own lines in one form, and nothing that libraries say of themselves."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+from common.training.bar import Position, clear_for
+from common.training.stage_log import is_for_screen
+
+_INDENT = "    "  # below the name of the stage
+
+
+class _Lines(logging.Formatter):
+    """Messages as they are; what is more than news says so."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return _INDENT + kind + text.replace("\n", f"\n{_INDENT}")
+
+
+def show_own_lines() -> None:
+    """Have this process log to standard output in plain lines, and warnings of Python to the log of the stage alone.
+
+    For the process of a stage in a pipeline, which takes no ``logging.conf``.
+    """
+    warnings.simplefilter("default")
+    logging.captureWarnings(True)
+    take_over_monai()
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Lines())
+    handler.addFilter(is_for_screen)
+    handler.addFilter(clear_for)
+    if Position.of_this_process().measured > 0:
+        handler.addFilter(_is_no_news_of_data)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def _is_no_news_of_data(record: logging.LogRecord) -> bool:
+    """Say whether a record is a warning, or not about the dataset: an earlier stage has said what there is to say."""
+    return record.levelno >= logging.WARNING or ".datasets." not in record.name
+
+
+def on_screen() -> list[logging.Handler]:
+    """Return the handlers that write to the screen: those of all logs, and MONAI's own."""
+    handlers = list(logging.getLogger().handlers)
+    for logger in _monais_loggers():
+        handlers += logger.handlers
+    return [handler for handler in handlers if not isinstance(handler, logging.FileHandler)]
+
+
+def take_over_monai() -> None:
+    """Have MONAI's loggers pass their records on: they write to standard output on their own, in another form."""
+    for logger in _monais_loggers():
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _monais_loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.items()
+    return [logger for name, logger in known if name.startswith("monai.") and isinstance(logger, logging.Logger)]
+
+
+def hide_loading_bars() -> None:
+    """Turn off the bars of transformers and diffusers for reading weights; downloads keep theirs on a terminal."""
+    for name in ("transformers", "diffusers"):
+        if name in sys.modules:
+            sys.modules[name].utils.logging.disable_progress_bar()
+    hub = sys.modules.get("huggingface_hub.utils")
+    if hub is not None and sys.stderr.isatty():
+        hub.enable_progress_bars()
