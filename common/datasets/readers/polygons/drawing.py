@@ -54,7 +54,7 @@ def draw_annotated(
         for region in by_class[number]:
             inside = region.shape.fill(size)
             ids[inside] = number
-            if annotations.tool == VIA:  # the others say in their formats that shapes are united
+            if annotations.tool == VIA and number > 0 and inside.any():  # other formats say that shapes are united
                 drawn.append(_Part.of(inside, region.where))
         _refuse_nested(drawn, shown)
     return ids
