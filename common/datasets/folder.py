@@ -12,7 +12,6 @@ Volumes are in ``folder_volumes``.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -157,7 +156,7 @@ class FolderDataset(SegmentationDataset):
             *describe_unlabelled(self._found),
             *self.remarks_on_patients(),
         ):
-            self.note(f"{self.title} in {self.folder}: {note}", logging.WARNING)
+            self.note(f"{self.title} in {self.folder}: {note}")  # not a warning: every stage of a pipeline checks again
         return counts
 
     def remarks_on_patients(self) -> list[str]:

@@ -85,7 +85,8 @@ class TestPairs:
         labels, issues, found = find(put("photos/IMG_1.JPG", "photos/b.png", "masks/img_1.png", "masks/b.png"), **PLAIN)
         assert labels == {"IMG_1": "masks/img_1.png", "b": "masks/b.png"}
         assert issues == []
-        assert found.notes == ["1 image and their labels differ in capitals (IMG_1): they are taken to belong together"]
+        (note,) = found.notes
+        assert note == "1 image called otherwise than the label, but for capitals (IMG_1): taken to belong together"
 
     def test_are_not_made_of_capitals_where_two_labels_could_be_meant(self, put):
         root = put(

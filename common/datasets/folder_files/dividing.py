@@ -32,8 +32,8 @@ def divide(
     if torn:
         several = ", ".join(split for split in SPLITS if split in stated[torn[0]])
         issues.add(
-            f"source::split: {count(torn, units[:-1])} in several splits ({name_some(torn)}; {torn[0]} is in {several}): "
-            "results on them would count for nothing; keep each in one"
+            f"source::split: {count(torn, units[:-1])} in several splits ({name_some(torn)}; {torn[0]} is in {several})"
+            ": results on them would count for nothing; keep each in one"
         )
         return {split: [] for split in SPLITS}
     fixed = {split: [group for group, splits in stated.items() if split in splits] for split in SPLITS}

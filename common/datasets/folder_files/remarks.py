@@ -38,7 +38,7 @@ def describe_patients(source: Source, found: Found, root: Path) -> list[str]:
         else:
             example = f"names such as {pattern[1]} suggest '{pattern[0]}'" if pattern else "such as '^(P[0-9]+)_'"
             what = (
-                "if a patient may have several, set source::patient (create: --patient) to a regular expression whose group is the patient "
+                "if a patient may have several, set source::patient to a regular expression whose group is the patient "
                 f"in an image's name ({example}), or list the images in a CSV with columns image, label and patient"
             )
         if any(item.split is None for item in found.items.values()):
