@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common.datasets.readers.polygons.annotations import COCO, Annotations, Region
+from common.datasets.readers.polygons.corners import corners_of
 from common.datasets.readers.polygons.rle import counts_from_text
-from common.datasets.readers.polygons.shapes import CocoOutlines, Runs, Shape, corners_of
+from common.datasets.readers.polygons.shapes import CocoOutlines, Runs, Shape
 
 _LISTS = ("images", "annotations", "categories")
 

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from common.datasets.readers.polygons.annotations import LABELME, Annotations, Region
-from common.datasets.readers.polygons.shapes import Ellipse, Outline, Patch, Shape, corners_of, numbers
+from common.datasets.readers.polygons.corners import corners_of, numbers
+from common.datasets.readers.polygons.shapes import Ellipse, Outline, Patch, Shape
 
 KNOWN_SHAPES = "a polygon, rectangle, circle or mask"
 

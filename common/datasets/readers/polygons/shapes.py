@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from common.datasets.readers.polygons.corners import Corner, in_one_order
 from common.datasets.readers.polygons.rle import mask_from_counts, mask_from_polygon
 
-Corner = tuple[float, float]  # x and y in pixels
-
-_FARTHEST = 2**16  # pixels from the origin; to fill a polygon takes time by its size
 _TOLERANCE = 0.5  # pixels by which exports that count in percent may round a corner out of the image
 _SMALLEST = 0.5  # pixels: a circle has at least the pixel in its centre
 
@@ -167,47 +165,6 @@ class Patch:
         """Return the corner of the mask that is outside of the image, if one is."""
         (left, top), (width, height) = self.place, self.part
         return _corner_outside([(left, top), (left + width, top + height)], size)
-
-
-def in_one_order(corners: Sequence[Corner]) -> tuple[Corner, ...]:
-    """Return the corners from the smallest one on, in the direction that comes first when sorted, each corner once."""
-    before = [*corners[-1:], *corners[:-1]]
-    ring = tuple(corner for corner, last in zip(corners, before, strict=True) if corner != last)
-    starts = [place for place, corner in enumerate(ring) if corner == min(ring)]
-    ways = [ring[start:] + ring[:start] for start in starts]
-    return min([*ways, *((way[0], *way[:0:-1]) for way in ways)], default=tuple(corners))
-
-
-def corners_of(points: Any) -> tuple[Corner, ...]:
-    """Return the corners of a polygon that a file has.
-
-    Raises:
-        ValueError: unless they are pairs of numbers near an image, at least three.
-    """
-    if not isinstance(points, list) or len(points) < 3:
-        got = f"{len(points)}" if isinstance(points, list) else repr(points)
-        raise ValueError(f"expected a polygon of at least 3 corners, got {got}")
-    for point in points:
-        if not isinstance(point, list | tuple) or len(point) != 2:
-            raise ValueError(f"expected the corners of the polygon as x and y, got {point!r}")
-        numbers(*point)
-    return tuple((float(x), float(y)) for x, y in points)
-
-
-def numbers(*values: Any) -> tuple[float, ...]:
-    """Return numbers of a file, which are coordinates in pixels.
-
-    Raises:
-        ValueError: if one is no number, not finite, or far outside of any image.
-    """
-    for value in values:
-        if type(value) not in (int, float) or not abs(value) < math.inf:
-            raise ValueError(f"expected the corners of the polygon as numbers, got {value!r}")
-        if abs(value) > _FARTHEST:
-            raise ValueError(
-                f"expected the corners of the polygon in pixels, got {value!r}, which is outside of any image"
-            )
-    return tuple(float(value) for value in values)
 
 
 def _corner_outside(corners: Sequence[Corner], size: tuple[int, int]) -> str | None:

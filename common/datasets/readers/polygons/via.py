@@ -8,7 +8,8 @@ from typing import Any
 
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.polygons.annotations import VIA, Annotations, Region
-from common.datasets.readers.polygons.shapes import Ellipse, Outline, Shape, corners_of, numbers
+from common.datasets.readers.polygons.corners import corners_of, numbers
+from common.datasets.readers.polygons.shapes import Ellipse, Outline, Shape
 from common.datasets.readers.via import ATTRIBUTES, SHAPE, parse_object, read_rows
 
 _PROJECT = "_via_img_metadata"  # where a project has what an export is alone
