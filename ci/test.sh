@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install, lint and test. What is given is passed on to pytest: bash ci/test.sh -m 'not slow'
-# Two cores work side by side: the tests of this environment on one; on the other those of releases and of MONAI Label,
-# in environments of their own, whose output is printed at the end. The last line is the one that pytest closes with.
+# Two cores work side by side: the tests of this environment on one; on the other those of the wheel, of releases and of
+# MONAI Label, in environments of their own, whose output is printed at the end. The last line is the one that pytest
+# closes with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "installing into .venv …"

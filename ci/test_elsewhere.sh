@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# What is tested outside of .venv: releases where nothing but what they need is installed, and bundles in MONAI Label.
+# What is tested outside of .venv: the installed wheel, releases where nothing but what they need is installed, and
+# bundles in MONAI Label.
 # The releases are left in a folder: bash ci/test_elsewhere.sh dist
 set -euo pipefail
 cd "$(dirname "$0")/.."
+bash ci/test_wheel.sh
 bash ci/test_release.sh --dist "$1"
 .venv/bin/python ci/verify_bundle.py "$1"/*_segmentation
 bash ci/test_monailabel.sh

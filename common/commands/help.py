@@ -30,7 +30,7 @@ From a folder of images and masks to masks of new images:
   {program} create wounds --images photos/ --labels masks/ --classes background,wound --output_dir .
   {program} check wounds_segmentation
   {program} pipeline wounds_segmentation --output_dir runs/wounds
-  {program} predict new_photos/ --weights runs/wounds/model.pt --output_dir masks/"""
+  {program} predict new_photos/ --weights runs/wounds/model.pt --output_dir new_masks/"""
 
 
 def program() -> str:

@@ -66,7 +66,6 @@ _ALL = (
             "create wounds --images photos/ --labels masks/ --classes background,wound --output_dir .",
             "create drive bundles",
         ),
-        said="{}",
         earlier={"facts": "name"},
     ),
     Command(
@@ -93,9 +92,9 @@ _ALL = (
         function="common.prediction.predict:predict",
         summary="segment new images with a student",
         examples=(
-            "predict new_photos/ --weights runs/wounds/model.pt --output_dir masks/",
-            "predict new_photos/ --weights runs/wounds/model.pt --output_dir masks/ --overlays --table",
-            "predict scan.nii.gz --weights dist/liver_segmentation/models/model.onnx --output_dir masks/",
+            "predict new_photos/ --weights runs/wounds/model.pt --output_dir new_masks/",
+            "predict new_photos/ --weights runs/wounds/model.pt --output_dir new_masks/ --overlays --table",
+            "predict scan.nii.gz --weights dist/liver_segmentation/models/model.onnx --output_dir new_masks/",
         ),
     ),
     Command(
