@@ -98,7 +98,7 @@ def _reading_volumes(choices: Choices) -> dict[str, Any]:
     scale = f'- {{_target_: common.transforms.intensity.ScaleSlicesd, keys: image, {key}: "@{key}"}}\n'
     return {
         "image_imports": None,
-        "reading_keys": [{"key": key, "value": [low, high], "means": means}],
+        "reading_keys": [{"key": key, "value": [_whole(low), _whole(high)], "means": means}],
         "read_image": "- {_target_: common.datasets.readers.slices.LoadSliced, keys: image}\n" + scale,
         "read_volume": (
             "- {_target_: common.datasets.readers.volumes.LoadVolumed, keys: image}\n"
@@ -111,15 +111,22 @@ def _reading_volumes(choices: Choices) -> dict[str, Any]:
     }
 
 
+def _whole(value: float) -> float | int:
+    return int(value) if value == int(value) else value
+
+
 def _motion(choices: Choices, channels: int) -> dict[str, Any]:
     """Return how training moves images: never where nobody has said that it may."""
     flip = "- {_target_: RandFlipd, keys: %s, prob: 0.5, spatial_axis: 0}\n"
     turn = "- {_target_: RandRotate90d, keys: %s, prob: 0.75}\n"
     padding = "reflection" if choices.turns else "zeros"
+    prob, angle, scale = (0.5, 0.4, 0.2) if choices.turns else (0.75, 0.15, 0.1)
+    shift = ""
+    if choices.sees == "slices":
+        scale, shift = max(scale, 0.15), 'translate_range: "$[@image_size / 16] * 2", '
     affine = (
-        f"- {{_target_: RandAffined, keys: [image, label], prob: 0.5, rotate_range: {0.4 if choices.turns else 0.15}, "
-        f"scale_range: {[0.2, 0.2] if choices.turns else [0.1, 0.1]},\n"
-        f"  mode: [bilinear, nearest], padding_mode: {padding}}}\n"
+        f"- {{_target_: RandAffined, keys: [image, label], prob: {prob}, rotate_range: {angle}, "
+        f"scale_range: {[scale, scale]},\n  {shift}mode: [bilinear, nearest], padding_mode: {padding}}}\n"
     )
     moves = [flip] * choices.mirrors + [turn] * choices.turns
     both = "".join(each % "[image, label]" for each in moves)
@@ -138,7 +145,7 @@ def _motion(choices: Choices, channels: int) -> dict[str, Any]:
 def _training(options: Options, structures: Structures, choices: Choices, num_validation: int) -> dict[str, Any]:
     return {
         "num_validation": num_validation,
-        "dice_over_batch": 5 * structures.num_lacking > structures.num_images,  # many images lack a class
+        "dice_over_batch": structures.num_lacking > 0,
         "distill_epochs": 32 if choices.sees == "images" else 60,
         "network_size": choices.size,
         "transfer_size": min(128, choices.size),

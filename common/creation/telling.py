@@ -110,7 +110,7 @@ def describe_teacher(pretrained: str | None) -> Choice:
 
 def _for_the_command_line(note: str) -> str:
     """Return a note of a check with the option in the place of the key that is to be set."""
-    return note.replace("set source::patient to", "give --patient")
+    return note.replace("set source::patient (create: --patient) to", "give --patient")
 
 
 def _files(label: Any) -> list[str]:
