@@ -38,8 +38,9 @@ def describe_patients(source: Source, found: Found, root: Path) -> list[str]:
         else:
             example = f"names such as {pattern[1]} suggest '{pattern[0]}'" if pattern else "such as '^(P[0-9]+)_'"
             what = (
-                "if a patient may have several, set source::patient to a regular expression whose group is the patient "
-                f"in an image's name ({example}), or list the images in a CSV with columns image, label and patient"
+                "if a patient may have several, set source::patient (create: --patient) to a regular expression whose "
+                f"group is the patient in an image's name ({example}), or list the images in a CSV with columns image, "
+                "label and patient"
             )
         if any(item.split is None for item in found.items.values()):
             who += f", so that {images} of one patient may be in training and test, which makes results too good"
