@@ -101,7 +101,7 @@ class BusiDataset(FolderDataset):
         if are_phantoms(self.folder):
             return []
         what = "images of one may be in training and test, which makes results too good"
-        return [f"BUSI does not name its patients, about 600 on the 780 images, so that {what}"]
+        return [f"the patients are not named, about 600 on the 780 images, so that {what}"]
 
     @classmethod
     def write_phantoms(cls, folder: str | os.PathLike, **options: Any) -> Path:

@@ -181,7 +181,7 @@ def test_real_data_is_found_from_any_of_its_folders_and_passes():
         dataset = find_dataset("busi")(root=given, num_validation=20)
         assert dataset.folder.samefile(REAL / IMAGES)
     assert dataset.check() == {"training": 100, "validation": 20, "test": 40}
-    assert "BUSI does not name its patients" in "\n".join(dataset.notes)
+    assert "the patients are not named" in "\n".join(dataset.notes)
 
 
 @needs_real_data
