@@ -70,7 +70,7 @@ def _read_cases(dataset: SegmentationDataset, splits: Mapping[str, Sequence[Mapp
     # The slices of a volume after each other: it is read once, whereas a split takes them from all volumes in turn.
     in_order = sorted(range(len(entries)), key=lambda place: (entries[place][1]["image"], place))
     cases: dict[int, Case] = {}
-    for place in tqdm(in_order, desc="reading", unit=" images"):
+    for place in tqdm(in_order, desc="reading", unit=" images", disable=None):
         split, entry = entries[place]
         image, label = dataset.load(entry)
         height, width = image.shape[:2]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import ImageDraw, ImageFont
 
+from common.pictures.fonts import drawable, load_font
 from common.pictures.palette import Colour
 
 INK: Colour = (20, 20, 20)
@@ -96,16 +97,16 @@ class Lettering(NamedTuple):
         return round(_SWATCH * self.scale)
 
     def _font(self, size: int) -> ImageFont.FreeTypeFont:
-        return ImageFont.load_default(round(size * self.scale))
+        return load_font(round(size * self.scale))
 
 
 def shorten(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
-    """Return a text on one line, without its middle where it is wider than there is room."""
-    text = " ".join(text.split())
+    """Return a text on one line, without its middle where it is wider than there is room, in letters of the font."""
+    text = drawable(" ".join(text.split()), font)
     return next((each for each in _shorter(text) if font.getlength(each) <= room), "")
 
 
 def _shorter(text: str) -> Iterator[str]:
     yield text
     for kept in range(len(text) - 1, 0, -1):
-        yield f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+        yield f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
