@@ -18,6 +18,7 @@ CLASSES = {
     "autooral": ["background", "ulcer"],
     "chaos": ["background", "liver", "right kidney", "left kidney", "spleen"],
     "ph2": ["background", "lesion"],
+    "busi": ["background", "tumour"],
 }
 
 
@@ -28,7 +29,7 @@ def facts_of(dataset: str, size: int = 64) -> dict[str, Any]:
         facts = {"sees": "crops", "crop_size": size, "intensity": {"range": [0, 255]}}
     if dataset == "chaos":
         facts = {"sees": "slices", "image_size": size, "intensity": {"percentiles": [1, 99]}, "modality": "t2"}
-    return {**facts, "in_channels": 1 if dataset in ("kidneyus", "chaos") else 3, "classes": CLASSES[dataset]}
+    return {**facts, "in_channels": 1 if dataset in ("kidneyus", "chaos", "busi") else 3, "classes": CLASSES[dataset]}
 
 
 def write_weights(path: Path, facts: dict[str, Any], network: nn.Module | None = None, seed: int = 0) -> Path:
