@@ -56,10 +56,17 @@ def _takes(target: str, name: str) -> bool:
     return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
 
 
-def describe_unknown(key: str, configs: Iterable[Mapping[str, Any]]) -> str:
-    """Return what a user may have meant by a key that none of some configs has: the nearest keys, or all of the top."""
+def describe_unknown(key: str, configs: Iterable[Mapping[str, Any]], options: Iterable[str] = ()) -> str:
+    """Return what a user may have meant by a key that none of some configs has: the nearest keys, or all of the top.
+
+    Args:
+        key: as given.
+        configs: as they are loaded.
+        options: what else may have been meant, such as the options of a command.
+    """
     configs = list(configs)
-    near = get_close_matches(key.replace("#", "::"), sorted({name for each in configs for name in _names(each)}), n=3)
+    names = {name for each in configs for name in _names(each)} | set(options)
+    near = get_close_matches(key.replace("#", "::"), sorted(names), n=3)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"the keys are {', '.join(sorted({name for each in configs for name in each if name[0] not in '_+'}))}"

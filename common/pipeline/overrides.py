@@ -32,12 +32,15 @@ def takes(config: Mapping[str, Any], key: str) -> bool:
     return has_key(config, key)
 
 
-def check_overrides(configs: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]) -> None:
+def check_overrides(
+    configs: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any], options: Iterable[str] = ()
+) -> None:
     """Refuse overrides that none of these stages takes.
 
     Args:
         configs: the config of each stage.
         overrides: values by key.
+        options: of the command, one of which may have been meant.
 
     Raises:
         InputError: naming one, and the keys that there are; or if ``network_def`` would replace the student in some
@@ -53,7 +56,10 @@ def check_overrides(configs: Iterable[Mapping[str, Any]], overrides: Mapping[str
             )
     unknown = [key for key in overrides if not any(takes(config, key) for config in configs)]
     if unknown:
-        lines = [f"--{key}: none of the stages has this key; {describe_unknown(key, configs)}" for key in unknown]
+        options = list(options)
+        lines = [
+            f"--{key}: none of the stages has this key; {describe_unknown(key, configs, options)}" for key in unknown
+        ]
         raise InputError("\n".join(lines))
 
 

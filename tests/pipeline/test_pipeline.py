@@ -228,6 +228,7 @@ class TestRefused:
             ({"method": "scratch", "temperature": 3}, "--temperature: none of the stages has this key"),
             ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml; .*'cpu', 'demo'"),
             ({"epoch": 3}, "--epoch: none of the stages has this key; did you mean epochs"),
+            ({"overlya": "cpu"}, "--overlya: none of the stages has this key; did you mean overlay"),
             ({"stages": "finetune_teacher", "student_def": {}}, "--student_def: none of the stages has this key"),
             ({"loss::temperatures": 3}, "--loss::temperatures: none of the stages has this key"),
             ({"network_def": {}}, "--network_def: stage distill has no network_def, .* give --student_def$"),
