@@ -129,6 +129,8 @@ def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any], provenan
             text.set(key, value)
     imports = list(text.config().get("imports", []))
     own = {"bundle_root": _ROOT}
+    if "source" in text.config():  # of a folder of the user's own, which a release does not tell
+        own["dataset_dir"] = f"/data/{configs.parent.name.removesuffix('_segmentation')}"
     if stage == "train":
         own |= _TRAIN
     if stage == "evaluate":  # the student alone, read as for inference

@@ -11,6 +11,8 @@ from integration import run_stage
 from PIL import Image
 from test_create import FOUND, create, write
 
+from common.release.configs import released_configs
+
 THIN = {**FOUND["black_white"], "classes": ["background", "vessel"], "field_of_view": "fields"}
 
 
@@ -58,3 +60,10 @@ def test_its_student_is_trained_evaluated_and_used(kind, sees, intensity, tmp_pa
     assert len(list((run / "masks").glob("*_mask.*"))) == 6
     known = json.loads((run / "model.provenance.json").read_text(encoding="utf-8"))["provenance"]
     assert (known["sees"], known["intensity"]) == (sees, intensity)
+
+
+def test_a_release_does_not_tell_where_the_data_were(tmp_path):
+    bundle = create_for("black_white", tmp_path)
+    texts = released_configs(bundle / "configs", {})
+    assert "dataset_dir: /data/wounds" in texts["train.yaml"]
+    assert not [name for name, text in texts.items() if str(tmp_path) in text]
