@@ -11,18 +11,27 @@ from common.students.references import Reference
 
 # Doubts of one image from probabilities (K, W, H) of it, and of it seen in a mirror.
 MASK: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "expected Dice": lambda seen, mirrored: 1 - shipped.confidence(seen),
+    "confidence": lambda seen, mirrored: 1 - shipped.confidence(seen),
+    "expected Dice": lambda seen, mirrored: 1 - _expected_dice(seen),
     "mean probability of the mask": lambda seen, mirrored: 1 - _within(seen),
     "mean entropy": lambda seen, mirrored: _entropy(seen),
     "Dice with the mirrored image's mask": lambda seen, mirrored: 1 - _agreement(seen, mirrored),
 }
 # Distances of features (F,) from those of the training.
 IMAGE: dict[str, Callable[[np.ndarray, Reference], float]] = {
-    "nearest image": lambda features, reference: float(shipped.distance(features, reference) or 0),
+    "distance": lambda features, reference: float(shipped.distance(features, reference) or 0),
     "nearest image, standardised": lambda features, reference: _standardised(features, reference.features),
     "mean of the 5 nearest, cosine": lambda features, reference: _cosine(features, reference.features),
     "Mahalanobis": lambda features, reference: _mahalanobis(features, reference.features),
 }
+
+
+def _expected_dice(probabilities: np.ndarray) -> float:
+    """Return the mean Dice that the structures of the mask would have if the probabilities were right."""
+    mask = probabilities.argmax(0)
+    found = [(each, mask == k) for k, each in enumerate(probabilities[1:], start=1) if (mask == k).any()]
+    scores = [2 * float(each[inside].sum() / (each.sum() + inside.sum())) for each, inside in found]
+    return float(np.mean(scores)) if scores else float(1 - probabilities[1:].max())
 
 
 def _within(probabilities: np.ndarray) -> float:
@@ -65,6 +74,7 @@ def _mahalanobis(features: np.ndarray, known: np.ndarray, shrinkage: float = 0.5
 
 
 def _far(features: np.ndarray, reference: Reference) -> float:
+    """Return a doubt from 0 to 1 by the distance alone."""
     return 1 - 1 / max(1.0, float(shipped.distance(features, reference) or 0))
 
 
@@ -74,7 +84,7 @@ COMBINED: dict[str, Callable[[np.ndarray, np.ndarray, Reference], float]] = {
         1 - shipped.confidence(seen), _far(features, reference)
     ),
     "the sum of both": lambda seen, features, reference: 1 - shipped.confidence(seen) + _far(features, reference),
-    "doubt, as it ships": lambda seen, features, reference: shipped.doubt(
+    "doubt": lambda seen, features, reference: shipped.doubt(
         shipped.confidence(seen), shipped.distance(features, reference)
     ),
 }

@@ -1,6 +1,7 @@
 """How much a mask should be doubted, so that a person looks at the worst ones first.
 
-Two things speak for a bad mask: the student is unsure of it, or the image is unlike those that it was trained on.
+Two things speak for a bad mask: the student is unsure of it, or the image is unlike those that it was trained on. How
+well that finds bad masks, and what else was tried, is in docs/doubt.md; ci/doubt.py measures it.
 """
 
 from __future__ import annotations
@@ -9,25 +10,27 @@ import numpy as np
 
 from common.students.references import Reference
 
+_POSSIBLE, _CERTAIN = 1 / 3, 2 / 3
+_NEGLIGIBLE = 0.001  # of the pixels
+_STEEPNESS = 4
+
 
 def confidence(probabilities: np.ndarray) -> float:
-    """Return how sure a student is of a mask: the Dice that it would have if the probabilities were right.
+    """Return how sure a student is of a mask: the Dice of what it is certain of with all that it thinks possible.
+
+    A mask that stays the same, whether a pixel needs a third or two thirds of the probability to belong to a structure,
+    has 1. A tenth of a percent of the pixels is added to all sizes, so that a few of them do not matter.
 
     Args:
-        probabilities: ``(K, W, H)`` in [0, 1], of each class, background first; the mask is where each is the largest.
+        probabilities: ``(K, W, H)`` in [0, 1], of each class, background first.
 
     Returns:
-        A number from 0 to 1: the mean over the structures that the mask has. Where it has none, the share of the
-        background at the place where a structure is the most probable.
+        A number from 0 to 1: the mean over the structures of which something is possible; 1 where nothing is.
     """
-    mask = probabilities.argmax(0)
-    found = [index for index in range(1, len(probabilities)) if (mask == index).any()]
-    if not found:
-        return float(1 - probabilities[1:].max())
-    scores = [
-        2 * float(probabilities[i][mask == i].sum()) / float(probabilities[i].sum() + (mask == i).sum()) for i in found
-    ]
-    return float(np.mean(scores))
+    slack = _NEGLIGIBLE * probabilities[0].size
+    sizes = [(int((each > _POSSIBLE).sum()), int((each > _CERTAIN).sum())) for each in probabilities[1:]]
+    scores = [(2 * certain + slack) / (possible + certain + slack) for possible, certain in sizes if possible]
+    return float(np.mean(scores)) if scores else 1.0
 
 
 def distance(features: np.ndarray | None, reference: Reference | None) -> float | None:
@@ -38,16 +41,20 @@ def distance(features: np.ndarray | None, reference: Reference | None) -> float 
         reference: of the student.
 
     Returns:
-        A distance in multiples of what is typical among images of the training: about 1 for an image like them; None
-        where there is no reference.
+        A distance in multiples of the one that nine of ten images of the training do not exceed among themselves: an
+        image beyond 1 is unlike them. None where there is no reference.
     """
     if reference is None or features is None:
         return None
-    return float(np.linalg.norm(reference.features - features, axis=1).min() / reference.typical)
+    return float(np.linalg.norm(reference.features - features, axis=1).min() / reference.reach)
 
 
 def doubt(confidence: float, distance: float | None) -> float:
-    """Return how much a mask should be doubted, from 0 to 1; from the confidence alone where no distance is known."""
-    if distance is None:
-        return 1 - confidence
-    return 1 - confidence * min(1.0, 1 / max(distance, 1e-9))
+    """Return how much a mask should be doubted, from 0 to 1: by its confidence, which counts less beyond distance 1.
+
+    Args:
+        confidence: of the mask, from 0 to 1.
+        distance: of the image from those of the training; None where it is not known, and does not count.
+    """
+    nearness = 1.0 if distance is None else max(distance, 1.0) ** -_STEEPNESS
+    return 1 - confidence * nearness

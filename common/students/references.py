@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import InputError
 
+_NINE_OF_TEN = 90  # percent
 _NO_SLASHES = b"-_"  # in base64: nothing in it looks like a path
 
 
@@ -21,11 +22,11 @@ class Reference:
 
     Args:
         features: ``(N, F)``, one row for each image; at least two different ones.
-        typical: the median of the distances of each of them from its nearest one.
+        reach: the distance within which nine of ten of them have their nearest one.
     """
 
     features: np.ndarray
-    typical: float
+    reach: float
 
     @classmethod
     def of(cls, features: np.ndarray) -> Reference | None:
@@ -35,17 +36,13 @@ class Reference:
             return None
         distances = np.linalg.norm(features[:, None] - features[None], axis=2)
         np.fill_diagonal(distances, np.inf)
-        typical = float(np.median(distances.min(1)))
-        return cls(features, typical) if typical > 0 else None
+        reach = float(np.percentile(distances.min(1), _NINE_OF_TEN))
+        return cls(features, reach) if 0 < reach < np.inf else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the same as JSON can hold it, the features as the bytes of float32 numbers in base64."""
+        """Return the features as JSON can hold them: the bytes of float32 numbers in base64."""
         data = np.ascontiguousarray(self.features, "<f4")
-        return {
-            "shape": list(data.shape),
-            "float32": base64.urlsafe_b64encode(data.tobytes()).decode(),
-            "typical": self.typical,
-        }
+        return {"shape": list(data.shape), "float32": base64.urlsafe_b64encode(data.tobytes()).decode()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any] | None, weights: str = "the weights") -> Reference | None:
@@ -63,9 +60,9 @@ class Reference:
         try:
             rows, columns = content["shape"]
             data = np.frombuffer(base64.b64decode(content["float32"], _NO_SLASHES, validate=True), "<f4")
-            features, typical = data.reshape(int(rows), int(columns)).astype(np.float32), float(content["typical"])
+            reference = cls.of(data.reshape(int(rows), int(columns)))
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise InputError(f"{weights}: the reference in the provenance is damaged ({error}); train again") from error
-        if not features.size or not np.isfinite(features).all() or not 0 < typical < np.inf:
+        if reference is None:
             raise InputError(f"{weights}: the reference in the provenance is damaged; train again")
-        return cls(features, typical)
+        return reference
