@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,17 +54,21 @@ def results_table(output_dir: str | os.PathLike) -> str:
     lines += [_ABOUT_TIMES] * (not all(summary.get("measured_alone") for summary in summaries))
     if lines[-1]:
         lines.append("")
-    lines += [f"pictures: {path.parent / 'overlays'}" for path, _ in found.values()]
+    lines += [f"pictures: {as_given(path.parent / 'overlays')}" for path, _ in found.values()]
     student = output_dir / STAGES["train"]
     if student.exists():
-        lines += [f"student:  {student}", "", f"next: {next_command(student)}"]
+        lines += [f"student:  {as_given(student)}", "", f"next: {next_command(student)}"]
     return "\n".join(lines)
 
 
 def next_command(student: Path) -> str:
     """Return the command that segments images with a student."""
-    shown = f"'{student}'" if any(letter in str(student) for letter in " '\"()&;") else str(student)
-    return f"task-distill predict FOLDER_WITH_IMAGES --weights {shown} --output_dir masks"
+    return f"task-distill predict FOLDER_WITH_IMAGES --weights {shlex.quote(as_given(student))} --output_dir masks"
+
+
+def as_given(path: Path) -> str:
+    """Return a path as it is given in the current folder: relative where it is in there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _row(title: str, path: Path, summary: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from common.pipeline.hardware import choose_overlays
 from common.pipeline.method_record import check_method, note_method, prepares_student
 from common.pipeline.overrides import check_overrides, check_paths, check_values
 from common.pipeline.position import position_of, told
-from common.pipeline.results import results_table
+from common.pipeline.results import as_given, results_table
 from common.pipeline.stage_run import choose_overrides, run_one
 from common.pipeline.stages import STAGES, TRAINING_STAGES, choose_stages
+from common.training.said_once import remembered
 
 
 def run_pipeline(
@@ -56,12 +58,12 @@ def run_pipeline(
     files = {stage: stage_files(configs, stage, overlays, chosen_method) for stage in chosen}
     loaded = {stage: load_config(files[stage]) for stage in chosen}
     overrides = with_current_names(overrides, loaded.values())
-    check_overrides(loaded.values(), overrides)
+    check_overrides(loaded.values(), overrides, inspect.signature(run_pipeline).parameters)
     check_values(loaded.values(), overrides)
     output_path = Path(output_dir).resolve()
     check_method(output_path, chosen, chosen_method)
     data = find_data(dataset_dir, demo, output_path, loaded[chosen[0]])
-    with one_pipeline(output_path):
+    with one_pipeline(output_path), remembered():
         if demo:
             write_missing_phantoms(data, stage_config(bundle, "train"))
         values = _student_of(chosen_method, overrides)
@@ -71,7 +73,7 @@ def run_pipeline(
             done = output_path / STAGES[stage]
             print(f"[{number}/{len(chosen)}] {stage}", flush=True)
             if done.exists():
-                print(f"    skipped: {done} exists; delete it to run this stage again", flush=True)
+                print(f"    skipped: {as_given(done)} exists; delete it to run this stage again", flush=True)
                 continue
             if prepares_student(stage, chosen_method):
                 note_method(output_path, chosen_method)

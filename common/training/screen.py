@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 
-from common.training.bar import Position, clear_for
+from common.training.bar import clear_for
+from common.training.said_once import is_news
 from common.training.stage_log import is_for_screen
 
 _INDENT = "    "  # below the name of the stage
 
 
 class _Lines(logging.Formatter):
-    """Messages as they are; what is more than news says so."""
+    """Messages as they are, with paths from the current folder; what is more than news says so."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = super().format(record).replace(os.path.join(os.getcwd(), ""), "")
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         return _INDENT + kind + text.replace("\n", f"\n{_INDENT}")
 
@@ -33,16 +35,10 @@ def show_own_lines() -> None:
     handler.setFormatter(_Lines())
     handler.addFilter(is_for_screen)
     handler.addFilter(clear_for)
-    if Position.of_this_process().measured > 0:
-        handler.addFilter(_is_no_news_of_data)
+    handler.addFilter(is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-
-
-def _is_no_news_of_data(record: logging.LogRecord) -> bool:
-    """Say whether a record is a warning, or not about the dataset: an earlier stage has said what there is to say."""
-    return record.levelno >= logging.WARNING or ".datasets." not in record.name
 
 
 def on_screen() -> list[logging.Handler]:

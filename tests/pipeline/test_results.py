@@ -43,6 +43,16 @@ def test_the_next_command_ends_the_table(tmp_path):
     assert last == f"next: {command}"
 
 
+def test_files_in_the_current_folder_are_named_as_they_would_be_given(tmp_path, monkeypatch):
+    write_summary(tmp_path / "runs" / "wounds", "student", 0.9)
+    (tmp_path / "runs" / "wounds" / "model.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    text = results_table((tmp_path / "runs" / "wounds").resolve())
+    assert str(tmp_path) not in text
+    assert "pictures: runs/wounds/evaluation/student/overlays" in text
+    assert "--weights runs/wounds/model.pt " in text
+
+
 @pytest.mark.parametrize("alone", [False, None])
 def test_times_that_were_not_measured_alone_are_left_out_and_it_is_said_why(alone, tmp_path):
     write_summary(tmp_path, "student", 0.9, alone)

@@ -7,11 +7,15 @@ import sys
 import textwrap
 from pathlib import Path
 
+from common.training.said_once import remembered
+
 SETUP = """
 import logging, sys, warnings
 from common.training import logs
 from common.training.screen import show_own_lines
-import monai.bundle
+monai = logging.getLogger("monai.bundle.scripts")  # as MONAI makes it
+monai.addHandler(logging.StreamHandler(sys.stdout))
+monai.propagate = False
 show_own_lines()
 logs.start(sys.argv[1], "train")
 """
@@ -47,18 +51,26 @@ def test_own_lines_are_plain_and_those_of_libraries_are_in_the_log_alone(tmp_pat
         assert log.count(part) == 1, part
 
 
-def test_a_later_stage_does_not_repeat_what_is_known_of_the_data(tmp_path):
-    log_of_data = """
-        import os
-        from common.training.bar import Position, position_in_environment
-        os.environ.update(position_in_environment(Position("[2/2] evaluate", 0.5, 0.5, 10, {measured})))
-        show_own_lines()
+def test_what_several_stages_say_of_the_data_is_shown_once_and_logged_by_each(tmp_path):
+    code = """
         logging.getLogger("common.datasets.ph2").info("the split is stratified")
-        logging.getLogger("common.datasets.ph2").warning("two images are alike")
+        logging.getLogger("common.training.x").warning("two images are alike")
+        logging.getLogger("common.training.x").info("epoch 1/2")
         """
-    screens = [run(tmp_path, log_of_data.replace("{measured}", each))[0] for each in ("0", "0.5")]
-    assert ["stratified" in screen for screen in screens] == [True, False]
-    assert all("alike" in screen for screen in screens)
+    with remembered():
+        runs = [run(tmp_path / name, code) for name in ("first", "second")]
+    assert ["stratified" in screen for screen, _ in runs] == [True, False]
+    assert ["alike" in screen for screen, _ in runs] == [True, False]
+    assert all("epoch 1/2" in screen for screen, _ in runs)
+    assert all("stratified" in log and "alike" in log for _, log in runs)
+
+
+def test_paths_in_the_current_folder_are_shown_as_they_would_be_given(tmp_path):
+    code = """
+        import os
+        logging.getLogger("common.training.x").info(f"see {os.getcwd()}/runs/one and /elsewhere/runs")
+        """
+    assert run(tmp_path, code)[0] == "    see runs/one and /elsewhere/runs\n"
 
 
 def test_weights_are_read_without_bars(tmp_path):
