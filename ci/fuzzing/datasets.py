@@ -40,6 +40,7 @@ def _make(plan: dict[str, Any], place: Path, sources: Path) -> None:
     shutil.copytree(sources / plan["dataset"], folder)
     files = sorted(path for path in folder.rglob("*") if path.suffix in _DATA and _UNUSED.isdisjoint(path.parts))
     files = [path for path in files if plan["dataset"] != "chaos" or "T2SPIR" in path.parts]
+    files = [path for path in files if not path.stem.endswith("_mask_1")]  # nobody can miss a second lesion's mask
     picked = [path for path in files if path.suffix in _PICTURES] if plan["change"] in _NEED_PICTURE else files
     path = picked[plan["file"] % len(picked)]
     (place / "in" / "changed.txt").write_text(path.relative_to(folder).as_posix())

@@ -24,7 +24,7 @@ from common.datasets.findings import count, name_some
 from common.datasets.folder import FolderDataset
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.folder_labels import read_folder_label
-from common.datasets.roots import find_root
+from common.datasets.roots import describe_folder, find_root
 from common.errors import InputError
 from common.files.phantom_mark import are_phantoms
 
@@ -72,6 +72,16 @@ class BusiDataset(FolderDataset):
             InputError: if there is none at ``root``, or more than one.
         """
         return find_root(self.root, self.title, self.landmarks, self.layout)
+
+    def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
+        """Return image and label, or labels, by folder and stem, such as ``benign/benign (1)``."""
+        files = super().find_files(issues)
+        for kind in _KINDS if self.normal else _KINDS[:-1]:
+            if not any(name.startswith(f"{kind}/") for name in files):
+                advice = ", or set normal to false" if kind == "normal" else ""
+                state = describe_folder(self.folder / kind)
+                issues.add(f"{kind}: {state}; expected files such as {kind} (1).png{advice}")
+        return files
 
     def split(self, files: Mapping[str, Entry], issues: DatasetIssues) -> dict[str, list[str]]:
         """Divide all images, and then leave out normal breasts: nothing else changes its split with ``normal``."""

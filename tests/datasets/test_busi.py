@@ -100,6 +100,20 @@ def test_mask_of_another_size_is_named(phantoms):
     assert "30 x 20" in message
 
 
+@pytest.mark.parametrize("kind", ["benign", "malignant", "normal"])
+def test_empty_folder_is_named(phantoms, kind):
+    for path in (phantoms / IMAGES / kind).iterdir():
+        path.unlink()
+    advice = ", or set normal to false" if kind == "normal" else ""
+    assert f"{kind}: no images in it; expected files such as {kind} (1).png{advice}" in issues_of(phantoms)
+
+
+def test_folder_of_normal_breasts_may_be_missing_where_they_are_not_taken(phantoms):
+    shutil.rmtree(phantoms / IMAGES / "normal")
+    assert "normal: no such folder" in issues_of(phantoms)
+    assert sum(BusiDataset(root=phantoms, normal=False).check().values()) == 17
+
+
 def test_second_mask_counts_in_a_check(phantoms):
     (phantoms / IMAGES / "benign" / "benign (4)_mask_1.png").write_bytes(b"")
     assert "benign (4)_mask_1.png: the file is empty" in issues_of(phantoms)
@@ -151,11 +165,11 @@ def test_normal_breasts_are_left_out_on_demand(pristine):
 
 def test_a_split_of_normal_breasts_alone_is_an_issue(phantoms):
     for path in (*phantoms.glob("*/malignant/*"), *phantoms.glob("*/benign/*")):
-        if not path.name.startswith(("benign (1)", "benign (2)")):
+        if not path.stem.removesuffix("_mask").endswith("(1)"):
             path.unlink()
-    assert kinds_of(entries_of(phantoms, "test")) == {"normal": 1}
+    assert kinds_of(entries_of(phantoms, "test", num_validation=1)) == {"normal": 1}
     message = "normal: without normal breasts no image is left for test; take them, or add images"
-    assert message in issues_of(phantoms, normal=False)
+    assert message in issues_of(phantoms, num_validation=1, normal=False)
 
 
 @pytest.mark.parametrize("normal", ["no", 0, None])
