@@ -71,10 +71,12 @@ def split_shades(grey: np.ndarray, path: str | os.PathLike, lossy: str | None = 
 def _within(reach: int, grey: np.ndarray, choose: np.ufunc) -> np.ndarray:
     """Return the lowest, or highest, shade that is at most so many pixels away from each pixel, along every axis."""
     for axis in range(grey.ndim):
-        sides = [(reach, reach) if each == axis else (0, 0) for each in range(grey.ndim)]
-        padded, length = np.pad(grey, sides, mode="edge"), grey.shape[axis]
-        shifted = [padded.take(range(start, start + length), axis) for start in range(2 * reach + 1)]
-        grey = choose.reduce(shifted)
+        line = np.moveaxis(grey, axis, 0)
+        chosen = line.copy()
+        for step in range(1, min(reach, len(line) - 1) + 1):
+            choose(chosen[step:], line[:-step], out=chosen[step:])
+            choose(chosen[:-step], line[step:], out=chosen[:-step])
+        grey = np.moveaxis(chosen, 0, axis)
     return grey
 
 

@@ -16,7 +16,6 @@ from common.errors import InputError
 Colour = tuple[int, int, int]
 
 BLACK = (0, 0, 0)
-_BYTES = (65536, 256, 1)  # what red, green and blue count in a colour's number
 
 
 def read_colours(path: str | os.PathLike, colours: Mapping[str, Colour], classes: Mapping[str, int]) -> np.ndarray:
@@ -63,7 +62,12 @@ def colour_numbers(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         raise InputError(f"{path}: has more than 8 bits a channel (Pillow mode {picture.mode}); expected colours of 8")
-    return np.asarray(to_rgb(picture)).astype(np.int32) @ np.array(_BYTES, np.int32)
+    pixels = np.asarray(to_rgb(picture))
+    numbers = pixels[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        numbers <<= 8
+        numbers |= pixels[..., channel]
+    return numbers
 
 
 def colour_of(number: int) -> Colour:
@@ -72,4 +76,5 @@ def colour_of(number: int) -> Colour:
 
 
 def _number_of(colour: Colour) -> int:
-    return int(np.dot(colour, _BYTES))
+    red, green, blue = colour
+    return red * 65536 + green * 256 + blue
