@@ -80,6 +80,11 @@ class FolderDataset(SegmentationDataset):
         return self._source.classes
 
     @property
+    def has_volumes(self) -> bool:
+        """Whether images are slices of volumes."""
+        return self.kind == "volumes"
+
+    @property
     def group(self) -> str:
         """What is never split: "patient" where patients are known, else the image."""
         return "patient" if self._source.patient is not None else self.whole
