@@ -17,6 +17,7 @@ from common.datasets.contact_sheet import Case, draw_contact_sheet
 from common.datasets.splits import SPLITS
 from common.files.atomic import atomic_file
 from common.files.writing import check_writable
+from common.pictures.sheets import save_sheet
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
     summary["notes"] = dataset.notes + _missing_classes(summary)
     sheet = draw_contact_sheet(dataset, cases)
     with atomic_file(output_dir / "check.png") as picture, atomic_file(output_dir / "check.json") as record:
-        sheet.save(picture, format="PNG")
+        save_sheet(sheet, picture)
         record.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(describe(summary), f"written: {output_dir / 'check.json'}, {output_dir / 'check.png'}", sep="\n", flush=True)
     return summary

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from common.datasets.base import SegmentationDataset
+from common.pictures.palette import class_colours
+from common.pictures.sheets import draw_sheet
 
 SIZE = 12  # images on a sheet
 
 _COLUMNS = 3
 _SIDE = 256  # longest side of an image, in pixels
-_LINE = 20  # height of a line of text
-# The colours of Okabe and Ito, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color).
-_COLOURS = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (0, 158, 115),
-    (240, 228, 66),
-    (204, 121, 167),
-    (213, 94, 0),
-    (0, 114, 178),
-)
 
 
 class Case(NamedTuple):
@@ -41,7 +31,7 @@ class Case(NamedTuple):
 
 
 def draw_contact_sheet(dataset: SegmentationDataset, cases: Sequence[Case]) -> Image.Image:
-    """Draw some images, each beside itself with its label marked on it, and a legend of the classes.
+    """Draw some images, each beside itself with its label marked on it, a title, and a legend of the classes.
 
     Args:
         dataset: reads the images.
@@ -50,23 +40,15 @@ def draw_contact_sheet(dataset: SegmentationDataset, cases: Sequence[Case]) -> I
     pixels, groups = np.array([case.pixels for case in cases]), [case.group or case.entry["image"] for case in cases]
     shown = [cases[index] for index in choose_cases(pixels, groups, SIZE)]
     tiles = [_draw_tile(*dataset.load(case.entry)) for case in shown]
-    columns = min(_COLUMNS, len(tiles))
-    width, height = 2 * _SIDE + _LINE, max(tile.height for tile in tiles) + _LINE
-    sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height + _LINE), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for index, (case, tile) in enumerate(zip(shown, tiles, strict=True)):
-        left, top = index % columns * width, index // columns * height
-        sheet.paste(tile, (left, top + _LINE))
+    captions = []
+    for case in shown:
         group = [] if dataset.group == "image" or case.group is None else [f"{dataset.group} {case.group}"]
-        caption = ", ".join([case.split, *group, Path(case.entry["image"]).name])
-        draw.text((left, top + _LINE // 2), caption, "black", font, anchor="lm")
-    left, top = 0, sheet.height - _LINE
-    for index, name in dataset.classes.items():
-        if index > 0:
-            draw.rectangle((left, top + 4, left + _LINE, sheet.height - 4), _colour_of(index))
-            draw.text((left + 1.5 * _LINE, top + _LINE // 2), name, "black", font, anchor="lm")
-            left += 3 * _LINE + round(draw.textlength(name, font))
-    return sheet
+        part = [f"slice {case.entry['slice'] + 1}"] if "slice" in case.entry else []
+        captions.append(", ".join([case.split, *group, Path(case.entry["image"]).name, *part]))
+    title = f"{dataset.title}: {len(shown)} of {len(cases)} labelled images, each beside itself with its label"
+    names = [name for _, name in sorted(dataset.classes.items())]
+    legend = dict(zip(names[1:], class_colours(len(names))[1:], strict=True))
+    return draw_sheet(tiles, captions, title, legend, _COLUMNS)
 
 
 def choose_cases(pixels: np.ndarray, groups: Sequence[str], count: int) -> list[int]:
@@ -107,9 +89,9 @@ def mark_label(picture: Image.Image, label: Image.Image) -> Image.Image:
     border = ImageChops.difference(label.filter(ImageFilter.MaxFilter(3)), label.filter(ImageFilter.MinFilter(3)))
     border = border.point(lambda value: 255 * (value > 0))
     strength = ImageChops.lighter(inside.point(lambda value: 0.4 * value), ImageChops.darker(inside, border))
-    colours = label.copy()
-    colours.putpalette([channel for index in range(256) for channel in _colour_of(index)])
-    return Image.composite(colours.convert("RGB"), picture, strength)
+    coloured = label.copy()
+    coloured.putpalette([channel for colour in class_colours(256) for channel in colour])
+    return Image.composite(coloured.convert("RGB"), picture, strength)
 
 
 def _draw_tile(image: np.ndarray, label: np.ndarray) -> Image.Image:
@@ -121,8 +103,3 @@ def _draw_tile(image: np.ndarray, label: np.ndarray) -> Image.Image:
     tile.paste(picture, (0, 0))
     tile.paste(marked, (picture.width, 0))
     return tile.reduce(2)
-
-
-def _colour_of(class_id: int) -> tuple[int, int, int]:
-    """Return the RGB of a class other than background."""
-    return _COLOURS[(class_id - 1) % len(_COLOURS)]

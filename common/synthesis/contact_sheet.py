@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
+from common.pictures.sheets import draw_sheet
 from common.synthesis.orientations import orient_back
 from common.synthesis.pictures import to_pictures
 from common.synthesis.sample_selection import Judgement
@@ -16,7 +17,8 @@ from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set import image_name
 
 _PAIRS, _PAIRS_IN_ROW = 32, 4
-_TILE, _LINE, _GAP = 128, 16, 8  # pixels: side of a picture, height of a line of text, space between pairs
+_TILE = 128  # pixels: side of a picture
+_KEPT, _DROPPED = (20, 20, 20), (213, 94, 0)
 
 
 def draw_contact_sheet(
@@ -32,22 +34,20 @@ def draw_contact_sheet(
         training: the training images.
     """
     shown = sorted(enumerate(judgements, start=1), key=lambda each: each[1].distance)[:_PAIRS]
-    columns = min(_PAIRS_IN_ROW, len(shown))
-    width, height = 2 * _TILE + _GAP, _TILE + 2 * _LINE + _GAP
-    sheet = Image.new("RGB", (columns * width + _GAP, -(-len(shown) // columns) * height + _GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for index, (number, judgement) in enumerate(shown):
-        left, top = _GAP + index % columns * width, _GAP + index // columns * height
+    pictures, captions = [], []
+    for number, judgement in shown:
         with Image.open(Path(folder) / image_name(number)) as picture:
             pair = [picture.convert("RGB"), _draw_match(training.images[judgement.nearest], judgement).convert("RGB")]
+        both = Image.new("RGB", (2 * _TILE, _TILE))
         for place, each in enumerate(pair):
-            sheet.paste(each.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left + place * _TILE, top))
-        state = f"dropped: {judgement.dropped}" if judgement.dropped else "kept"
-        captions = (f"{number:06d}, {state}, distance {judgement.distance:.3f}", training.names[judgement.nearest])
-        for line, caption in enumerate(captions):
-            where = (left, top + _TILE + line * _LINE + _LINE // 2)
-            draw.text(where, _shorten(caption, draw, font), "firebrick" if judgement.dropped else "black", font, "lm")
-    return sheet
+            both.paste(each.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (place * _TILE, 0))
+        pictures.append(both)
+        state = f"dropped ({judgement.dropped})" if judgement.dropped else "kept"
+        captions.append(f"{number}: {judgement.distance:.2f}, {state}; {training.names[judgement.nearest]}")
+    title = f"{len(shown)} of {len(judgements)} samples, each with the training image nearest to it on its right; the "
+    title += "nearest pairs first, with their distance"
+    colours = [_DROPPED if judgement.dropped else _KEPT for _, judgement in shown]
+    return draw_sheet(pictures, captions, title, columns=_PAIRS_IN_ROW, caption_colours=colours)
 
 
 def _draw_match(image: Tensor, judgement: Judgement) -> Image.Image:
@@ -56,12 +56,3 @@ def _draw_match(image: Tensor, judgement: Judgement) -> Image.Image:
     first, last = (max(0, round(top)), max(0, round(left))), (round(top + height), round(left + width))
     part = image[:, first[0] : last[0], first[1] : last[1]]
     return to_pictures(orient_back(part, judgement.orientation)[None])[0]
-
-
-def _shorten(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont) -> str:
-    """Return the text, or as much of its end as fits below a pair."""
-    if draw.textlength(text, font) <= 2 * _TILE:
-        return text
-    while draw.textlength(f"…{text}", font) > 2 * _TILE:
-        text = text[1:]
-    return f"…{text}"

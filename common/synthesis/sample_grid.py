@@ -14,9 +14,10 @@ from ignite.engine import Engine, Events
 from PIL import Image
 from torch import nn
 
-from common.files.atomic import is_writer
+from common.files.atomic import atomic_file, is_writer
 from common.files.weights import unwrap
-from common.synthesis.pictures import to_pictures, write_png
+from common.pictures.sheets import draw_sheet, save_sheet
+from common.synthesis.pictures import to_pictures
 from common.synthesis.sampling import sample, solver_for
 
 
@@ -75,7 +76,11 @@ class SampleGridHandler:
             num_inference_steps=self.num_inference_steps,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        write_png(_make_grid(to_pictures(images)), self.output_dir / f"samples_epoch_{engine.state.epoch:04d}.png")
+        epoch = engine.state.epoch
+        title = f"{self.num_samples} samples of the diffusion model after epoch {epoch}"
+        sheet = draw_sheet([_make_grid(to_pictures(images))], ["from the same noise after every epoch"], title)
+        with atomic_file(self.output_dir / f"samples_epoch_{epoch:04d}.png") as fresh:
+            save_sheet(sheet, fresh)
 
 
 def _make_grid(pictures: Sequence[Image.Image]) -> Image.Image:

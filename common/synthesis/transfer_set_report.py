@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from common.files.atomic import atomic_file, write_json
+from common.pictures.sheets import save_sheet
 from common.synthesis.contact_sheet import draw_contact_sheet
 from common.synthesis.diversity import vendi_score
-from common.synthesis.pictures import read_png, write_png
+from common.synthesis.pictures import read_png
 from common.synthesis.sample_selection import Judgement, count_dropped, describe_dropped
 from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set import image_name
@@ -52,7 +53,8 @@ def write_reports(
             f"{describe_dropped(judgements)}"
         )
     _write_table(folder / "samples.csv", judgements, training)
-    write_png(draw_contact_sheet(folder, judgements, training), folder / "contact_sheet.png")
+    with atomic_file(folder / "contact_sheet.png") as fresh:
+        save_sheet(draw_contact_sheet(folder, judgements, training), fresh)
     write_json(folder / "report.json", report)
     write_json(folder / "datalist.json", {"training": [{"image": name} for name in kept]})
 

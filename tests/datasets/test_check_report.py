@@ -19,6 +19,7 @@ from common.datasets.check_report import check_dataset
 from common.datasets.contact_sheet import draw_contact_sheet
 from common.datasets.splits import SPLITS
 from common.errors import InputError
+from common.pictures.sheets import pictures_of
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 BUNDLES = sorted(path for path in BUNDLE.parent.glob("*_segmentation"))
@@ -228,10 +229,10 @@ class TestContactSheet:
     def test_marks_lie_where_the_labels_do(self, sixth, tmp_path):
         """The first image of 20 rows and 40 columns has bone in its upper left quarter."""
         check_dataset(sixth(), tmp_path / "out")
-        sheet = np.asarray(Image.open(tmp_path / "out" / "check.png").convert("RGB")).astype(int)
-        top, side = contact_sheet._LINE, contact_sheet._SIDE
-        plain = sheet[top : top + side // 2, :side]
-        marked = sheet[top : top + side // 2, side : 2 * side]
+        with Image.open(tmp_path / "out" / "check.png") as sheet:
+            tile = np.asarray(next(iter(pictures_of(sheet).values()))).astype(int)
+        side = tile.shape[1] // 2
+        plain, marked = tile[:, :side], tile[:, side:]
         assert (plain == 100).all()
         scale = side / 40
         rows, columns = np.nonzero((marked != 100).any(axis=-1))
@@ -242,7 +243,7 @@ class TestContactSheet:
     def test_labels_of_every_dataset_are_marked(self, tiny_phantoms, name, monkeypatch):
         dataset = open_dataset(name, tiny_phantoms(name))
         cases = check_report._read_cases(dataset, dataset.all_entries())
-        with_labels = np.asarray(draw_contact_sheet(dataset, cases))
+        with_labels = pictures_of(draw_contact_sheet(dataset, cases))
         load = dataset.load
 
         def load_without_label(entry):
@@ -250,13 +251,13 @@ class TestContactSheet:
             return image, np.zeros_like(label)
 
         monkeypatch.setattr(dataset, "load", load_without_label)
-        without = np.asarray(draw_contact_sheet(dataset, cases))
-        changed = (with_labels != without).any(axis=-1)
-        width, height = 2 * contact_sheet._SIDE + contact_sheet._LINE, len(changed) // 3
-        for top in (0, height, 2 * height):
-            for left in (0, width, 2 * width):
-                assert changed[top : top + height, left : left + width].any()
-        assert changed.mean() < 0.4
+        without = pictures_of(draw_contact_sheet(dataset, cases))
+        assert len(with_labels) == min(contact_sheet.SIZE, len(cases))
+        for caption, tile in with_labels.items():
+            changed = (np.asarray(tile) != np.asarray(without[caption])).any(axis=-1)
+            middle = changed.shape[1] // 2
+            assert not changed[:, :middle].any(), "the image alone"
+            assert 0 < changed[:, middle:].mean() < 0.8
 
 
 class TestFiles:

@@ -10,6 +10,7 @@ from ignite.engine import Engine
 from integration import tiny_unet
 from PIL import Image
 
+from common.pictures.sheets import pictures_of
 from common.synthesis.sample_grid import SampleGridHandler
 
 SIZE = 16
@@ -26,13 +27,15 @@ def test_sample_grid_disturbs_neither_random_state_nor_mode(tmp_path, training):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training == training for module in unet.modules())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["samples_epoch_0002.png", "samples_epoch_0004.png"]
-    with Image.open(tmp_path / "samples_epoch_0002.png") as grid:
-        assert (grid.mode, grid.size) == ("RGB", (3 * SIZE, 2 * SIZE))
-        tiles = np.asarray(grid).reshape(2, SIZE, 3, SIZE, 3).transpose(0, 2, 1, 3, 4).reshape(6, -1)
+    grids = []
+    for path in sorted(tmp_path.iterdir()):
+        with Image.open(path) as sheet:
+            grids += pictures_of(sheet).values()
+    assert [(grid.mode, grid.size) for grid in grids] == [("RGB", (3 * SIZE, 2 * SIZE))] * 2
+    tiles = np.asarray(grids[0]).reshape(2, SIZE, 3, SIZE, 3).transpose(0, 2, 1, 3, 4).reshape(6, -1)
     assert tiles.any(1).tolist() == [True] * 5 + [False]  # five samples and an empty place
     # the weights did not change between the two epochs, so neither did the samples
-    first, second = (path.read_bytes() for path in tmp_path.iterdir())
-    assert first == second
+    assert grids[0].tobytes() == grids[1].tobytes()
 
 
 @pytest.mark.parametrize("change", [{"interval": 0}, {"num_samples": 0}])

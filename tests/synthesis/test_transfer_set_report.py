@@ -11,6 +11,7 @@ from PIL import Image
 from textures import small_textures
 from transfer_sets import Brightness, build, make_training_images, read_report, read_rows
 
+from common.pictures.sheets import pictures_of
 from common.synthesis.pictures import to_pictures
 from common.synthesis.training_images import distances_between_groups
 
@@ -43,8 +44,9 @@ def test_the_most_similar_pairs_come_first_on_the_contact_sheet(tmp_path, pipeli
     lopsided = known[1].clone()
     draw(torch.cat([new[:1], lopsided[None].transpose(-2, -1), new[1:]]))
     build(pipeline, tmp_path / "transfer", make_training_images(known), num_images=2, batch_size=2)
-    sheet = np.asarray(Image.open(tmp_path / "transfer/contact_sheet.png").convert("L"), float)
-    left, right = sheet[8:136, 8:136], sheet[8:136, 136:264]
+    with Image.open(tmp_path / "transfer/contact_sheet.png") as sheet:
+        first = np.asarray(next(iter(pictures_of(sheet).values())).convert("L"), float)
+    left, right = first[:, :128], first[:, 128:]
     seen = to_pictures(lopsided[None].transpose(-2, -1))[0].resize((128, 128), Image.Resampling.BICUBIC)
     np.testing.assert_allclose(left, np.asarray(seen, float), atol=1)
     # The training image is turned as its copy is, so that the two can be compared.
