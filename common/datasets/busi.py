@@ -76,6 +76,12 @@ class BusiDataset(FolderDataset):
     def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
         """Return image and label, or labels, by folder and stem, such as ``benign/benign (1)``."""
         files = super().find_files(issues)
+        for entry in files.values():
+            image, labels = entry["image"], entry.get("label", [])
+            labels = labels if isinstance(labels, list) else [labels]
+            if labels and not any(path.stem.lower() == f"{image.stem}_mask".lower() for path in labels):
+                shown = image.relative_to(self.folder)
+                issues.add(f"{shown.as_posix()}: its first label is missing, expected {shown.with_suffix('')}_mask.png")
         for kind in _KINDS if self.normal else _KINDS[:-1]:
             if not any(name.startswith(f"{kind}/") for name in files):
                 advice = ", or set normal to false" if kind == "normal" else ""

@@ -100,6 +100,12 @@ def test_mask_of_another_size_is_named(phantoms):
     assert "30 x 20" in message
 
 
+def test_first_of_several_masks_is_missed(phantoms):
+    (phantoms / IMAGES / "benign" / "benign (4)_mask.png").unlink()
+    message = "benign/benign (4).png: its first label is missing, expected benign/benign (4)_mask.png"
+    assert message in issues_of(phantoms)
+
+
 @pytest.mark.parametrize("kind", ["benign", "malignant", "normal"])
 def test_empty_folder_is_named(phantoms, kind):
     for path in (phantoms / IMAGES / kind).iterdir():
