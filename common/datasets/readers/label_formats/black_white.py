@@ -72,7 +72,7 @@ def _within(reach: int, grey: np.ndarray, choose: np.ufunc) -> np.ndarray:
     """Return the lowest, or highest, shade that is at most so many pixels away from each pixel, along every axis."""
     for axis in range(grey.ndim):
         line = np.moveaxis(grey, axis, 0)
-        chosen = line.copy()
+        chosen = line.copy(order="K")
         for step in range(1, min(reach, len(line) - 1) + 1):
             choose(chosen[step:], line[:-step], out=chosen[step:])
             choose(chosen[:-step], line[step:], out=chosen[:-step])

@@ -74,8 +74,10 @@ def mask_from_polygon(corners: Sequence[tuple[float, float]], size: tuple[int, i
     tops = (np.minimum(rows[moved], rows[moved - 1]) + 0.5) / _SCALE - 0.5
     tops = np.ceil(np.clip(tops, 0, height)).astype(int)
     kept = (places == np.floor(places)) & (places >= 0) & (places <= width - 1)
-    crossings = np.bincount(places[kept].astype(int) * height + tops[kept], minlength=width * height + 1)
-    return (np.cumsum(crossings[:-1]) % 2 == 1).reshape(width, height).T
+    crossings, counts = np.unique(places[kept].astype(int) * height + tops[kept], return_counts=True)
+    changes = crossings[counts % 2 == 1].tolist()
+    runs = np.diff([0, *changes, width * height]).tolist()
+    return mask_from_counts(runs, size)
 
 
 def _trace(start: np.ndarray, end: np.ndarray) -> np.ndarray:
