@@ -11,7 +11,6 @@ from common.errors import InputError
 
 _POLYGON_TOOLS = ("VGG Image Annotator", "COCO", "labelme")
 _MOST_LISTED = 8
-_NEEDS = {"colours": "colours", "file_per_class": "class_files"}
 
 
 class LabelChoice(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ from common.creation.drafts import draft_source
 from common.creation.intensities import choose_intensity
 from common.creation.options import Options
 from common.creation.page import FACTS, make_page, page_text
-from common.creation.picture import PICTURE, draw_labels, most_telling, short_names
+from common.creation.picture import PICTURE, draw_labels, most_telling, short_names, smaller
 from common.creation.places import Places, find_places
 from common.creation.structures import Structures, measure
 from common.creation.telling import (
     describe_classes,
     describe_images,
+    describe_memory,
     describe_pairs,
     describe_patients,
     describe_splits,
@@ -35,6 +36,7 @@ from common.pictures.sheets import save_sheet
 from common.templates import complete_facts, render_bundle, write_bundle
 
 _SAMPLE = 40  # images that are measured
+_KEPT_SIDE = 1024  # pixels
 _VOLUMES = 8  # volumes from which slices are taken, since each is read whole
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -57,8 +59,8 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
     places = find_places(options)
     draft = draft_source(options, places)
     entries = _entries(options, places, draft.source, 1)
-    sample, pairs = _read_sample(options, places, draft.source, entries)
-    structures = measure(pairs, options.classes)
+    sample = _choose_sample(entries)
+    structures, pairs = _look_at(sample, places, draft.source)
     source, channels = _choose_channels(options, draft.source, structures, sample)
     choices = choose(options, structures, source.kind == "volumes")
     if source.kind == "volumes":
@@ -74,6 +76,7 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
         short_names([sample[index]["image"] for index in shown]),
         options.classes,
         f"{options.name}: labels as they are read",
+        enlarged=choices.sees == "crops",
     )
     write_bundle(texts, folder)
     with atomic_file(folder / PICTURE) as fresh:
@@ -86,6 +89,7 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
         channels,
         *choices.rows,
         describe_splits(splits, source),
+        *describe_memory(splits["training"], structures, choices),
         describe_patients(source),
         describe_teacher(options.pretrained),
     ]
@@ -111,18 +115,28 @@ def _num_held_back(entries: Sequence[Entry]) -> int:
     return len({entry["image"] for entry in entries})
 
 
-def _read_sample(
-    options: Options, places: Places, source: Source, entries: Sequence[Entry]
-) -> tuple[list[Entry], list[Pair]]:
+def _choose_sample(entries: Sequence[Entry]) -> list[Entry]:
+    """Return images from the first to the last, or slices of some volumes, each of which has to be read whole."""
     files = list(dict.fromkeys(entry["image"] for entry in entries))
     some = set(files)
     if len(entries) > len(files):
         some = {files[place * len(files) // _VOLUMES] for place in range(_VOLUMES)}
     entries = [entry for entry in entries if entry["image"] in some]
     step = max(1, len(entries) // _SAMPLE)
-    sample = list(entries[step // 2 :: step])[:_SAMPLE]
-    dataset = _dataset(places, source, 1)
-    return sample, [dataset.load(entry) for entry in sample]
+    return list(entries[step // 2 :: step])[:_SAMPLE]
+
+
+def _look_at(sample: Sequence[Entry], places: Places, source: Source) -> tuple[Structures, list[Pair]]:
+    """Return what was measured, and the images and labels, large ones smaller so that many fit into memory."""
+    dataset, pairs = _dataset(places, source, 1), []
+
+    def read() -> Iterator[Pair]:
+        for entry in sample:
+            image, ids = dataset.load(entry)
+            pairs.append((image, ids) if source.kind == "volumes" else smaller(image, ids, _KEPT_SIDE))
+            yield image, ids
+
+    return measure(read(), source.classes), pairs
 
 
 def _values(sample: Sequence[Entry], pairs: Sequence[Pair]) -> list[Pair]:

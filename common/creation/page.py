@@ -83,7 +83,7 @@ def _reading(source: Source, choices: Choices) -> dict[str, Any]:
         "label_reader": "common.datasets.readers.folder_labels.LoadFolderLabeld",
         "label_reader_takes": 'source: "@source"',
     }
-    if choices.sees == "crops":
+    if choices.sees == "crops" or source.field_of_view is not None:
         facts["read_fov"] = (
             "- {_target_: LoadImaged, keys: fov, reader: PILReader, ensure_channel_first: true, "
             "allow_missing_keys: true}\n"

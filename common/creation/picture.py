@@ -17,7 +17,11 @@ _SIDE = 480  # pixels of the longer side of an image
 
 
 def draw_labels(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str], class_names: Sequence[str], title: str
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    names: Sequence[str],
+    class_names: Sequence[str],
+    title: str,
+    enlarged: bool = False,
 ) -> Image.Image:
     """Draw labelled images beside themselves, so that a person sees whether labels lie where they should.
 
@@ -26,8 +30,9 @@ def draw_labels(
         names: of the images.
         class_names: by id, background first.
         title: above the picture.
+        enlarged: whether structures are so thin that images must stay large.
     """
-    small = [_smaller(image, ids) for image, ids in pairs]
+    small = pairs if enlarged else [smaller(image, ids) for image, ids in pairs]
     pictures = [draw_mask(image, ids, class_names) for image, ids in small]
     return draw_sheet(pictures, list(names), title, columns=2)
 
@@ -41,14 +46,15 @@ def most_telling(pairs: Sequence[tuple[np.ndarray, np.ndarray]], count: int = NU
     return [fitting[place * len(fitting) // shown] for place in range(shown)]
 
 
-def _smaller(image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def smaller(image: np.ndarray, ids: np.ndarray, side: int = _SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image and class ids whose longer side is at most so many pixels."""
     height, width = ids.shape
-    factor = _SIDE / max(height, width)
+    factor = side / max(height, width)
     if factor >= 1:
         return image, ids
     size = (max(1, round(factor * width)), max(1, round(factor * height)))
     shrunk = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).resize(size, Image.Resampling.LANCZOS)
-    return np.asarray(shrunk), np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    return np.atleast_3d(np.asarray(shrunk)), np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.creation.choices import Choice
+from common.creation.choices import Choice, Choices
 from common.creation.options import Options
 from common.creation.page import EMBEDDED
 from common.creation.picture import PICTURE
@@ -20,6 +20,9 @@ from common.datasets.folder_files.remarks import describe_orphans
 from common.datasets.folder_files.remarks import describe_patients as note_patients
 from common.datasets.issues import DatasetIssues
 from common.datasets.source import Source
+
+_BYTES_PER_PIXEL = 20  # of three channels, a label and a field of view
+_MUCH = 2  # gigabytes
 
 
 def tell(name: str, root: Path, source: Source, rows: Sequence[Choice], folder: Path, width: int) -> str:
@@ -87,6 +90,15 @@ def describe_splits(splits: Mapping[str, Sequence[Entry]], source: Source) -> Ch
     value = ", ".join(f"{name} {_count(entries)}" for name, entries in splits.items())
     why = "as --split says" if source.split else "drawn by seed, a quarter for the test"
     return Choice("splits", value, why, "--split, --num_validation")
+
+
+def describe_memory(training: Sequence[Entry], structures: Structures, choices: Choices) -> list[Choice]:
+    """Say how much memory a training needs that keeps images whole, where that is much."""
+    width, height = structures.size
+    gigabytes = len(training) * width * height * _BYTES_PER_PIXEL / 2**30
+    if choices.sees != "crops" or gigabytes < _MUCH:
+        return []
+    return [Choice("memory", f"about {gigabytes:.0f} GB", "training keeps images whole in memory", "--see images")]
 
 
 def describe_patients(source: Source) -> Choice:

@@ -29,6 +29,7 @@ _DEFAULTS: dict[str, Any] = {
     "label_keys": [],
     "reading_keys": [],
     "volumes_of": None,
+    "read_fov": None,
     "other_classes": None,
     "padding_mode": "zeros",
     "dice_over_batch": False,

@@ -53,6 +53,12 @@ FOUND = {
         "class_files": {"wound": "wound/", "skin": "skin/"},
     },
     "polygons": {**FOLDERS, "classes": THREE, "label_format": "polygons"},
+    "polygons of another name": {
+        **FOLDERS,
+        "classes": TWO,
+        "label_format": "polygons",
+        "polygons": {"wound": "Ulcer"},
+    },
     "volumes": {**FOLDERS, "classes": THREE, "label_format": "ids", "kind": "volumes", "channels": 1},
     "datalist": {"images": "wounds.csv", "classes": TWO, "label_format": "black_white"},
 }
@@ -124,6 +130,17 @@ class TestWhatIsFound:
         for path in (data / "photos").iterdir():
             Image.open(path).convert("RGB").save(path)
         assert source_of(create(data, FOUND["grey"], tmp_path), data).channels == 1
+
+    def test_black_and_white_labels_may_be_jpeg_and_class_ids_may_not(self, tmp_path, capsys):
+        for layout in ("black_white", "ids"):
+            data = write(tmp_path / layout, FOUND[layout])
+            for path in (data / "masks").iterdir():
+                Image.open(path).convert("L").save(path.with_suffix(".jpg"), quality=98)
+                path.unlink()
+        create(tmp_path / "black_white", FOUND["black_white"], tmp_path)
+        assert "is lossy, which blurs edges" in " ".join(capsys.readouterr().out.split())
+        with refused("--labels: .*stored (with loss|as JPEG), which alters class ids"):
+            create(tmp_path / "ids", FOUND["ids"], tmp_path, name="others")
 
     def test_two_windows_are_for_two_kinds_of_volumes(self, tmp_path):
         import nibabel
@@ -324,7 +341,7 @@ class TestTheBundle:
 
     def test_its_teacher_is_the_stand_in_or_as_told(self, wounds, tmp_path, capsys):
         bundle = create(wounds, FOUND["black_white"], tmp_path)
-        assert "--pretrained facebook/sam-vit-base" in capsys.readouterr().out
+        assert "facebook/sam-vit-base" in capsys.readouterr().out
         config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
         assert (config["pretrained"], config["lora_rank"]) == ("embedded", 64)
         bundle = create(wounds, FOUND["black_white"], tmp_path, overwrite=True, pretrained="facebook/sam-vit-base")

@@ -35,6 +35,9 @@ def create_for(kind: str, folder: Path) -> Path:
     """Create a bundle for data that lie beside it."""
     if kind == "thin":
         return create(write_thin(folder / "data"), THIN, folder, field_of_view=str(folder / "data" / "fields"))
+    if kind == "round":
+        source = {**FOUND["black_white"], "field_of_view": "fields"}
+        return create(write(folder / "data", source), source, folder, field_of_view=str(folder / "data" / "fields"))
     return create(write(folder / "data", FOUND[kind]), FOUND[kind], folder)
 
 
@@ -43,6 +46,7 @@ def create_for(kind: str, folder: Path) -> Path:
     [
         ("black_white", "images", {"range": [0, 255]}),
         ("polygons", "images", {"range": [0, 255]}),
+        ("round", "images", {"range": [0, 255]}),
         ("thin", "crops", {"range": [0, 255]}),
         ("volumes", "slices", {"percentiles": [1, 99]}),
     ],
