@@ -107,8 +107,9 @@ def row_of(name: str, folder: Path, seeds: list[int]) -> tuple[str, bool] | None
     cases = len({line.split(",")[0] for line in found["created"][0].read_text(encoding="utf-8").splitlines()[1:]})
     result = difference(scores["created"], scores["hand-made"])
     shown = {kind: ", ".join(f"{value:.3f}" for value in values) for kind, values in scores.items()}
-    interval = f"{result.mean:+.3f} ({result.low:+.3f} to {result.high:+.3f})"
-    verdict = {True: "within chance", False: "beyond chance", None: "one seed"}[result.within_chance]
+    verdict = {True: "within chance", False: "beyond chance", None: "one seed: not known"}[result.within_chance]
+    bounds = "" if result.within_chance is None else f" ({result.low:+.3f} to {result.high:+.3f})"
+    interval = f"{result.mean:+.3f}{bounds}"
     line = f"| {name} | {cases} | {shown['hand-made']} | {shown['created']} | {interval} | {verdict} |"
     return line, result.within_chance is False
 

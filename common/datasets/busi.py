@@ -80,8 +80,8 @@ class BusiDataset(FolderDataset):
             image, labels = entry["image"], entry.get("label", [])
             labels = labels if isinstance(labels, list) else [labels]
             if labels and not any(path.stem.lower() == f"{image.stem}_mask".lower() for path in labels):
-                shown = image.relative_to(self.folder)
-                issues.add(f"{shown.as_posix()}: its first label is missing, expected {shown.with_suffix('')}_mask.png")
+                shown = image.relative_to(self.folder).with_suffix("").as_posix()
+                issues.add(f"{shown}{image.suffix}: its first label is missing, expected {shown}_mask.png")
         for kind in _KINDS if self.normal else _KINDS[:-1]:
             if not any(name.startswith(f"{kind}/") for name in files):
                 advice = ", or set normal to false" if kind == "normal" else ""

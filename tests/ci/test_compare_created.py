@@ -145,6 +145,13 @@ class TestTable:
         assert line.endswith("| within chance |")
         assert not beyond
 
+    def test_does_not_judge_by_one_seed(self, finished, tmp_path):
+        finished("hand-made", 0, 0.8)
+        finished("created", 0, 0.7)
+        line, beyond = compare_created.row_of("chaos", tmp_path, [0])
+        assert line == "| chaos | 2 | 0.800 | 0.700 | -0.100 | one seed: not known |"
+        assert not beyond
+
     def test_says_what_is_beyond_chance(self, finished, tmp_path):
         for seed in range(3):
             finished("hand-made", seed, 0.8 + seed / 100)
