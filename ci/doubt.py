@@ -28,7 +28,7 @@ from doubts.candidates import COMBINED, IMAGE, MASK
 from doubts.figures import area_under_roc, found_first, interval, rank_correlation
 from PIL import Image
 
-from common.datasets import dataset_class
+from common.datasets import find_dataset
 from common.prediction.base import Student
 from common.prediction.picture import read_part
 from common.prediction.prediction import softmax
@@ -98,8 +98,8 @@ def train(task: str, network: str, num_labels: int, arguments: argparse.Namespac
 
 def measure(task: str, num_labels: int, student: Student, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return figures by the name of each candidate: the rank correlation with Dice, and the area under the ROC."""
-    data = {name: dataset_class(name)(root=getattr(arguments, name), **split(task, name)) for name in DATASETS}
-    few = dataset_class(task)(root=getattr(arguments, task), **split(task, task), num_labels=num_labels)
+    data = {name: find_dataset(name)(root=getattr(arguments, name), **split(task, name)) for name in DATASETS}
+    few = find_dataset(task)(root=getattr(arguments, task), **split(task, task), num_labels=num_labels)
     used = {entry["image"] for entry in few.entries("training")}
     own = [look(student, data[task], entry) for entry in all_entries(data[task]) if entry["image"] not in used]
     foreign = {

@@ -1,7 +1,7 @@
 """How much a mask should be doubted, so that a person looks at the worst ones first.
 
 Two things speak for a bad mask: the student is unsure of it, or the image is unlike those that it was trained on. How
-well that finds bad masks, and what else was tried, is in docs/doubt.md; ci/doubt.py measures it.
+well that finds bad masks, and what else was tried, is in docs/predict.md; ci/doubt.py measures it.
 """
 
 from __future__ import annotations
