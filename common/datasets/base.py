@@ -93,6 +93,8 @@ class SegmentationDataset(ABC):
         self.seed = seed
         self.manifest = manifest
         self.notes: list[str] = []  # remarks for the report of a check
+        self.untold: list[str] = []  # those of them that were not worth saying again
+        self.is_read_anew = True  # by the latest check, rather than known from an earlier one
         self.findings = Findings()  # of the latest check
 
     # What a dataset says of itself
@@ -256,6 +258,7 @@ class SegmentationDataset(ABC):
         manifest = make_manifest(self.name, own, self.folder, read)  # before they are read, lest they change meanwhile
         findings = None if self.manifest is None else read_findings(manifest, self.manifest)
         self.findings = findings or Findings()
+        self.is_read_anew = findings is None
         if findings is None:
             self.check_files(contents.files, issues)
             issues.raise_if_any()
@@ -319,6 +322,8 @@ class SegmentationDataset(ABC):
         """Log a remark about the dataset, once, and keep it for the report of a check."""
         if message not in self.notes:
             self.notes.append(message)
+            if level < logging.INFO:
+                self.untold.append(message)
             logging.getLogger(type(self).__module__).log(level, message)
 
 

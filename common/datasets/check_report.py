@@ -44,6 +44,8 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
     check_writable(output_dir, "--output_dir")
     logger.info(f"checking {dataset.root}: every image and label is read")
     dataset.check()
+    for note in dataset.untold:
+        logger.info(note)
     cases = _read_cases(dataset, dataset.all_entries())
     agreement = dataset.agreement("test")
     labelled = {entry["image"] for split in SPLITS for entry in dataset.entries(split)}

@@ -12,6 +12,7 @@ Volumes are in ``folder_volumes``.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -161,7 +162,8 @@ class FolderDataset(SegmentationDataset):
             *describe_unlabelled(self._found),
             *self.remarks_on_patients(),
         ):
-            self.note(f"{self.title} in {self.folder}: {note}")  # not a warning: every stage of a pipeline checks again
+            level = logging.INFO if self.is_read_anew else logging.DEBUG  # not again in every stage of a pipeline
+            self.note(f"{self.title} in {self.folder}: {note}", level)
         return counts
 
     def remarks_on_patients(self) -> list[str]:

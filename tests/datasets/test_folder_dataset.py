@@ -200,6 +200,18 @@ class TestCheck:
         again.check()
         assert again.notes == first.notes != []
 
+    def test_is_said_by_every_check_and_by_the_first_stage_alone(self, wounds, tmp_path, caplog):
+        caplog.set_level("INFO")
+        root, manifest = wounds(), tmp_path / "runs" / "dataset_manifest.json"
+        for times in (1, 0, 0):
+            caplog.clear()
+            open_wounds(root, manifest=manifest).entries("training", checked=True)
+            assert sum("patient" in message for message in caplog.messages) == times
+        for _ in range(2):
+            caplog.clear()
+            check_dataset(open_wounds(root, manifest=manifest), tmp_path / "out")
+            assert sum("patient" in message for message in caplog.messages) == 1
+
     def test_leaves_alone_what_lies_beside_the_folders_of_the_source(self, wounds):
         root = wounds()
         save(root / "wounds_segmentation" / "docs" / "labels.png", photograph(0))
