@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tqdm import tqdm
 
 from common.datasets.readers.image_files import ImageFiles
 from common.datasets.readers.input_files import InputFiles
 from common.datasets.readers.pictures import read_picture
-from common.datasets.readers.volume_files import VolumeFiles
-from common.datasets.readers.volume_values import read_volume_values
 from common.errors import InputError
 from common.evaluation.outcome import MAX_NAMED, Outcome
 from common.prediction.base import Student
@@ -22,7 +21,6 @@ from common.prediction.picture import PictureSegmenter
 from common.prediction.results import Results
 from common.prediction.student import open_student
 from common.prediction.table import NAME, Table
-from common.prediction.volume import VolumeSegmenter
 from common.training import logs
 
 _LOG = "predict"
@@ -75,8 +73,7 @@ def predict(
     if not 0 <= overlap < 1:
         raise InputError(f"--overlap: expected a share from 0 to below 1, got {overlap}")
     student = open_student(weights, bundle, size=size, device=device)
-    kind = VolumeFiles if student.recipe.sees == "slices" else ImageFiles
-    inputs = kind(images, key="images")
+    inputs = _find(images, student)
     logs.start(output_dir, _LOG, lock=False)
     try:
         results = Results(inputs, Path(output_dir), student.recipe, format, palette)
@@ -91,6 +88,20 @@ def predict(
     print(run.outcome.count())
 
 
+def _find(images: str | os.PathLike, student: Student) -> InputFiles:
+    if student.recipe.sees != "slices":
+        return ImageFiles(images, key="images")
+    from common.datasets.readers.volume_files import VolumeFiles  # here because pictures need no pydicom
+
+    return VolumeFiles(images, key="images")
+
+
+def _volume_segmenter(student: Student, keep: bool) -> Callable[..., Any]:
+    from common.prediction.volume import VolumeSegmenter  # see _find
+
+    return VolumeSegmenter(student, keep)
+
+
 class _Run:
     """Segments all inputs, and keeps what is to be said of them."""
 
@@ -99,7 +110,7 @@ class _Run:
     ) -> None:
         of_volumes = student.recipe.sees == "slices"
         self.inputs, self.results, self.overlays, self.keep = inputs, results, overlays, keep
-        self.segmenter = VolumeSegmenter(student, keep) if of_volumes else PictureSegmenter(student, overlap, keep)
+        self.segmenter = _volume_segmenter(student, keep) if of_volumes else PictureSegmenter(student, overlap, keep)
         self.segment = self._segment_volume if of_volumes else self._segment_picture
         self.outcome = Outcome(inputs, results.output_dir, f"{_LOG}.log")
         self.table = Table(student.recipe.classes, of_volumes)
@@ -148,6 +159,8 @@ class _Run:
             self.results.write_probabilities(source, prediction)
 
     def _segment_volume(self, source: Path) -> None:
+        from common.datasets.readers.volume_values import read_volume_values  # see _find
+
         prediction = self.segmenter(*read_volume_values(source))
         mask = self.results.write_volume(source, prediction)
         self.outcome.written[mask] = source

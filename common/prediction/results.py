@@ -12,7 +12,6 @@ from common.errors import InputError
 from common.files.atomic import atomic_file
 from common.pictures.overlay import draw_mask
 from common.pictures.palette import mask_palette
-from common.prediction.dicom_seg import check_highdicom, write_segmentation
 from common.prediction.intensity import scale
 from common.prediction.prediction import Prediction
 from common.prediction.recipe import Recipe
@@ -81,6 +80,8 @@ class Results:
         path = self.path_of(source, f"_mask{_SUFFIXES[self.format]}")
         with atomic_file(path) as fresh:
             if self.format == "dicom-seg":
+                from common.prediction.dicom_seg import write_segmentation  # here because pictures need no pydicom
+
                 write_segmentation(prediction.ids, source, self.classes, fresh)
             else:
                 write_compressed(volume_mask(prediction.ids, source, prediction.file_affine), fresh)
@@ -133,5 +134,7 @@ def _chosen(format: str, of_volumes: bool) -> str:
     if format == "dicom-seg":
         if not of_volumes:
             raise InputError("--format dicom-seg: there is one of DICOM series alone; take png for pictures")
+        from common.prediction.dicom_seg import check_highdicom  # here because pictures need no pydicom
+
         check_highdicom()
     return format

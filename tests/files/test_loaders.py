@@ -38,7 +38,7 @@ _OWN = {
     "commands/registry.py": {"import_module"},
     "commands/sources.py": {"import_module"},
     "configs/values.py": {"yaml.load"},
-    "release/exports.py": {"torch.load", "torch.jit.load", "onnx.load", "ZipFile"},
+    "release/exports.py": {"torch.jit.load", "onnx.load", "ZipFile"},
     "release/config_text.py": {"yaml.load"},
     "datasets/readers/optional.py": {"import_module"},
     "datasets/registry.py": {"import_module"},
