@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from integration import environment
 from PIL import Image
-from test_volumes import FACTS
+from test_predict_volumes import FACTS
 from tiny_onnx import write_onnx
 
 _WITHOUT = """
