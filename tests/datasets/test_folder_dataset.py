@@ -182,6 +182,14 @@ class TestCheck:
         assert "photos/P0_0.png" in note
         assert "save them smaller" in note
 
+    def test_takes_no_large_photograph_for_an_attack(self, wounds, monkeypatch, recwarn):
+        root = wounds()
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # of 24 x 16 pixels, Pillow warns
+        assert sum(open_wounds(root).check().values()) == 12
+        assert not [each for each in recwarn if issubclass(each.category, Image.DecompressionBombWarning)]
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        assert "has more than 200 pixels, the most that are read; save it smaller" in issues_of(open_wounds(root))
+
     def test_notes_a_class_that_no_label_has(self, wounds, tmp_path):
         dataset = open_wounds(wounds(), classes=["background", "wound", "scar"], label_format="ids")
         for path in (tmp_path / "masks").iterdir():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -65,7 +66,7 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
     try:
         # By its name, Pillow would map an uncompressed TIFF into memory, and scramble one that it turns.
-        with file, Image.open(file, formats=FORMATS) as image:
+        with file, _open_quietly(file) as image:
             _refuse_deep_colours(image, path)
             num_pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if image.format == "TIFF":
@@ -85,6 +86,13 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
     except Exception as error:  # on damaged bytes Pillow's decoders raise far more than OSError
         raise InputError(f"{path}: cannot be read as an image, copy it again ({error})") from error
     return StoredPicture(image, orientation, num_pages)
+
+
+def _open_quietly(file: BinaryIO) -> Image.Image:
+    """Open an image; one of more than 89 million pixels is no attack, as Pillow warns, but a large photograph."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=FORMATS)
 
 
 def _refuse_deep_colours(image: Image.Image, path: Path) -> None:
