@@ -98,11 +98,12 @@ def run_command(arguments: list[str]) -> None:
 
 
 def row_of(name: str, folder: Path, seeds: list[int]) -> tuple[str, bool] | None:
-    """Return a line of the table, and whether the difference is beyond chance; None where nothing is finished."""
-    found = {kind: [folder / f"{kind}_seed{seed}" / METRICS for seed in seeds] for kind in KINDS}
-    found = {kind: [path for path in paths if path.is_file()] for kind, paths in found.items()}
-    if not all(found.values()):
+    """Return a line of the table, and whether the difference is beyond chance; None where no seed is finished."""
+    pairs = [[folder / f"{kind}_seed{seed}" / METRICS for kind in KINDS] for seed in seeds]
+    pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
+    if not pairs:
         return None
+    found = dict(zip(KINDS, zip(*pairs, strict=True), strict=True))
     scores = {kind: [mean_dice(path) for path in paths] for kind, paths in found.items()}
     cases = len({line.split(",")[0] for line in found["created"][0].read_text(encoding="utf-8").splitlines()[1:]})
     result = difference(scores["created"], scores["hand-made"])

@@ -140,6 +140,7 @@ class TestTable:
         for seed, (one, other) in enumerate([(0.8, 0.81), (0.84, 0.8)]):
             finished("hand-made", seed, one)
             finished("created", seed, other)
+        finished("hand-made", 2, 0.9)  # whose counterpart is missing
         line, beyond = compare_created.row_of("chaos", tmp_path, [0, 1, 2])
         assert line.startswith("| chaos | 2 | 0.800, 0.840 | 0.810, 0.800 | -0.015 (")
         assert line.endswith("| within chance |")
