@@ -63,9 +63,9 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
     for image, ids in pairs:
         height, width = ids.shape
         sizes.append((width, height))
-        num_grey += bool(image.shape[-1] == 1 or (image == image[..., :1]).all())
         step = -(-max(ids.shape) // _MOST_PIXELS)
-        ids = ids[::step, ::step]
+        image, ids = image[::step, ::step], ids[::step, ::step]
+        num_grey += bool((image == image[..., :1]).all())
         lacks = False
         for index, name in enumerate(class_names[1:], start=1):
             mask = ids == index
