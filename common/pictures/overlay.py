@@ -93,7 +93,7 @@ def draw_comparison(
     rgb = _as_rgb(image)
     prediction, label = (_as_ids(ids, len(class_names), image.shape) for ids in (prediction, label))
     colours = class_colours(len(class_names))
-    thin = is_thin((label > 0) | (prediction > 0))
+    thin = is_thin((label if label.any() else prediction) > 0)
     style = _chosen(style, thin)
 
     def mark(part: np.ndarray, predicted: np.ndarray, expected: np.ndarray) -> Image.Image:

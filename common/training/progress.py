@@ -52,7 +52,8 @@ class ProgressBar:
 
     def _show(self, engine: Engine) -> None:
         done, total = engine.state.iteration, engine.state.epoch_length or 0
-        this_bar().update(done / total if total else 0.0, f"{self.desc} {done}/{total}")
+        stage = "" if this_bar().position.title else f"{self.desc} "
+        this_bar().update(done / total if total else 0.0, f"{stage}{done}/{total}")
 
 
 class ProgressReport:

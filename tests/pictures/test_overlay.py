@@ -138,6 +138,12 @@ class TestComparison:
         np.testing.assert_array_equal(where(picture, DIFFERENCE["same"]), (prediction == label) & (label > 0))
         np.testing.assert_array_equal(where(picture, DIFFERENCE["different"]), prediction != label)
 
+    def test_a_prediction_in_bits_does_not_make_a_compact_structure_thin(self):
+        specks = np.zeros((SIZE, SIZE), np.uint8)
+        specks[::6, ::6] = 1
+        sheet = draw_comparison(ground(), specks, block(100, 300, 100, 300), NAMES)
+        assert list(pictures_of(sheet)) == ["image", "comparison"]
+
     def test_the_enlarged_part_is_where_they_differ(self):
         label = vessels()
         prediction = label.copy()
