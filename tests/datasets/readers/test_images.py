@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from integration import refused
+from integration import environment, refused
 from PIL import ExifTags, Image
 
 from common.datasets.readers.image_files import ImageFiles
@@ -184,6 +186,18 @@ def test_an_image_of_too_many_pixels_is_refused_before_memory_is_taken(tmp_path,
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
     with refused(r"image\.png: has more than 1,400 pixels"):
         read_image(tmp_path / "image.png")
+
+
+def test_an_image_of_half_as_many_is_read_without_a_warning(tmp_path):
+    """Of 100 million pixels, for example, for which Pillow would warn of a bomb."""
+    save(tmp_path / "image.png", (30, 40))
+    code = (
+        "import sys; from PIL import Image; from common.datasets.readers.pictures import read_picture; "
+        "Image.MAX_IMAGE_PIXELS = 700; print(read_picture(sys.argv[1]).size)"
+    )
+    command = [sys.executable, "-W", "always::RuntimeWarning", "-c", code, str(tmp_path / "image.png")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(30, 40)\n", "")
 
 
 def test_the_preview_in_a_photograph_is_no_page_and_a_second_frame_is_one(tmp_path):
