@@ -71,6 +71,10 @@ def test_shades_of_their_own_are_refused(tmp_path):
     shades[12:22, 15:30] = 128
     with refused(r"a\.png: has \d+ pixels of the value 128 away from any border .* else give label_format ids$"):
         read(save(tmp_path / "a.png", shades))
+    stripe = WHITE.copy()
+    stripe[10:15, 13:45] = 128  # as near to black and white as a smooth border is, and flat
+    with refused(r"a\.png: has 90 pixels of the value 128 away from any border"):
+        read(save(tmp_path / "a.png", stripe))
     with refused("has nothing white, its brightest value is 2; expected 0 and 1, or black and white"):
         read(save(tmp_path / "a.png", INSIDE * np.uint8(2)))
     ids_and_white = INSIDE.astype(np.uint8)
