@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,20 @@ from torch import nn
 
 from common.configs.checks import check
 from common.errors import InputError
+from common.files.provenance import recorded
 
 
 @torch.no_grad()
 def check_image_size(
-    network: nn.Module, size: int, in_channels: int = 3, *, inputs: Sequence[Any] = (), key: str = "image_size"
+    network: nn.Module,
+    size: int,
+    in_channels: int = 3,
+    *,
+    inputs: Sequence[Any] = (),
+    key: str = "image_size",
+    weights: str | os.PathLike | None = None,
 ) -> None:
-    """Pass one empty image through a network.
+    """Pass one empty image through a network, and hold to the size that its weights were trained at.
 
     Args:
         network: any network of images ``(B, in_channels, H, W)``; its mode and weights do not change.
@@ -24,11 +32,19 @@ def check_image_size(
         in_channels: channels of the image.
         inputs: what else the network is called with, such as a timestep.
         key: the config's name for the size, for the message.
+        weights: of the network, where their training is over; None of those that are to be trained.
 
     Raises:
-        InputError: if a number is not whole and positive, or the network refuses the image.
+        InputError: if a number is not whole and positive, the weights record another size, which costs several points
+            of Dice and is seen nowhere, or the network refuses the image.
     """
     check(**{key: size, "in_channels": in_channels})
+    trained = recorded(weights, key, size)
+    if trained != size:
+        raise InputError(
+            f"{key}: {weights} was trained at {trained} pixels, but {size} are given; leave out --{key}, and overlays "
+            "that set it"
+        )
     was_training = network.training
     device = next(network.parameters()).device
     try:

@@ -6,6 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.files.weights import save_weights
 from common.training.sizes import check_image_size
 
 
@@ -49,3 +50,20 @@ def test_so_are_channels_that_do_not_fit():
 def test_a_size_that_is_no_whole_number_is_refused_by_its_key(size):
     with pytest.raises(InputError, match=r"^sample_size: expected a whole number of at least 1"):
         check_image_size(nn.Conv2d(3, 1, 1), size, key="sample_size")
+
+
+def test_weights_are_used_at_the_size_that_they_were_trained_at(tmp_path):
+    network = Halving()
+    weights = tmp_path / "model.pt"
+    save_weights(network, weights, {"image_size": 8})
+    check_image_size(network, 8, 2, weights=weights)
+    with pytest.raises(
+        InputError, match=r"image_size: .*model\.pt was trained at 8 pixels, but 6 are given"
+    ):
+        check_image_size(network, 6, 2, weights=weights)
+
+
+def test_weights_that_record_no_size_are_used_at_any(tmp_path):
+    network = Halving()
+    save_weights(network, tmp_path / "model.pt", {"method": None})
+    check_image_size(network, 6, 2, weights=tmp_path / "model.pt")
