@@ -280,7 +280,7 @@ In the folder above this one:
 ```
 task-distill check {name}_segmentation
 task-distill pipeline {name}_segmentation --output_dir runs/{name}
-task-distill predict {folder}/ --weights runs/{name}/model.pt --output_dir masks/
+task-distill predict {folder}/ --weights runs/{name}/model.pt --output_dir new_masks/
 ```
 
 `check` reads every image and label and says what is wrong with them. `pipeline` trains: teacher, transfer set, student.

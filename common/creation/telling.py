@@ -48,7 +48,7 @@ def tell(name: str, root: Path, source: Source, rows: Sequence[Choice], folder: 
             f"Look at {bundle}/{PICTURE}: are the structures marked where they are? Then:",
             f"  task-distill check {bundle}",
             f"  task-distill pipeline {bundle} --output_dir runs/{name}",
-            f"  task-distill predict {new}/ --weights runs/{name}/model.pt --output_dir masks/",
+            f"  task-distill predict {new}/ --weights runs/{name}/model.pt --output_dir new_masks/",
         ]
     )
 

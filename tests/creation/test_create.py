@@ -306,7 +306,7 @@ class TestTheBundle:
         commands = [
             "task-distill check {}wounds_segmentation",
             "task-distill pipeline {}wounds_segmentation --output_dir runs/wounds",
-            "task-distill predict new_images/ --weights runs/wounds/model.pt --output_dir masks/",
+            "task-distill predict new_images/ --weights runs/wounds/model.pt --output_dir new_masks/",
         ]
         page, said = (bundle / "docs" / "README.md").read_text(encoding="utf-8"), capsys.readouterr().out
         for command in commands:
