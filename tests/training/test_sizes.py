@@ -57,9 +57,7 @@ def test_weights_are_used_at_the_size_that_they_were_trained_at(tmp_path):
     weights = tmp_path / "model.pt"
     save_weights(network, weights, {"image_size": 8})
     check_image_size(network, 8, 2, weights=weights)
-    with pytest.raises(
-        InputError, match=r"image_size: .*model\.pt was trained at 8 pixels, but 6 are given"
-    ):
+    with pytest.raises(InputError, match=r"image_size: .*model\.pt was trained at 8 pixels, but 6 are given"):
         check_image_size(network, 6, 2, weights=weights)
 
 
