@@ -140,6 +140,10 @@ def _read_classes(value: Any) -> tuple[str, ...]:
         )
     if len(set(names)) < len(names):
         raise InputError(f"--classes: each name once, got {', '.join(names)}")
+    later = [name for name in names[1:] if name.lower() == "background"]
+    if later:
+        rest = [name for name in names if name not in later]
+        raise InputError(f"--classes: {later[0]} comes first, as in {','.join([*later, *rest])}; got {','.join(names)}")
     if len(names) > 256:
         raise InputError(f"--classes: at most 256, got {len(names)}")
     for name in names:

@@ -30,6 +30,7 @@ def test_classes_come_as_text_or_list(read, classes):
         ("background", "--classes: expected background and one or more structures"),
         ("background,,wound", "--classes: expected background and one or more structures"),
         ("background,wound,wound", "--classes: each name once"),
+        ("wound,Background", "--classes: Background comes first, as in Background,wound; got wound,Background"),
         ("background,$wound", r"--classes: '\$wound': configs give"),
         ("background,wound #1", "--classes: 'wound #1': configs give"),
     ],
