@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from common.errors import InputError
-from common.files.provenance import read_provenance
+from common.files.provenance import provenance_path, read_provenance
 from common.files.weights import load_weights
 from common.prediction.base import Student
 from common.prediction.bundle_facts import BundleFacts
@@ -108,9 +108,13 @@ def _with_size(facts: dict[str, Any], size: int | None, weights: Path) -> dict[s
 
 
 def _unknown(weights: Path, missing: list[str]) -> str:
+    path = provenance_path(weights)
+    why = "as weights of earlier versions do not"
+    if not path.is_file():
+        why = f"since {path.name} is not beside it, which a training writes: copy it along too"
     return (
-        f"{weights} does not say {', '.join(missing)}, as weights of earlier versions do not; give --bundle, the "
-        "folder of the bundle that they were trained with"
+        f"{weights} does not say {', '.join(missing)}, {why}; or give --bundle, the folder of the bundle that they "
+        "were trained with"
     )
 
 

@@ -125,6 +125,13 @@ class TestWeightsOfBefore:
         student = open_student(weights, bundle, size=96)
         assert student.recipe.facts() == {**FACTS, "image_size": 96}
 
+    def test_weights_that_were_moved_alone_say_what_to_copy(self, write, tmp_path):
+        alone = tmp_path / "elsewhere" / "model.pt"
+        alone.parent.mkdir()
+        alone.write_bytes(write({**FACTS, "network": describe(tiny_student())}).read_bytes())
+        with refused("does not say network", "model.provenance.json is not beside it", "copy it along", "--bundle"):
+            open_student(alone)
+
     def test_provenance_of_other_weights_counts_for_nothing(self, write, bundle):
         weights = write({**FACTS, "network": describe(tiny_student())})
         record = provenance_path(weights).read_bytes()
