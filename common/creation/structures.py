@@ -24,6 +24,7 @@ class Structures:
             1 pixel a side; a structure that no image has is missing.
         shares: of each structure by name, its mean share of the pixels.
         num_with: of each structure by name, in how many images it is.
+        num_cornered: of each structure by name, in how many images it has all four corners, as background has.
         num_lacking: images that lack at least one structure.
     """
 
@@ -33,6 +34,7 @@ class Structures:
     widths: dict[str, float]
     shares: dict[str, float]
     num_with: dict[str, int]
+    num_cornered: dict[str, int]
     num_lacking: int
 
     @property
@@ -60,6 +62,7 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
     sizes, num_grey, num_lacking = [], 0, 0
     widths: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     shares: dict[str, list[float]] = {name: [] for name in class_names[1:]}
+    num_cornered = dict.fromkeys(class_names[1:], 0)
     for image, ids in pairs:
         height, width = ids.shape
         sizes.append((width, height))
@@ -70,6 +73,7 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         for index, name in enumerate(class_names[1:], start=1):
             mask = ids == index
             shares[name].append(float(mask.mean()))
+            num_cornered[name] += has_corners(mask)
             if mask.any():
                 widths[name].append(typical_width(mask) / float(np.sqrt(mask.size)))
             else:
@@ -82,8 +86,14 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         widths={name: median(each) for name, each in widths.items() if each},
         shares={name: float(np.mean(each)) if each else 0.0 for name, each in shares.items()},
         num_with={name: len(each) for name, each in widths.items()},
+        num_cornered=num_cornered,
         num_lacking=num_lacking,
     )
+
+
+def has_corners(mask: np.ndarray) -> bool:
+    """Tell whether a mask ``(H, W)`` has all four corners, as background has in most images."""
+    return bool(mask[:: max(len(mask) - 1, 1), :: max(mask.shape[1] - 1, 1)].all())
 
 
 def typical_width(mask: np.ndarray) -> float:

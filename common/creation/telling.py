@@ -78,6 +78,9 @@ def describe_classes(options: Options, structures: Structures) -> list[Choice]:
         if name in structures.widths:
             share, number = 100 * structures.shares[name], structures.num_with[name]
             where = f"in {number} of {structures.num_images} images looked at"
+            cornered = structures.num_cornered[name]
+            if cornered and len(options.classes) == 2:
+                where += f"; in {cornered} it has all four corners, as background has: are these labels inverted?"
             rows.append(Choice(f"class {name}", f"{share:.2g} % of the pixels", where))
         else:
             why = f"no label of {structures.num_images} looked at has it: is it spelt right, are labels read right?"

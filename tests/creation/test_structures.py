@@ -21,7 +21,7 @@ def options(**given) -> Options:
 
 
 def structures(**changes) -> Structures:
-    usual = {"num_images": 10, "sizes": ((600, 500),) * 10, "num_grey": 0, "num_lacking": 0}
+    usual = {"num_images": 10, "sizes": ((600, 500),) * 10, "num_grey": 0, "num_cornered": {}, "num_lacking": 0}
     return Structures(
         **{
             **usual,
@@ -61,6 +61,15 @@ def test_what_is_measured():
     assert found.num_with == {"a": 1, "b": 0}
     assert found.widths == {"a": pytest.approx(20 / 20000**0.5, rel=0.1)}
     assert found.thinnest()[0] == "a"
+    assert found.num_cornered == {"a": 0, "b": 0}
+
+
+def test_a_structure_that_has_all_corners_may_be_background():
+    image, ids = np.zeros((20, 10, 1), np.uint8), np.ones((20, 10), np.uint8)
+    three_corners = ids.copy()
+    three_corners[0, -1] = 0
+    ids[5:8, 2:4] = 0
+    assert measure([(image, ids), (image, three_corners)], ["background", "a"]).num_cornered == {"a": 1}
 
 
 def test_compact_structures_are_seen_in_whole_images():

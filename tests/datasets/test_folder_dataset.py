@@ -144,13 +144,15 @@ class TestCheck:
     def test_says_that_unknown_patients_may_leak_and_what_a_column_is_called(self, wounds, tmp_path):
         dataset = open_wounds(wounds())
         notes = check_dataset(dataset, tmp_path / "out")["notes"]
-        (note,) = [each for each in notes if "patient" in each]
+        (note,) = [each for each in notes if "patients are not known" in each]
         assert "images of one patient may be in training and test" in note
         assert "source::patient" in note
         assert "names such as P0_0 suggest '^([^/_]+)_'" in note
         assert "a CSV with columns image, label and patient" in note
         known = open_wounds(tmp_path, patient="^(P[0-9]+)_")
-        assert not [each for each in check_dataset(known, tmp_path / "out")["notes"] if "patient" in each]
+        assert not [
+            each for each in check_dataset(known, tmp_path / "out")["notes"] if "patients are not known" in each
+        ]
 
     def test_names_labels_without_images(self, wounds):
         root = wounds()
@@ -196,6 +198,24 @@ class TestCheck:
             save(path, mask(value=1))
         notes = check_dataset(dataset, tmp_path / "out")["notes"]
         assert "no label has scar: it cannot be learned; label it, or take it out of the classes" in notes
+
+    def test_notes_labels_that_several_images_share(self, wounds, tmp_path):
+        root = wounds(("a", "b", "c", "d"))
+        save(root / "photos" / "b.png", photograph(0))  # a copy of a, whose label is the same for a reason
+        for name, column in (("c", 13), ("d", 14)):
+            picture = np.asarray(mask()).copy()
+            picture[4, column] = 255
+            save(root / "masks" / f"{name}.png", Image.fromarray(picture))
+        assert not any("the same label" in each for each in check_dataset(open_wounds(root), tmp_path / "out")["notes"])
+        save(root / "masks" / "d.png", Image.open(root / "masks" / "c.png"))
+        notes = check_dataset(open_wounds(root), tmp_path / "out")["notes"]
+        assert any("2 images with the same label as another one" in each and "photos/c.png" in each for each in notes)
+
+    def test_notes_labels_that_may_be_inverted(self, wounds, tmp_path):
+        root = wounds()
+        save(root / "masks" / "P0_0.png", Image.eval(mask(), lambda value: 255 - value))
+        notes = check_dataset(open_wounds(root), tmp_path / "out")["notes"]
+        assert any("1 label with wound in all four corners" in each and "(photos/P0_0.png)" in each for each in notes)
 
     def test_remembers_what_it_has_noted(self, wounds, tmp_path):
         root = wounds()

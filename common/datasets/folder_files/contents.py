@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from common.datasets.copies import digest_of
 from common.datasets.findings import Findings, count, name_some
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.folder_labels import explain_size, files_of, read_folder_label
@@ -36,7 +37,7 @@ def check_pictures(
         issues: gets what is wrong.
         findings: gets what is not wrong, but worth knowing.
     """
-    grey, large, used = [], {}, Counter()
+    grey, large, used, drawn = [], {}, Counter(), _Drawn()
     num_read = num_labels = 0
     for entry in files.values():
         shown = Path(os.path.relpath(entry["image"], root)).as_posix()
@@ -57,6 +58,7 @@ def check_pictures(
                 label = _read_label(entry, source, size, root)
                 used.update(np.flatnonzero(np.bincount(label.ravel(), minlength=len(source.classes))).tolist())
                 num_labels += 1
+                drawn.add(shown, label, findings.digests.get(shown))
         if "fov" in entry:
             with issues.collect():
                 _check_field_of_view(entry["fov"], size, root, issues)
@@ -75,8 +77,41 @@ def check_pictures(
             f"{which}: training takes minutes and about {memory:.1f} GB of memory to read the largest; save them "
             "smaller, with their labels"
         )
+    findings.others += drawn.remarks(source.classes)
     if num_labels and not any(index in used for index in range(1, len(source.classes))):
         issues.add(f"every label is empty; expected {', '.join(source.classes[1:])}")
+
+
+class _Drawn:
+    """What labels have in common that the labels of several images seldom have."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, dict[str | None, str]] = {}
+        self.cornered: list[str] = []
+
+    def add(self, image: str, ids: np.ndarray, digest: str | None) -> None:
+        """Add the label of an image, whose own pixels have a digest."""
+        own = digest_of(ids)  # None where all is background, or all the structure
+        if own is not None:
+            self.images.setdefault(own, {}).setdefault(digest, image)
+        if ids[:: max(len(ids) - 1, 1), :: max(ids.shape[1] - 1, 1)].all():
+            self.cornered.append(image)
+
+    def remarks(self, classes: Sequence[str]) -> list[str]:
+        """Return a line for each thing that may be a mistake."""
+        lines = []
+        same = [name for images in self.images.values() if len(images) > 1 for name in images.values()]
+        if same:
+            lines.append(
+                f"{count(same, 'image')} with the same label as another one, though they differ ({name_some(same)}): "
+                "see whether each has its own"
+            )
+        if self.cornered and len(classes) == 2:
+            lines.append(
+                f"{count(self.cornered, 'label')} with {classes[1]} in all four corners, as background is "
+                f"({name_some(self.cornered)}): see in check.png whether they are inverted"
+            )
+        return lines
 
 
 def _check_image(stored: StoredPicture, name: str, issues: DatasetIssues, findings: Findings) -> None:
