@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.creation.choices import Choice
+from common.creation.datalists import check_classes, check_splits, own_patients
 from common.creation.labels import choose_labels
 from common.creation.options import Options
 from common.creation.places import Places
@@ -58,14 +59,22 @@ def draft_source(options: Options, places: Places) -> Draft:
     _choose_split(options, places, images, config)
     if config.get("image_suffix") is None and all(stem_of(path).endswith(_NNUNET) for path in images):
         config["image_suffix"] = _NNUNET
-    if places.labels is None:
+    if places.labels is None and _are_outlined(options, images, places):
+        config["labels"] = places.images
+        places = places._replace(labels=places.images)
+        endings, labels = Endings(""), list_files(places.root / places.images, (".json",))
+    elif places.labels is None:
         endings, labels = _among_images(options, images), images
     else:
         labels = _list_labels(places.root / places.labels, config["kind"])
         endings = _beside_images(options, images, labels, places, config)
     if endings.label_suffix:
         config["label_suffix"] = endings.label_suffix
-    survey = describe_label_files(_labels_alone(images, labels, endings, places))
+    alone = _labels_alone(images, labels, endings, places)
+    if not alone:
+        named = options.label_suffix or ", ".join((options.class_files or {}).values())
+        raise InputError(f"--images: {options.images} has no labels, no file is called as an image with {named}")
+    survey = describe_label_files(alone)
     chosen = choose_labels(options, survey, endings.class_files)
     source = Source.from_config({**config, **chosen.settings})
     return Draft(source, Choice("labels", chosen.shown, chosen.why, _FORMAT))
@@ -76,7 +85,10 @@ _FORMAT = "--label_format"
 
 def _from_datalist(options: Options, places: Places, config: dict[str, Any]) -> Draft:
     """Return the source of a datalist, whose labels are known by its rows."""
+    check_classes(options.images, options.classes)
+    check_splits(options)
     config["split"] = None if options.split == BY_SEED else options.split
+    config["patient"] = own_patients(options)
     config["label_suffix"] = options.label_suffix
     issues = DatasetIssues(options.name, places.root)
     draft = Source.from_config({**config, "label_format": "ids"})
@@ -145,6 +157,14 @@ def _choose_split(options: Options, places: Places, images: Sequence[Path], conf
             f"--split is missing: {folder} has folders called {', '.join(named)}: give --split folder to keep these "
             "splits, or --split seed to draw others"
         )
+
+
+def _are_outlined(options: Options, images: Sequence[Path], places: Places) -> bool:
+    """Tell whether labelme's files lie among the images, which is where it writes them."""
+    if options.class_files is not None or options.label_suffix is not None:
+        return False
+    stems = {path.with_name(stem_of(path)) for path in images}
+    return any(path.with_suffix("") in stems for path in list_files(places.root / places.images, (".json",)))
 
 
 def _among_images(options: Options, images: Sequence[Path]) -> Endings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from common.creation.options import Options
@@ -117,8 +117,14 @@ def _choose_greys(options: Options, survey: LabelSurvey) -> LabelChoice:
         return LabelChoice({"label_format": "black_white"}, _SHOWN["black_white"], why)
     highest = max(values, default=0)
     if "ids" in survey.label_formats and highest < num_classes:
+        _ask_about_palettes(options, survey)
         listed = ", ".join(f"{index} {name}" for index, name in enumerate(options.classes))
         return LabelChoice({"label_format": "ids"}, _SHOWN["ids"], listed)
+    if not values and not survey.colours:
+        raise InputError(
+            "--labels: labels have values that are no whole numbers; expected class ids from 0 on, or black and white: "
+            "save them so"
+        )
     if survey.is_black_white and num_classes > 2:
         raise InputError(
             f"--labels: labels are black and white, --classes names {num_classes}: give --class_files if every "
@@ -129,11 +135,40 @@ def _choose_greys(options: Options, survey: LabelSurvey) -> LabelChoice:
     raise InputError(_ask_for_values(options, survey))
 
 
+def _ask_about_palettes(options: Options, survey: LabelSurvey) -> None:
+    """Ask what counts, palette indices or what is shown, where these contradict each other.
+
+    Raises:
+        InputError: if files show one index in several colours, or white and black mean the reverse of 0 and 1.
+    """
+    for index, colours in sorted(survey.shown.items()):
+        if len(colours) > 1:
+            first, second = map(hex_of, sorted(colours, reverse=True)[:2])
+            shares = {hex_of(colour): share for colour, share in survey.colours.items()}
+            raise InputError(
+                f"--labels: palettes differ, some files show the value {index} as {first}, others as {second}: give "
+                f"--colours {_examples_of_colours(options, shares)} if colours are the classes, as far as that is "
+                "right, or --label_format ids if values are"
+            )
+    black, white = ({colour} for colour in ((0, 0, 0), (255, 255, 255)))
+    if survey.shown.get(0) == white and survey.shown.get(1) == black and len(options.classes) == 2:
+        background, structure = options.classes
+        raise InputError(
+            f"--labels: the palette shows the value 0 as white and 1 as black: which is {structure}? Give --colours "
+            f"{background}=#000000,{structure}=#ffffff if white is, --label_format ids if black is"
+        )
+
+
 def _ask_for_values(options: Options, survey: LabelSurvey) -> str:
     values = sorted(survey.values)
     listed = _list({f"{value}": survey.values[value] for value in values})
     if survey.lossy:
         return f"--labels: {survey.lossy[0]} is stored with loss, which alters class ids; save the originals as PNG"
+    if len(values) > max(_MOST_LISTED, len(options.classes)):
+        return (
+            f"--labels: labels have {len(values)} grey values ({listed}), too many for classes, as blurred or shaded "
+            "labels have: save them as black and white, or as class ids, without smoothing"
+        )
     if len(values) > len(options.classes):
         return (
             f"--labels: labels have {len(values)} grey values ({listed}), --classes names {len(options.classes)}: "
@@ -157,11 +192,15 @@ def _ask_for_colours(options: Options, survey: LabelSurvey) -> str:
             f"--labels: labels have {survey.num_colours} colours ({listed}), --classes names {len(options.classes)}: "
             "name a class for each and give --colours; blurred edges and JPEG make colours of their own: save as PNG"
         )
-    example = ",".join(f"{name}={colour}" for name, colour in zip(options.classes, shares, strict=False))
     return (
-        f"--labels: which colour is which class? Labels have {listed}: give --colours {example}, as far as that is "
-        "right"
+        f"--labels: which colour is which class? Labels have {listed}: give --colours "
+        f"{_examples_of_colours(options, shares)}, as far as that is right"
     )
+
+
+def _examples_of_colours(options: Options, colours: Iterable[str]) -> str:
+    """Return an answer for ``--colours`` that the most frequent colours may be right in."""
+    return ",".join(f"{name}={colour}" for name, colour in zip(options.classes, colours, strict=False))
 
 
 def hex_of(colour: tuple[int, int, int]) -> str:

@@ -9,12 +9,13 @@ import shutil
 import stat
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
 from integration import refused
 from monai.bundle import ConfigParser
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from common.creation.create import create_bundle
 from common.datasets import DATASETS
@@ -142,9 +143,24 @@ class TestWhatIsFound:
         with refused("--labels: .*stored (with loss|as JPEG), which alters class ids"):
             create(tmp_path / "ids", FOUND["ids"], tmp_path, name="others")
 
-    def test_two_windows_are_for_two_kinds_of_volumes(self, tmp_path):
-        import nibabel
+    def test_outlines_of_labelme_among_the_images(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["polygons"])
+        for number, path in enumerate(sorted((data / "photos").iterdir())):
+            shape = {"label": "wound", "points": [[5, 5], [30, 5], [30, 20 + number]], "shape_type": "polygon"}
+            outlines = {"shapes": [shape], "imagePath": path.name, "imageData": None}
+            path.with_suffix(".json").write_text(json.dumps(outlines))
+        for labels in ({}, {"labels": data / "photos"}):
+            options = {"images": data / "photos", "classes": "background,wound", "overwrite": True}
+            source = source_of(create_bundle("wounds", tmp_path, **options, **labels), data / "photos")
+            assert (source.images, source.labels, source.label_format) == (".", ".", "polygons")
 
+    def test_a_column_of_patients_keeps_them_whole(self, tmp_path):
+        data, options = TOLD["columns"]
+        root = write(tmp_path / "data", data)
+        bundle = create(root, data, tmp_path, split=options["split"])
+        assert source_of(bundle, root).patient == "patient"
+
+    def test_two_windows_are_for_two_kinds_of_volumes(self, tmp_path):
         data = write(tmp_path / "data", FOUND["volumes"])
         bundle = create(data, FOUND["volumes"], tmp_path)
         assert yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["percentiles"] == [1, 99]
@@ -192,6 +208,57 @@ class TestQuestions:
         data = write(tmp_path / "data", source)
         with refused(r"which grey value is which class\? .* give --values 0=0,63=1,126=2, as far as that is right"):
             create(data, source, tmp_path)
+
+    def test_blurred_labels(self, wounds, tmp_path):
+        for path in (wounds / "masks").iterdir():
+            Image.open(path).convert("L").filter(ImageFilter.GaussianBlur(9)).save(path)
+        with refused(r"^--labels: labels have \d+ grey values .{,120}, too many for classes.*smoothing$"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
+    def test_values_that_are_not_whole(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["volumes"])
+        for path in (data / "masks").iterdir():
+            volume = nibabel.load(path)
+            values = np.asarray(volume.dataobj, np.float32) * 0.7
+            nibabel.save(nibabel.Nifti1Image(values, volume.affine), path)
+        with refused("--labels: labels have values that are no whole numbers; expected class ids"):
+            create(data, FOUND["volumes"], tmp_path)
+
+    @pytest.mark.parametrize(
+        ("palettes", "message"),
+        [
+            (([0, 0, 0, 255, 0, 0], [0, 0, 0, 0, 255, 0]), "some files show the value 1 as #ff0000, others as #00ff00"),
+            (([255] * 3 + [0] * 3,) * 2, "shows the value 0 as white and 1 as black: which is wound"),
+        ],
+    )
+    def test_palettes_that_contradict_the_values(self, palettes, message, wounds, tmp_path):
+        for number, path in enumerate(sorted((wounds / "masks").iterdir())):
+            inside = np.asarray(Image.open(path).convert("L")) > 0
+            label = Image.fromarray(inside.astype(np.uint8)).convert("P")
+            label.putpalette(palettes[number % 2])
+            label.save(path)
+        classes = THREE if "some files" in message else TWO
+        with refused(f"--labels: .*{message}", "--colours background=#", "--label_format ids"):
+            create(wounds, {**FOUND["black_white"], "classes": classes}, tmp_path)
+
+    def test_a_suffix_that_no_label_has(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["one folder"])
+        with refused("--images: .* has no labels, no file is called as an image with _seg"):
+            create(data, FOUND["one folder"], tmp_path, label_suffix="_seg")
+
+    def test_splits_that_a_datalist_has(self, tmp_path):
+        source = TOLD["columns"][0]
+        data = write(tmp_path / "data", source)
+        with refused("--split is missing: .*wounds.json has images for test, training.*: give --split split to keep"):
+            create(data, source, tmp_path)
+
+    @pytest.mark.parametrize("labels", [{"0": "background", "1": "skin", "2": "wound"}, {"skin": 1, "wound": 2}])
+    def test_classes_that_a_datalist_has_in_another_order(self, labels, tmp_path):
+        data = write(tmp_path / "data", FOUND["ids"])
+        rows = [{"image": f"photos/{path.name}", "label": f"masks/{path.name}"} for path in (data / "photos").iterdir()]
+        (data / "dataset.json").write_text(json.dumps({"labels": labels, "training": rows}))
+        with refused("--classes: skin is the class 2 in background,wound,skin, but 1 in .*dataset.json: name the"):
+            create(data, {"images": "dataset.json", "classes": THREE}, tmp_path)
 
     def test_black_and_white_for_three_classes(self, wounds, tmp_path):
         with refused("labels are black and white, --classes names 3: give --class_files"):

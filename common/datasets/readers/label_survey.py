@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from common.datasets.readers.label_formats.black_white import read_black_white, split_shades
 from common.datasets.readers.label_formats.colours import Colour, colour_numbers, colour_of
@@ -36,6 +37,7 @@ class LabelSurvey:
         files_with: in how many files each value, or else each colour, occurs.
         is_grey: whether no picture shows a colour.
         has_palette: whether a picture has a palette.
+        shown: by palette index that occurs, the colours that the palettes of these files show it in.
         is_black_white: whether every file can be read as black and white.
         are_ids: whether all values can be class ids: whole, from 0 on, none so high that it would be a white.
         lossy: files whose format alters values.
@@ -55,6 +57,7 @@ class LabelSurvey:
     files_with: dict[int | Colour, int] = field(default_factory=dict)
     is_grey: bool = True
     has_palette: bool = False
+    shown: dict[int, set[Colour]] = field(default_factory=dict)
     is_black_white: bool = False
     are_ids: bool = False
     lossy: list[str] = field(default_factory=list)
@@ -167,7 +170,9 @@ def _add_picture(survey: LabelSurvey, counts: _Counts, path: Path) -> None:
         counts.add_colours(numbers)
         is_grey = bool(((numbers >> 8) == (numbers & 0xFF) * 257).all())
         survey.is_grey &= is_grey
-    survey.has_palette |= picture.mode == "P"
+    if picture.mode == "P":
+        survey.has_palette = True
+        _add_palette(survey, picture)
     if bands == 1:
         counts.add_values(np.asarray(picture))
     elif is_grey:
@@ -178,6 +183,13 @@ def _add_picture(survey: LabelSurvey, counts: _Counts, path: Path) -> None:
         read_black_white(path)
     except InputError:  # which is what is asked
         counts.are_black_white = False
+
+
+def _add_palette(survey: LabelSurvey, picture: Image.Image) -> None:
+    colours = np.reshape(picture.getpalette("RGB"), (-1, 3)).tolist()
+    used = np.flatnonzero(np.bincount(np.asarray(picture).ravel(), minlength=len(colours)))
+    for index in used[used < len(colours)].tolist():
+        survey.shown.setdefault(index, set()).add(tuple(colours[index]))
 
 
 def _add_volume(survey: LabelSurvey, counts: _Counts, path: Path) -> None:

@@ -86,6 +86,7 @@ def test_palettes_have_both_indices_and_colours(tmp_path):
     assert list(survey.colours) == [(0, 0, 0), (200, 0, 0), (0, 200, 0)]
     assert survey.has_palette
     assert survey.label_formats == ("ids", "colours")
+    assert survey.shown == {0: {(0, 0, 0)}, 1: {(200, 0, 0)}, 2: {(0, 200, 0)}}
 
 
 def test_smoothed_borders_of_colours_fit_no_format(tmp_path):
