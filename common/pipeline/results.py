@@ -63,7 +63,7 @@ def results_table(output_dir: str | os.PathLike) -> str:
 
 def next_command(student: Path) -> str:
     """Return the command that segments images with a student."""
-    return f"task-distill predict FOLDER_WITH_IMAGES --weights {shlex.quote(as_given(student))} --output_dir masks"
+    return f"task-distill predict FOLDER_WITH_IMAGES --weights {shlex.quote(as_given(student))} --output_dir new_masks"
 
 
 def as_given(path: Path) -> str:

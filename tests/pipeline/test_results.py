@@ -39,7 +39,7 @@ def test_the_next_command_ends_the_table(tmp_path):
     write_summary(folder, "student", 0.9)
     (folder / "model.pt").touch()
     last = results_table(folder).splitlines()[-1]
-    command = f"task-distill predict FOLDER_WITH_IMAGES --weights '{folder / 'model.pt'}' --output_dir masks"
+    command = f"task-distill predict FOLDER_WITH_IMAGES --weights '{folder / 'model.pt'}' --output_dir new_masks"
     assert last == f"next: {command}"
 
 

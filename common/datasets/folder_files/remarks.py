@@ -36,7 +36,9 @@ def describe_patients(source: Source, found: Found, root: Path) -> list[str]:
         if source.is_datalist:
             what = "if a patient may have several, add a column 'patient' to the datalist, and set source::patient"
         else:
-            example = f"names such as {pattern[1]} suggest '{pattern[0]}'" if pattern else "such as '^(P[0-9]+)_'"
+            example = "such as '^(P[0-9]+)_'"
+            if pattern:
+                example = f"names such as {pattern[1]} suggest '{pattern[0]}', if they begin with the patient"
             what = (
                 "if a patient may have several, set source::patient (create: --patient) to a regular expression whose "
                 f"group is the patient in an image's name ({example}), or list the images in a CSV with columns image, "
