@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -23,6 +24,7 @@ from common.prediction.student import open_student
 from common.prediction.table import NAME, Table
 from common.training import logs
 
+logger = logging.getLogger(__name__)
 _LOG = "predict"
 _MOST_NAMED = 3  # images that a person should look at first
 
@@ -81,6 +83,8 @@ def predict(
         run.segment_all()
         if table:
             run.table.write(Path(output_dir) / NAME)
+        elif (Path(output_dir) / NAME).exists():
+            logger.warning("%s in %s is of an earlier run and says nothing of these masks", NAME, output_dir)
         run.report()
     finally:
         logs.stop(output_dir)

@@ -67,6 +67,13 @@ def test_a_folder(photos, weights, tmp_path, capsys):
     assert "\r" not in output.err, "a bar where there is no terminal"
 
 
+def test_a_table_of_an_earlier_run_is_named(photos, weights, tmp_path, caplog):
+    for options, expected in (({"table": True}, 0), ({}, 1), ({"table": True}, 0)):
+        caplog.clear()
+        predict(photos, weights, tmp_path / "out", **options)
+        assert caplog.text.count("predictions.csv in") == expected
+
+
 def test_one_picture(photos, weights, tmp_path, capsys):
     predict(photos / "a.png", weights, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a_mask.png"]
