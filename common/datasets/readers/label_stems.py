@@ -23,11 +23,16 @@ def describe_stems(images: Sequence[Path], labels: Sequence[Path], folder: Path)
     counts: Counter[str] = Counter()
     for label in labels:
         stem = normalize("NFC", label.name.removesuffix(".gz").rsplit(".", 1)[0])
-        named = next((stem[:end] for end in range(len(stem), 0, -1) if stem[:end] in stems), None)
+        named = next((stem[:end] for end in range(len(stem), 0, -1) if stem[:end] in stems and _ends(stem, end)), None)
         inside = label.parent.relative_to(folder).as_posix()
         place = "" if inside == "." or _is_of_images(inside, images) else f"{inside}/"
         counts["?" if named is None else place + stem.removeprefix(named)] += 1
     return dict(counts)
+
+
+def _ends(stem: str, end: int) -> bool:
+    """Tell whether a name may end there, and not within a number: img10 is no label of img1."""
+    return not (stem[end - 1].isdigit() and stem[end : end + 1].isdigit())
 
 
 def _is_of_images(inside: str, images: Sequence[Path]) -> bool:

@@ -167,5 +167,11 @@ def test_stems_of_labels_are_compared_with_the_names_of_images(tmp_path):
     }
 
 
+def test_names_do_not_end_within_a_number(tmp_path):
+    images = [tmp_path / "photos" / f"p{number}.jpg" for number in (0, 1, 2)]
+    labels = [tmp_path / "masks" / f"p{number}.png" for number in (0, 1, 2, 10, 11)]
+    assert describe_stems(images, labels, tmp_path / "masks") == {"": 3, "?": 2}
+
+
 def test_names_of_labels_may_be_in_the_other_form_of_unicode(tmp_path):
     assert describe_stems([tmp_path / "h\u00e9.png"], [tmp_path / "he\u0301_mask.png"], tmp_path) == {"_mask": 1}
