@@ -301,6 +301,13 @@ class TestBadInput:
         with refused("--labels: .*masks: no labels in it; expected one picture for each image, or polygons"):
             create(wounds, FOUND["black_white"], tmp_path)
 
+    def test_labels_with_other_numbers_than_their_images(self, wounds, tmp_path):
+        for path in (*(wounds / "photos").iterdir(), *(wounds / "masks").iterdir()):
+            number = int(path.stem)
+            path.rename(path.with_stem(f"img{number}" if path.parent.name == "photos" else f"img{number:03d}"))
+        with refused("photos/img0.png: no label has its name.* the first label is masks/img000.* rename them"):
+            create(wounds, FOUND["black_white"], tmp_path)
+
     def test_labels_without_images_and_the_reverse(self, wounds, tmp_path):
         labels = sorted((wounds / "masks").iterdir())
         labels[0].rename(labels[0].with_stem("other"))

@@ -47,7 +47,7 @@ def name_unlabelled(found: Found, source: Source, root: Path, issues: DatasetIss
 def _describe_other_names(image: Path, label: Path, show: Callable[[Path], str]) -> str:
     text = f"{show(image)}: no label has its name, nor that of any other image; the first label is {show(label)}"
     stem, other = stem_of(image), stem_of(label)
-    if other != stem and other.startswith(stem):
+    if other != stem and other.startswith(stem) and not other[len(stem)].isdigit():  # img000 is none of img0
         return f"{text}: is label_suffix {other.removeprefix(stem)} missing?"
     return f"{text}; rename them, or give label_suffix, what labels have beyond the name of their image"
 
