@@ -109,7 +109,7 @@ def _with_size(facts: dict[str, Any], size: int | None, weights: Path) -> dict[s
 
 def _unknown(weights: Path, missing: list[str]) -> str:
     path = provenance_path(weights)
-    why = "as weights of earlier versions do not"
+    why = "as weights of earlier versions and of other stages do not: take the model.pt of a training"
     if not path.is_file():
         why = f"since {path.name} is not beside it, which a training writes: copy it along too"
     return (
