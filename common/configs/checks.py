@@ -52,6 +52,7 @@ RULES: dict[str, Rule] = {
     "num_labels": optional(_COUNT),
     "num_validation": whole(0),
     "split_seed": _SEED,
+    "normal": BOOLEAN,
     # images
     "in_channels": _COUNT,
     "num_classes": whole(2),

@@ -24,7 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from common.errors import InputError
-from common.files.atomic import is_writer, write_json
+from common.files.atomic import write_json
 from common.files.checkpoints import read_checkpoint
 from common.files.fingerprints import state_digest
 from common.files.json_files import read_json
@@ -69,21 +69,6 @@ def write_provenance(
         return
     content = {"weights": state_digest(state), "provenance": dict(provenance)}
     write_json(path, content)
-
-
-def add_facts(weights: str | os.PathLike, **facts: Any) -> None:
-    """Add facts to what is known of weights that have been written, on the first rank only.
-
-    Args:
-        weights: their file.
-        facts: by name: numbers, strings, lists and mappings.
-
-    Raises:
-        InputError: if a file is damaged, or cannot be written.
-    """
-    if is_writer():
-        state = read_checkpoint(weights)
-        write_provenance(weights, {**read_provenance(weights), **facts}, state)
 
 
 def of_teacher(folder: str | os.PathLike, method: str = "task_specific_kd") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from monai.transforms import Compose
 from torch import Tensor, nn
 
 from common.files.atomic import is_writer
-from common.files.provenance import add_facts
 from common.files.weights import unwrap
 from common.students.features import WithFeatures, find_layer
 from common.students.references import Reference
@@ -20,26 +18,29 @@ from common.students.references import Reference
 _MAX_IMAGES, _MAX_TILES = 64, 64
 
 
-def add_reference(
-    weights: str | os.PathLike,
+def with_reference(
+    provenance: Mapping[str, Any],
     network: nn.Module,
     entries: Sequence[Mapping[str, Any]],
     transforms: Sequence[Callable[[Any], Any]],
     size: int,
     in_channels: int,
-) -> None:
-    """Add the reference of a student to the provenance of its weights, which have been written: last, as it can wait.
+) -> dict[str, Any]:
+    """Return the provenance of a student with its reference, on the first rank only, which alone writes it.
+
+    Weights and all that is known of them are written at once: a stage is done when its weights are there.
 
     Args:
-        weights: the file of the student's weights.
+        provenance: what else is known.
         network, entries, size, in_channels: see :func:`reference_of`.
         transforms: what prepares an entry without chance.
 
     Raises:
-        InputError: if an image cannot be read any more, or the provenance not be written.
+        InputError: if an image cannot be read any more.
     """
-    if is_writer():
-        add_facts(weights, reference=reference_of(network, entries, Compose(list(transforms)), size, in_channels))
+    if not is_writer():
+        return dict(provenance)
+    return {**provenance, "reference": reference_of(network, entries, Compose(list(transforms)), size, in_channels)}
 
 
 @torch.no_grad()

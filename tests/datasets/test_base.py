@@ -70,12 +70,13 @@ def monai_reader(name, own):
         "folder_volumes": [],
     }
     transforms = [LoadImaged(key, reader=reader, ensure_channel_first=True) for key, reader in readers[name]]
-    others = {
-        "kidneyus": [LoadKidneyLabeld("label")],
-        "busi": [LoadFolderLabeld("label", source=BusiDataset(root="").source)],
-        "folder_volumes": [LoadSliced("image"), LoadFolderLabeld("label", source=own.get("source"))],
-    }
-    return Compose([*transforms, *others.get(name, [])])
+    if name == "kidneyus":
+        transforms.append(LoadKidneyLabeld("label"))
+    if name == "busi":
+        transforms.append(LoadFolderLabeld("label", source=BusiDataset(root="").source))
+    if name == "folder_volumes":
+        transforms += [LoadSliced("image"), LoadFolderLabeld("label", source=own["source"])]
+    return Compose(transforms)
 
 
 def for_the_eye(values, modality):

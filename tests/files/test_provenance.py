@@ -15,7 +15,6 @@ from common.errors import InputError
 from common.files.fingerprints import network_fingerprint, state_digest
 from common.files.phantom_mark import mark_phantoms
 from common.files.provenance import (
-    add_facts,
     base_name,
     of_teacher,
     of_training,
@@ -166,22 +165,3 @@ class TestTraining:
 )
 def test_the_name_of_a_base_does_not_say_where_somebody_keeps_it(pretrained, name):
     assert base_name(pretrained) == name
-
-
-class TestAddedFacts:
-    def test_they_join_what_is_known(self, tmp_path):
-        save_weights(network(), tmp_path / "model.pt", FACTS)
-        add_facts(tmp_path / "model.pt", sees="images", method="scratch")
-        assert read_provenance(tmp_path / "model.pt") == {**FACTS, "sees": "images", "method": "scratch"}
-
-    def test_weights_of_which_nothing_is_known_get_a_record(self, tmp_path):
-        save_weights(network(), tmp_path / "model.pt")
-        add_facts(tmp_path / "model.pt", sees="images")
-        assert read_provenance(tmp_path / "model.pt") == {"sees": "images"}
-
-    def test_another_process_than_the_first_writes_nothing(self, tmp_path, monkeypatch):
-        save_weights(network(), tmp_path / "model.pt", FACTS)
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        monkeypatch.setenv("RANK", "1")
-        add_facts(tmp_path / "model.pt", sees="images")
-        assert read_provenance(tmp_path / "model.pt") == FACTS

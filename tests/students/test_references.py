@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from integration import refused, tiny_student
 
-from common.files.provenance import read_provenance
-from common.files.weights import save_weights
-from common.students.reference_images import add_reference, reference_of
+from common.students.reference_images import reference_of, with_reference
 from common.students.references import Reference
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -108,10 +105,14 @@ class TestImages:
         assert reference_of(randomise(tiny_student()), entries(1), picture, 32, 3) is None
         assert reference_of(randomise(tiny_student()), [], picture, 32, 3) is None
 
-    def test_it_joins_what_is_known_of_the_weights(self, tmp_path: Path, randomise):
+    def test_it_joins_what_else_is_known(self, randomise):
         student = randomise(tiny_student())
-        save_weights(student, tmp_path / "model.pt", {"method": "scratch"})
-        add_reference(tmp_path / "model.pt", student, entries(4), [picture], 32, 3)
-        known = read_provenance(tmp_path / "model.pt")
-        assert known["method"] == "scratch"
-        assert known["reference"] == reference_of(student, entries(4), picture, 32, 3)
+        known = with_reference({"method": "scratch"}, student, entries(4), [picture], 32, 3)
+        assert known == {"method": "scratch", "reference": reference_of(student, entries(4), picture, 32, 3)}
+
+    def test_other_ranks_than_the_first_need_none(self, monkeypatch):
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        monkeypatch.setenv("RANK", "1")
+        assert with_reference({"method": "scratch"}, tiny_student(), entries(4), [picture], 32, 3) == {
+            "method": "scratch"
+        }
