@@ -77,15 +77,17 @@ def test_a_config_that_was_taken_out_of_its_release_says_what_to_do(released, cw
 class TestSeveralInOneProcess:
     @pytest.fixture
     def releases(self, release, tmp_path, monkeypatch) -> Iterator[list[Path]]:
-        """Two releases of one bundle and one of another, on the path for modules."""
+        """Two releases of one bundle and one of another, on the path for modules; of a release with the same content,
+        which another test has loaded from elsewhere, nothing is left.
+        """
+        _forget_releases()
         found = []
         for number, name in enumerate(("drive", "drive", "ph2")):
             weights = write_student(name, tmp_path / f"run{number}", seed=number)
             found.append(release(name, weights, output_dir=str(tmp_path / f"dist{number}")))
             monkeypatch.syspath_prepend(str(found[-1]))
         yield found
-        for name in [name for name in sys.modules if name.startswith("scripts_")]:
-            del sys.modules[name]
+        _forget_releases()
 
     def test_each_is_loaded_with_its_own_code_and_weights(self, releases):
         for folder in [*releases, *reversed(releases)]:
@@ -114,6 +116,11 @@ class TestSeveralInOneProcess:
         for one, other in zip(alone, together, strict=True):
             np.testing.assert_array_equal(one, other)
         assert (alone[0] != alone[1]).any(), "a test of nothing"
+
+
+def _forget_releases() -> None:
+    for name in [name for name in sys.modules if name.startswith("scripts_")]:
+        del sys.modules[name]
 
 
 def test_a_package_is_named_by_what_is_in_the_release(release, tmp_path):
