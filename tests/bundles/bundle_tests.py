@@ -341,3 +341,20 @@ class WholeImageTests(PipelineTests, ABC):
             f"{name}_mask.png": size for name, size in PICTURE_SIZES.items()
         }
         assert max(mask.max() for mask in masks.values()) <= len(self.classes)
+
+
+class ProbeTests:
+    """What is true of ultrasound: the probe is always at the top; left and right depend on how it is held."""
+
+    @pytest.mark.parametrize("stage", ["finetune_teacher", "distill", "train"])
+    def test_augmentation_leaves_up_and_down_as_they_are(self, stage, pipeline_run):
+        augment = augmentation(stage, pipeline_run)
+        label = torch.zeros(1, 64, 64)  # x first
+        label[:, 8:24, 8:16] = 1
+        sides = set()
+        for seed in range(20):
+            augment.set_random_state(seed)
+            x, y = np.argwhere(np.asarray(augment({"image": label, "label": label})["label"][0]) > 0).mean(0)
+            assert y < 28
+            sides.add(x < 32)
+        assert sides == {True, False}
