@@ -10,7 +10,7 @@ import torch
 
 LEFTOVERS = (".partial", ".outdated", ".tmp")  # endings of names that nothing may have when a run has ended
 _OWN = ("logs", "tensorboard")  # each start adds to these: times, and one event file each
-_TIMES = ("second", "time", "date")  # parts of the names of what a clock says
+_TIMES = ("second", "time", "date", "measured_alone")  # parts of the names of what a clock says, or other work
 _SECONDS = "seconds.json"  # where a clock says all; of a stage that is killed when all else is done it says nothing
 
 
