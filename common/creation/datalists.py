@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.creation.options import Options
 from common.datasets.folder_files.places import split_named
-from common.datasets.folder_files.tables import Row, read_rows
+from common.datasets.folder_files.tables import Row, column_key, read_rows
 from common.errors import InputError
 from common.files.json_files import read_json
 
@@ -41,7 +41,8 @@ def check_splits(options: Options) -> None:
 
 
 def _is_labelled(row: Row) -> bool:
-    return any(value for column, value in row.values.items() if column not in ("image", PATIENT, SPLIT))
+    others = {"image", PATIENT, SPLIT}
+    return any(value for column, value in row.values.items() if column_key(column) not in others)
 
 
 def check_classes(datalist: Path, classes: Sequence[str]) -> None:

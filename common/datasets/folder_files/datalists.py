@@ -11,7 +11,7 @@ from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Found, Item
 from common.datasets.folder_files.names import name_below, normal, stem_of
 from common.datasets.folder_files.places import SPLIT_NAMES, split_named
-from common.datasets.folder_files.tables import Row, read_rows
+from common.datasets.folder_files.tables import Cells, Row, column_key, read_rows
 from common.datasets.issues import DatasetIssues
 from common.datasets.source import FOLDER, Source
 from common.errors import InputError
@@ -63,9 +63,13 @@ def _check_columns(path: Path, rows: list[Row], source: Source) -> None:
             continue
         if key == "field_of_view" and (path.parent / column).is_dir():
             continue
-        if column not in columns:
+        if column_key(column) not in map(column_key, columns):
             where = "" if key == "image" else f" (source::{key})"
             raise InputError(f"{path}: has no column '{column}'{where}; its columns are {', '.join(columns)}")
+    its_labels = ["label", *(source.class_files or ())]
+    if source.labels is None and not {column_key(name) for name in its_labels} & set(map(column_key, columns)):
+        expected = " or ".join(f"'{name}'" for name in its_labels)
+        raise InputError(f"{path}: has no column {expected} (source::labels); its columns are {', '.join(columns)}")
 
 
 class _RowReader:
@@ -93,7 +97,7 @@ class _RowReader:
     def _label(self, row: Row, image: Path | None) -> Any:
         if self.source.label_format == "file_per_class":
             listed = row.values.get("label")
-            columns = listed if isinstance(listed, Mapping) else row.values
+            columns = Cells(listed) if isinstance(listed, Mapping) else row.values
             files = {name: self._files(row, columns.get(name), name) for name in self.source.class_files or {}}
             return {name: paths for name, paths in files.items() if paths is not None} or None
         label = self._files(row, row.values.get("label"), "label")
@@ -118,10 +122,13 @@ class _RowReader:
         path = _find(self.folders, value.strip())
         if path is None:
             self.issues.add(f"{row.place}: {column} {value}: no such file; paths start from the datalist's folder")
-        elif not path.is_relative_to(self.root):
+        elif path.is_relative_to(self.root):
+            return path
+        elif path.resolve().is_relative_to(self.root.resolve()):  # an absolute path that knows no links
+            return self.root / path.resolve().relative_to(self.root.resolve())
+        else:
             self.issues.add(f"{row.place}: {column} {value}: lies outside of {self.root}; copy or link it into there")
-            return None
-        return path
+        return None
 
     def _text(self, row: Row, column: str | None) -> str | None:
         if column is None or "(" in column or column not in row.values:

@@ -17,6 +17,7 @@ from common.datasets.folder_files.labelling import (
 from common.datasets.folder_files.listing import describe_nothing, list_pictures, list_volumes
 from common.datasets.folder_files.pairs import index_images
 from common.datasets.folder_files.places import Place, leave_out, places_of, shown_from
+from common.datasets.folder_files.spellings import unite_spellings
 from common.datasets.folder_files.unpaired import name_unlabelled
 from common.datasets.issues import DatasetIssues
 from common.datasets.source import Source
@@ -44,6 +45,8 @@ def find_items(root: Path, source: Source, issues: DatasetIssues) -> Found:
             found.add(_find_in(place, source, root, issues, show), f"{place.split}/" if len(places) > 1 else "")
     name_unlabelled(found, source, root, issues)
     add_facts(found, source, root, issues)
+    unite_spellings(found, "patient")
+    unite_spellings(found, "stratum")
     return found
 
 

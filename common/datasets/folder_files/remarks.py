@@ -6,11 +6,15 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Found
 from common.datasets.source import FOLDER, Source
 from common.files.phantom_mark import are_phantoms
+
+_FEW_PATIENTS = 5
+_MANY_IMAGES = 30  # of one patient, in pictures
 
 
 def describe_orphans(found: Found, root: Path) -> list[str]:
@@ -29,7 +33,7 @@ def describe_patients(source: Source, found: Found, root: Path) -> list[str]:
     if source.patient is not None:
         without = [name for name, item in found.items.items() if item.patient is None]
         if not without:
-            return []
+            return _doubt_patients(found, source)
         who, what = f"{count(without, images[:-1])} of unknown patients ({name_some(without)})", "complete the column"
     else:
         who, pattern = "the patients are not known", _suggest(found, source)
@@ -47,6 +51,33 @@ def describe_patients(source: Source, found: Found, root: Path) -> list[str]:
         if any(item.split is None for item in found.items.values()):
             who += f", so that {images} of one patient may be in training and test, which makes results too good"
     return [f"{who}: {what}"]
+
+
+def _doubt_patients(found: Found, source: Source) -> list[str]:
+    """Return a line about patients that are so few, or have so many images each, that they are probably none."""
+    images: dict[str, list[str]] = {}
+    for name, item in found.items.items():
+        images.setdefault(item.patient or "", []).append(name)
+    folders = {name.rpartition("/")[0] for name in found.items}
+    are_few = len(images) < _FEW_PATIENTS and len(images) < len(found.items)
+    if not are_few and not _are_large_folders(images, folders):
+        return []
+    unit = "volume" if source.kind == "volumes" else "image"
+    listed = name_some([f"{patient}: {count(names, unit)}" for patient, names in images.items()])
+    advice = ""
+    if not source.is_datalist and source.stratum is None and len(folders) > 1:
+        advice = "; if they are diagnoses, leave it out and set source::stratum (create: --stratum) to folder"
+    return [
+        f"source::patient '{source.patient}' makes {count(list(images), 'patient')} ({listed}): are these patients? A "
+        f"patient is never split, so that few of them make poor splits{advice}"
+    ]
+
+
+def _are_large_folders(images: dict[str, list[str]], folders: set[str]) -> bool:
+    """Tell whether patients are the folders, with tens of images each, as diagnoses have."""
+    own = [{name.rpartition("/")[0] for name in names} for names in images.values()]
+    are_folders = len(folders) == len(images) and all(len(each) == 1 for each in own)
+    return are_folders and median(map(len, images.values())) >= _MANY_IMAGES
 
 
 def _suggest(found: Found, source: Source) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +14,40 @@ from common.datasets.folder_files.places import split_named
 from common.errors import InputError
 
 _DELIMITERS = ",;\t"
+_SEPARATOR = re.compile(r"sep=(.)\n", re.IGNORECASE)  # the line before the columns by which Excel knows its own files
+
+
+class Cells(Mapping[str, Any]):
+    """The values of a row by column; capitals and spaces around a column's name do not matter.
+
+    Args:
+        values: by column as it is written.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {column_key(column): value for column, value in values.items()}
+        self._columns = tuple(values)
+
+    def __getitem__(self, column: str) -> Any:
+        return self._values[column_key(column)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+def column_key(column: Any) -> str:
+    """Return what columns are compared by."""
+    return str(column).strip().casefold()
 
 
 class Row(NamedTuple):
     """A row: where it is, for messages, and its values by column."""
 
     place: str
-    values: Mapping[str, Any]
+    values: Cells
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -38,26 +66,52 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _read_csv(path: Path, text: str) -> list[Row]:
-    head = next(csv.reader(io.StringIO(text)), [])
-    by_delimiter = {each: next(csv.reader(io.StringIO(text), delimiter=each), []) for each in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda each: ("image" in _cleaned(by_delimiter[each]), len(by_delimiter[each])))
-    columns = _cleaned(by_delimiter[delimiter])
-    if "image" not in columns:
-        raise InputError(f"{path}: has no column 'image'; its first row is {', '.join(head) or 'empty'}")
-    rows = []
+    told = _SEPARATOR.match(text)
+    text = text[told.end() :] if told else text
+    heads = {each: next(_cells_of(text, each, strict=False), []) for each in (told[1] if told else _DELIMITERS)}
+    delimiter = max(heads, key=lambda each: ("image" in map(column_key, heads[each]), len(heads[each])))
+    _check_head(path, heads[delimiter])
     try:
-        for cells in list(csv.reader(io.StringIO(text), delimiter=delimiter))[1:]:
-            place = f"{path.name} row {len(rows) + 2}"
-            if len(cells) > len(columns):
-                raise InputError(f"{path}: row {len(rows) + 2} has {len(cells)} cells, the first {len(columns)}")
-            rows.append(Row(place, dict(zip(columns, (cell.strip() for cell in cells), strict=False))))
+        lines = list(_cells_of(text, delimiter, strict=True))
     except csv.Error as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from error
-    return [row for row in rows if any(row.values.values())]
+        raise InputError(f"{path}: cannot be read as CSV ({error}); a quote may be missing") from error
+    columns, *others = lines
+    rows = []
+    for number, cells in enumerate(others, start=2):
+        if len(cells) > len(columns):
+            raise InputError(f"{path}: row {number} has {len(cells)} cells, the first {len(columns)}")
+        filled = [*cells, *[""] * (len(columns) - len(cells))]
+        if any(filled):
+            values = {column: cell for column, cell in zip(columns, filled, strict=True) if column}
+            rows.append(Row(f"{path.name} row {number}", Cells(values)))
+    return rows
 
 
-def _cleaned(cells: list[str]) -> list[str]:
-    return [cell.strip() for cell in cells]
+def _cells_of(text: str, delimiter: str, strict: bool) -> Iterator[list[str]]:
+    """Yield the cells of each line, without the empty ones at its end that spreadsheets add.
+
+    Raises:
+        csv.Error: if ``strict`` and a quote does not end, or ends within a cell.
+    """
+    for line in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=strict):
+        cells = [cell.strip() for cell in line]
+        while cells and not cells[-1]:
+            cells.pop()
+        yield cells
+
+
+def _check_head(path: Path, columns: list[str]) -> None:
+    """Refuse columns of which none is the image, or two are one.
+
+    Raises:
+        InputError: naming the columns, or the one that is there twice.
+    """
+    keys = [column_key(column) for column in columns if column]
+    if "image" not in keys:
+        raise InputError(f"{path}: has no column 'image'; its first row is {', '.join(columns) or 'empty'}")
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: has the column '{twice}' twice; rename or remove one")
 
 
 def _read_json(path: Path, text: str) -> list[Row]:
@@ -78,7 +132,7 @@ def _read_json(path: Path, text: str) -> list[Row]:
         known = ", ".join(map(str, content))
         raise InputError(f"{path}: has no list 'training'; it has {known}, which is no datalist known here")
     return [
-        Row(row.place, {"split": split_named(key), **row.values})
+        Row(row.place, Cells({"split": split_named(key), **row.values}))
         for key, rows in sections.items()
         for row in _as_rows(path, f"{path.name} {key}", rows)
     ]
@@ -90,10 +144,10 @@ def _as_rows(path: Path, place: str, rows: list[Any]) -> Iterator[Row]:
             row = {"image": row}
         if not isinstance(row, Mapping):
             raise InputError(f"{path}: {place}[{number}]: expected image and label, got {row!r:.60}")
-        values = dict(row)
+        values = {"image" if column_key(key) == "image" else key: value for key, value in row.items()}
         if isinstance(values.get("image"), str):
             values["image"] = _first_channel(path.parent, values["image"])
-        yield Row(f"{place}[{number}]", values)
+        yield Row(f"{place}[{number}]", Cells(values))
 
 
 def _first_channel(folder: Path, image: str) -> str:
@@ -111,7 +165,8 @@ def _nnunet_rows(path: Path, content: Mapping[str, Any]) -> list[Row]:
     if isinstance(listed, Mapping):
         cases = [{"image": case["images"], "label": case["label"]} for case in listed.values()]
         return [
-            Row(f"{path.name} {name}", {"split": "training", **row}) for name, row in zip(listed, cases, strict=True)
+            Row(f"{path.name} {name}", Cells({"split": "training", **row}))
+            for name, row in zip(listed, cases, strict=True)
         ]
     rows = []
     for images, labels, split in (("imagesTr", "labelsTr", "training"), ("imagesTs", "labelsTs", "test")):
@@ -120,7 +175,7 @@ def _nnunet_rows(path: Path, content: Mapping[str, Any]) -> list[Row]:
             label = path.parent / labels / f"{name}{ending}"
             if label.exists():
                 values = {"image": f"{images}/{image.name}", "label": f"{labels}/{label.name}", "split": split}
-                rows.append(Row(f"{path.name} {name}", values))
+                rows.append(Row(f"{path.name} {name}", Cells(values)))
             elif split == "training":
                 raise InputError(f"{path}: {images}/{image.name} has no label, expected {labels}/{name}{ending}")
     return rows
@@ -132,4 +187,4 @@ def _monai_label_rows(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
         image = f"{name}{entry.get('image', {}).get('ext', '')}"
         final = entry.get("labels", {}).get("final")
         label = {"label": f"labels/final/{name}{final.get('ext', '')}"} if isinstance(final, Mapping) else {"label": ""}
-        yield Row(f"{path.name} {name}", {"image": image, **label})
+        yield Row(f"{path.name} {name}", Cells({"image": image, **label}))
