@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 from scipy import ndimage
+
+from common.datasets.outlines import Outlined
 
 _MOST_PIXELS = 2048  # a side on which widths are measured
 
@@ -26,6 +28,7 @@ class Structures:
         num_with: of each structure by name, in how many images it is.
         num_cornered: of each structure by name, in how many images it has all four corners, as background has.
         num_lacking: images that lack at least one structure.
+        num_outlined: of each structure whose outline alone most images have, in how many; others are missing.
     """
 
     num_images: int
@@ -36,6 +39,7 @@ class Structures:
     num_with: dict[str, int]
     num_cornered: dict[str, int]
     num_lacking: int
+    num_outlined: dict[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,12 +63,13 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         pairs: images ``(H, W, C)``, uint8, and class ids ``(H, W)``.
         class_names: by id, background first.
     """
-    sizes, num_grey, num_lacking = [], 0, 0
+    sizes, num_grey, num_lacking, outlined = [], 0, 0, Outlined(class_names)
     widths: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     shares: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     num_cornered = dict.fromkeys(class_names[1:], 0)
     for image, ids in pairs:
         height, width = ids.shape
+        outlined.add(str(len(sizes)), ids)
         sizes.append((width, height))
         step = -(-max(ids.shape) // _MOST_PIXELS)
         image, ids = image[::step, ::step], ids[::step, ::step]
@@ -88,6 +93,7 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         num_with={name: len(each) for name, each in widths.items()},
         num_cornered=num_cornered,
         num_lacking=num_lacking,
+        num_outlined={name: len(labels) for name, labels in outlined.found().items()},
     )
 
 

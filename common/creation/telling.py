@@ -81,6 +81,8 @@ def describe_classes(options: Options, structures: Structures) -> list[Choice]:
             cornered = structures.num_cornered[name]
             if cornered and len(options.classes) == 2:
                 where += f"; in {cornered} it has all four corners, as background has: are these labels inverted?"
+            if name in structures.num_outlined:
+                where += f"; in {structures.num_outlined[name]} only its outline is drawn: is the inside meant? Fill it"
             rows.append(Choice(f"class {name}", f"{share:.2g} % of the pixels", where))
         else:
             why = f"no label of {structures.num_images} looked at has it: is it spelt right, are labels read right?"

@@ -14,6 +14,7 @@ from PIL import Image
 from common.datasets.copies import digest_of
 from common.datasets.findings import Findings, count, name_some
 from common.datasets.issues import DatasetIssues
+from common.datasets.outlines import Outlined
 from common.datasets.readers.folder_labels import explain_size, files_of, read_folder_label
 from common.datasets.readers.label_pictures import label_values, read_label_picture
 from common.datasets.readers.pictures import StoredPicture, read_stored
@@ -37,7 +38,7 @@ def check_pictures(
         issues: gets what is wrong.
         findings: gets what is not wrong, but worth knowing.
     """
-    grey, large, used, drawn = [], {}, Counter(), _Drawn()
+    grey, large, used, drawn, outlined = [], {}, Counter(), _Drawn(), Outlined(source.classes)
     num_read = num_labels = 0
     for entry in files.values():
         shown = Path(os.path.relpath(entry["image"], root)).as_posix()
@@ -59,6 +60,7 @@ def check_pictures(
                 used.update(np.flatnonzero(np.bincount(label.ravel(), minlength=len(source.classes))).tolist())
                 num_labels += 1
                 drawn.add(shown, label, findings.digests.get(shown))
+                outlined.add(shown, label)
         if "fov" in entry:
             with issues.collect():
                 _check_field_of_view(entry["fov"], size, root, issues)
@@ -77,7 +79,7 @@ def check_pictures(
             f"{which}: training takes minutes and about {memory:.1f} GB of memory to read the largest; save them "
             "smaller, with their labels"
         )
-    findings.others += drawn.remarks(source.classes)
+    findings.others += [*drawn.remarks(source.classes), *outlined.remarks()]
     if num_labels and not any(index in used for index in range(1, len(source.classes))):
         issues.add(f"every label is empty; expected {', '.join(source.classes[1:])}")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.datasets.findings import Findings
 from common.datasets.issues import DatasetIssues
+from common.datasets.outlines import Outlined
 from common.datasets.readers.affines import voxel_sizes
 from common.datasets.readers.dicom import list_slices
 from common.datasets.readers.folder_labels import LoadFolderLabeld
@@ -39,19 +40,21 @@ def check_volumes(
         findings: gets what is not wrong, but worth knowing.
     """
     volumes = {entry["image"]: entry for entry in files.values()}
-    spacings, used = {}, Counter()
+    spacings, used, outlined = {}, Counter(), Outlined(source.classes)
     read_image, read_label = LoadVolumed("image"), LoadFolderLabeld("label", source=source.to_config())
     for path, entry in volumes.items():
         with issues.collect():
             loaded = read_image({"image": str(path)})
             spacings[path] = voxel_sizes(loaded["image"].affine.numpy())
-            findings.add_pixels(Path(os.path.relpath(path, root)).as_posix(), loaded["image"][0].numpy())
+            shown = Path(os.path.relpath(path, root)).as_posix()
+            findings.add_pixels(shown, loaded["image"][0].numpy())
             if "label" in entry:
                 ids = read_label({**loaded, "label": _as_text(entry["label"])})["label"].numpy().astype(np.uint8)
                 used.update(np.flatnonzero(np.bincount(ids.ravel(), minlength=len(source.classes))).tolist())
+                outlined.add(shown, ids[0, ..., np.count_nonzero(ids[0], axis=(0, 1)).argmax()])
     if used and not any(index in used for index in range(1, len(source.classes))):
         issues.add(f"every label is empty; expected {', '.join(source.classes[1:])}")
-    findings.others += _describe_spacings(spacings)
+    findings.others += [*_describe_spacings(spacings), *outlined.remarks()]
 
 
 def _describe_spacings(spacings: Mapping[Path, np.ndarray]) -> list[str]:
