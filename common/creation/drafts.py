@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.creation.case_folders import find_case_folders, labels_in, patient_of
 from common.creation.choices import Choice
 from common.creation.datalists import check_classes, check_splits, own_patients
 from common.creation.labels import choose_labels
@@ -64,12 +65,15 @@ def draft_source(options: Options, places: Places) -> Draft:
         places = places._replace(labels=places.images)
         endings, labels = Endings(""), list_files(places.root / places.images, (".json",))
     elif places.labels is None:
-        endings, labels = _among_images(options, images), images
+        endings, labels = _among_images(options, images, places), images
     else:
         labels = _list_labels(places.root / places.labels, config["kind"])
         endings = _beside_images(options, images, labels, places, config)
     if endings.label_suffix:
         config["label_suffix"] = endings.label_suffix
+    if endings.image_suffix:
+        config["image_suffix"] = endings.image_suffix
+        config.setdefault("patient", patient_of(images, places.root / places.images, endings))
     alone = _labels_alone(images, labels, endings, places)
     if not alone:
         named = options.label_suffix or ", ".join((options.class_files or {}).values())
@@ -167,9 +171,16 @@ def _are_outlined(options: Options, images: Sequence[Path], places: Places) -> b
     return any(path.with_suffix("") in stems for path in list_files(places.root / places.images, (".json",)))
 
 
-def _among_images(options: Options, images: Sequence[Path]) -> Endings:
+def _among_images(options: Options, images: Sequence[Path], places: Places) -> Endings:
     if options.class_files is not None or options.label_suffix is not None:
-        return Endings(options.label_suffix or "", dict(options.class_files) if options.class_files else None)
+        return Endings(
+            options.label_suffix or "",
+            dict(options.class_files) if options.class_files else None,
+            image_suffix=options.image_suffix or "",
+        )
+    own = find_case_folders(images, places.root / places.images) if options.image_suffix is None else None
+    if own is not None:
+        return own
     return split_one_folder([str(path.with_name(stem_of(path))) for path in images], options.classes)
 
 
@@ -191,6 +202,8 @@ def _labels_alone(images: Sequence[Path], labels: Sequence[Path], endings: Endin
     """Return the labels among files that may be images as well."""
     if places.labels is not None:
         return list(labels)
+    if endings.image_suffix and endings.class_files is None:
+        return labels_in(labels, places.root / places.images, endings)
     stems = {str(path.with_name(stem_of(path))) for path in images}
     kept = []
     for path in labels:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from common.datasets.findings import count
 from common.errors import InputError
 
 NO_IMAGE = "?"  # in a count of endings: labels that no image has the name of
+_MOST_LISTED = 4
 _NUMBERED = re.compile(r"(.+?)_\d+")
 
 
@@ -19,11 +22,13 @@ class Endings(NamedTuple):
         label_suffix: beyond the name of the image; "" if they are named alike.
         class_files: by class, the ending or the folder of its files; None where a label has all classes.
         united: whether an image may have several files, such as ``_mask`` and ``_mask_1``.
+        image_suffix: what images have beyond their names, where labels do not tell.
     """
 
     label_suffix: str
     class_files: dict[str, str] | None = None
     united: bool = False
+    image_suffix: str = ""
 
 
 def read_endings(counts: Mapping[str, int], classes: Sequence[str]) -> Endings:
@@ -70,14 +75,30 @@ def split_one_folder(stems: Collection[str], classes: Sequence[str]) -> Endings:
         return Endings("", class_files)
     fitting = [ending for ending in sorted(endings) if _covers(stems, [ending])]
     if not fitting:
-        raise InputError(
-            "--labels is missing: give the folder of the labels, or --label_suffix where they lie among the images, "
-            "such as _mask for a.png and a_mask.png"
-        )
+        raise InputError(_ask_for_labels(stems))
     if len(fitting) > 1:
         raise InputError(f"--label_suffix is missing: {' or '.join(fitting)} may be what the names of labels end in")
     united = any(stem.removesuffix(match[0]) in stems for stem in stems if (match := re.search(r"_\d+$", stem)))
     return Endings(fitting[0], united=united)
+
+
+def _ask_for_labels(stems: Collection[str]) -> str:
+    """Return the question where labels are, with what the names of files do say."""
+    found = Counter(ending for stem in sorted(stems) for ending in _endings_of(stem, stems)[:1])
+    endings = [ending for ending in _without_numbers(sorted(found)) if not ending[1:].isdigit()]
+    csv = "or list all in a CSV with lines such as image,label and {0}.png,{0}{1}.png, and give that as --images"
+    if not endings:
+        return (
+            "--labels is missing: give the folder of the labels, or --label_suffix where they lie among the images, "
+            f"such as _mask for a.png and a_mask.png, {csv.format('a', '_mask')}"
+        )
+    base = min(stem for stem in stems if any(f"{stem}{ending}" in stems for ending in endings)).rpartition("/")[2]
+    listed = ", ".join(f"{ending} ({count(range(found[ending]), 'file')})" for ending in endings[:_MOST_LISTED])
+    return (
+        f"--labels is missing: beside images there are files that end in {listed}, and images without: give "
+        f"--label_suffix with what labels end in, and move other pictures out of the folder, "
+        f"{csv.format(base, endings[0])}"
+    )
 
 
 def _endings_of(stem: str, stems: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Found
 from common.datasets.folder_files.listing import list_files, list_pictures
-from common.datasets.folder_files.names import VOLUME_SUFFIXES, differ_in_capitals, match_names
+from common.datasets.folder_files.names import VOLUME_SUFFIXES, differ_in_capitals, join_suffixes, match_names
 from common.datasets.folder_files.pairs import Files, index_labels, pair
 from common.datasets.folder_files.places import Place
 from common.datasets.issues import DatasetIssues
@@ -36,7 +36,9 @@ def index_label_files(
     if source.label_format == "file_per_class":
         texts = source.class_files or {}
         folders = {name: place.labels / text for name, text in texts.items() if text.endswith("/")}
-        suffixes = {name: f"{text}{source.label_suffix}" for name, text in texts.items() if name not in folders}
+        suffixes = {
+            name: join_suffixes(text, source.label_suffix) for name, text in texts.items() if name not in folders
+        }
     aside = set() if place.fov is None else {place.fov}
     listed = images if place.labels == place.images else list_labels(place.labels, source, aside) if suffixes else []
     found = {name: index_labels(listed, place.labels, suffix, issues, show) for name, suffix in suffixes.items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+_NUMBER = r"(?:_\d+)?"
 
 
 def normal(text: str) -> str:
@@ -26,6 +28,41 @@ def name_below(path: Path, folder: Path, stem: str) -> str:
     """Return the name of a file with this stem: its path below ``folder``, with ``/`` on every system."""
     parents = path.relative_to(folder).parent
     return stem if parents == Path() else f"{normal(parents.as_posix())}/{stem}"
+
+
+def name_with(path: Path, folder: Path, suffix: str, numbered: bool = False) -> str | None:
+    """Return the name of a file below ``folder`` without its suffix; None if it has another one.
+
+    Args:
+        path: the file.
+        folder: names start below it.
+        suffix: what the stem has beyond the name: ``_mask``. With ``masks/`` the file is in a folder of that name, and
+            with ``masks/_mask`` both; the name does without. Where the stem is nothing else, the name is that of its
+            folder: ``P1/mask.png`` is of ``P1``.
+        numbered: whether ``_1`` and so on may follow a suffix that is not empty.
+    """
+    place, _, ending = suffix.rpartition("/")
+    stem = stem_of(path)
+    match = re.fullmatch(rf"(.*?){re.escape(ending)}{_NUMBER if numbered and ending else ''}", stem, re.DOTALL)
+    parents = [normal(part) for part in path.relative_to(folder).parent.parts]
+    if match is None or (place and place not in parents):
+        return None
+    if place:
+        parents.pop(len(parents) - 1 - parents[::-1].index(place))
+    return "/".join([*parents, *([match[1]] if match[1] else [])]) or None
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """Return the path, without its ending, of a file that :func:`name_with` reads the name of."""
+    place, slash, ending = suffix.rpartition("/")
+    parents, between, last = name.rpartition("/")
+    return f"{parents}{between}{place}{slash}{last}{ending}"
+
+
+def join_suffixes(ending: str, suffix: str) -> str:
+    """Return the suffix of one class's files: its own ending, and what all labels have; folders come first."""
+    place, slash, common = suffix.rpartition("/")
+    return f"{place}{slash}{ending}{common}"
 
 
 def last_part(name: str) -> str:

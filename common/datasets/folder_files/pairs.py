@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.datasets.folder_files.names import match_names, name_below, stem_of
+from common.datasets.folder_files.names import match_names, name_below, name_with, stem_of
 from common.datasets.issues import DatasetIssues
 
 
@@ -26,18 +25,17 @@ def index_images(
     Args:
         paths: all images.
         folder: names start below it.
-        suffix: what the stem has beyond the name.
+        suffix: what the stem, or the path, has beyond the name, see :func:`name_with`.
         issues: gets what is wrong.
         show: names a file for a message.
     """
     images: dict[str, Path] = {}
     others = []
     for path in paths:
-        stem = stem_of(path)
-        if not stem.endswith(suffix) or stem == suffix:
+        name = name_with(path, folder, suffix)
+        if name is None:
             others.append(path)
             continue
-        name = name_below(path, folder, stem.removesuffix(suffix))
         if name in images:
             issues.add(f"{show(path)}: there is {show(images[name])} of the same name; keep one, or rename it")
         images.setdefault(name, path)
@@ -52,25 +50,23 @@ def index_labels(
     Args:
         paths: all labels.
         folder: names start below it.
-        suffix: what the stem has beyond the name.
+        suffix: what the stem, or the path, has beyond the name, see :func:`name_with`.
         issues: gets two files of one stem.
         show: names a file for a message.
     """
-    pattern = re.compile(rf"(.+?){re.escape(suffix)}(?:_\d+)?" if suffix else "(.+)", re.DOTALL)
     found = Files({}, [])
     stems: dict[str, Path] = {}
     for path in paths:
-        stem = stem_of(path)
-        match = pattern.fullmatch(stem)
-        if match is None:
+        name = name_with(path, folder, suffix, numbered=True)
+        if name is None:
             found.others.append(path)
             continue
-        whole = name_below(path, folder, stem)
+        whole = name_below(path, folder, stem_of(path))
         if whole in stems:
             issues.add(f"{show(path)}: there is {show(stems[whole])}, two labels for one image; keep one")
             continue
         stems[whole] = path
-        found.by_name.setdefault(name_below(path, folder, match[1]), []).append(path)
+        found.by_name.setdefault(name, []).append(path)
     return found
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Found
-from common.datasets.folder_files.names import name_below, stem_of
+from common.datasets.folder_files.names import join_suffixes, name_with, stem_of, with_suffix
 from common.datasets.folder_files.places import is_of_monai_label, shown_from
 from common.datasets.issues import DatasetIssues
 from common.datasets.source import Source
@@ -31,7 +32,11 @@ def name_unlabelled(found: Found, source: Source, root: Path, issues: DatasetIss
     show = shown_from(root)
     labels = root / (source.labels if source.labels is not None else source.images)
     if len(without) + len(known) < len(found.items):
-        for path in without:
+        derived = _find_derived(found, without)
+        for ending, paths in derived.items():
+            issues.add(_describe_derived(ending, paths, show))
+        known_as_derived = {path for paths in derived.values() for path in paths}
+        for path in (each for each in without if each not in known_as_derived):
             issues.add(f"{show(path)}: no label, expected {expected_label(path, source, root)}")
     elif not labels.exists():
         issues.add(
@@ -42,6 +47,28 @@ def name_unlabelled(found: Found, source: Source, root: Path, issues: DatasetIss
     else:
         example = expected_label(without[0], source, root)
         issues.add(f"{show(labels)}: no label of an image in it; expected files such as {example}")
+
+
+def _find_derived(found: Found, without: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return pictures that are called as a labelled image and something more, such as ``_overlay``, by that."""
+    labelled = {item.image.with_name(stem_of(item.image)) for item in found.items.values() if item.label is not None}
+    derived: dict[str, list[Path]] = {}
+    for path in without:
+        stem = stem_of(path)
+        cuts = [cut for cut in range(1, len(stem)) if not stem[cut].isalnum() and not stem[cut + 1 :].isdigit()]
+        cut = next((cut for cut in cuts if path.with_name(stem[:cut]) in labelled), None)
+        if cut is not None:
+            derived.setdefault(stem[cut:], []).append(path)
+    return derived
+
+
+def _describe_derived(ending: str, paths: Sequence[Path], show: Callable[[Path], str]) -> str:
+    names = name_some([show(path) for path in paths])
+    return (
+        f"{count(paths, 'picture')} without a label, called as an image and '{ending}' ({names}): if they are derived "
+        "from images, move them out of the folder, or list the images and labels in a CSV with the columns image and "
+        "label, and give it as the images"
+    )
 
 
 def _describe_other_names(image: Path, label: Path, show: Callable[[Path], str]) -> str:
@@ -60,12 +87,14 @@ def expected_label(image: Path, source: Source, root: Path) -> str:
         source: where labels are.
         root: folder of the dataset.
     """
-    stem = stem_of(image).removesuffix(source.image_suffix)
-    images = root / source.images
-    name = name_below(image, images, stem) if image.is_relative_to(images) else stem
     part = next(iter((source.class_files or {"": ""}).values()))
     folder, ending = (part, "") if part.endswith("/") else ("", part)
     suffix = ".nii.gz" if source.kind == "volumes" else ".png"
     labels = source.labels if source.labels is not None else source.images
-    path = f"{labels}/{folder}{name}{ending}{source.label_suffix}{suffix}"
+    below, stem = root / source.images, stem_of(image)
+    is_below = image.is_relative_to(below)
+    name = name_with(image, below, source.image_suffix) if is_below else stem
+    if is_below and source.image_suffix == stem:  # P1/image.jpg and P1/mask.png
+        name = f"{name}/"
+    path = f"{labels}/{folder}{with_suffix(name or stem, join_suffixes(ending, source.label_suffix))}{suffix}"
     return path.removeprefix("./")

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
+from common.datasets.folder_files.names import join_suffixes, with_suffix
 from common.datasets.phantoms.shapes import Polygon
 from common.datasets.source import Source
 
@@ -64,12 +65,12 @@ class LabelWriter:
         source = self.source
         if source.is_datalist and source.labels is None:
             folder = self.root / "labels"
-        values = {"label": (folder / f"{name}{source.label_suffix}{suffix}", self._values(ids))}
+        values = {"label": (folder / f"{with_suffix(name, source.label_suffix)}{suffix}", self._values(ids))}
         if source.label_format == "file_per_class":
             values = {}
             for each, text in (source.class_files or {}).items():
                 part, ending = (text, "") if text.endswith("/") else ("", text)
-                path = folder / part / f"{name}{ending}{source.label_suffix}{suffix}"
+                path = folder / part / f"{with_suffix(name, join_suffixes(ending, source.label_suffix))}{suffix}"
                 values[each] = (path, (ids == source.id_of(each)).astype(np.uint8) * 255)
         columns = {}
         for column, (path, pixels) in values.items():

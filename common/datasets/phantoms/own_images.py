@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 from PIL import Image, ImageDraw
 
+from common.datasets.folder_files.names import with_suffix
 from common.datasets.folder_files.places import Place, in_place
 from common.datasets.phantoms.folder import phantom_folder
 from common.datasets.phantoms.label_files import LabelWriter
@@ -78,7 +79,7 @@ def _write_image(
     size, num_classes = image_size[::-1], len(source.classes)
     folder = root / "images" if source.is_datalist else place.images
     suffix = ".nii.gz" if source.kind == "volumes" else ".png"
-    path = folder / f"{name}{source.image_suffix}{suffix}"
+    path = folder / f"{with_suffix(name, source.image_suffix)}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     if source.kind == "volumes":
         outlines = draw_outlines(rng, size, num_classes)
