@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from common.configs.arguments import UsageError, read_arguments
 from common.configs.checks import check_configs
 from common.files.writing import check_writable
 from common.training.failures import show_failures
+from common.training.screen import show_plain_lines
 
 _HELP = {"--help", "-h"}
 
@@ -22,7 +22,7 @@ def main() -> None:
     Raises:
         SystemExit: with code 2, after one line, if there is no such command, or it lacks an argument or takes none.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    show_plain_lines()
     show_failures()
     try:
         _run(sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -10,6 +11,18 @@ from pydoc import locate
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigParser, ReferenceResolver
+
+_MOST = 3  # keys that are named
+_ALSO_CALLED = {  # what people say, and other programs call, and the keys here
+    "batch": ("batch_size",),
+    "cuda": ("device",),
+    "gpu": ("device",),
+    "labels": ("num_labels",),
+    "lr": ("learning_rate",),
+    "size": ("image_size", "crop_size"),
+    "teacher": ("pretrained",),
+    "workers": ("num_workers",),
+}
 
 
 def has_key(config: Mapping[str, Any], key: str) -> bool:
@@ -56,20 +69,34 @@ def _takes(target: str, name: str) -> bool:
     return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
 
 
-def describe_unknown(key: str, configs: Iterable[Mapping[str, Any]], options: Iterable[str] = ()) -> str:
-    """Return what a user may have meant by a key that none of some configs has: the nearest keys, or all of the top.
+def describe_unknown(
+    key: str, configs: Iterable[Mapping[str, Any]], options: Iterable[str] = (), bundle: str = "BUNDLE"
+) -> str:
+    """Return what a user may have meant by a key that none of some configs has, and which command lists all keys.
 
     Args:
         key: as given.
         configs: as they are loaded.
         options: what else may have been meant, such as the options of a command.
+        bundle: the folder that the configs are of.
+
+    Returns:
+        At most three keys: the one that usually is called so, those with a word of it, and those that are spelt alike.
     """
     configs = list(configs)
     names = {name for each in configs for name in _names(each)} | set(options)
-    near = get_close_matches(key.replace("#", "::"), sorted(names), n=3)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"the keys are {', '.join(sorted({name for each in configs for name in each if name[0] not in '_+'}))}"
+    key = key.replace("#", "::")
+    near = [name for name in _ALSO_CALLED.get(key.lower(), ()) if name in names]
+    if not near:
+        near = get_close_matches(key, sorted(names), n=_MOST) or _sharing_a_word(key, names)
+    meant = f"did you mean {' or '.join(near[:_MOST])}? " if near else ""
+    return f"{meant}task-distill list keys {shlex.quote(bundle)} shows all"
+
+
+def _sharing_a_word(key: str, names: Iterable[str]) -> list[str]:
+    """Return keys at the top that have a word in common with one that there is not, such as image_size with sizes."""
+    words = {word.rstrip("s") for word in key.lower().split("_")}
+    return sorted(name for name in names if "::" not in name and words & {word.rstrip("s") for word in name.split("_")})
 
 
 def unknown_references(config: Mapping[str, Any]) -> list[str]:

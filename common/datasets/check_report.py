@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.datasets.base import SegmentationDataset
 from common.datasets.contact_sheet import Case, draw_contact_sheet
+from common.datasets.findings import count
 from common.datasets.splits import SPLITS
 from common.files.atomic import atomic_file
 from common.files.writing import check_writable
@@ -139,7 +140,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     smallest, median, largest = ("{width} x {height}".format(**size) for size in summary["image_size"].values())
     sizes = f"{median} pixels" if smallest == largest else f"{smallest} to {largest} pixels, median {median}"
     lines = [
-        f"{summary['dataset']} in {summary['dataset_dir']}: no issues",
+        f"{summary['dataset']} in {summary['dataset_dir']}: {_verdict(summary['notes'])}",
         f"{'keys':12}{', '.join(_describe_settings(summary['settings']))}",
         f"{'images':12}{summary['images']} of {sizes}",
     ]
@@ -147,21 +148,27 @@ def describe(summary: Mapping[str, Any]) -> str:
     groups = f"{summary['group']}s"
     if grouped:
         unknown = summary["images_without_group"]
-        others = f", and {unknown} images of unknown {groups}" if unknown else ""
+        others = f", and {unknown} image{'s' if unknown > 1 else ''} of unknown {groups}" if unknown else ""
         lines.append(f"{groups:12}{summary['groups']}{others}")
     lines += ["", f"{'class':24}{'of pixels':>12}{'images':>10}{'training':>10}"]
     for each in summary["classes"]:
         share = f"{100 * each['pixel_share']:.3g} %"
         lines.append(f"{each['name']:24}{share:>12}{each['images']:>10}{each['training_images']:>10}")
     lines += ["", f"{'split':24}{'images':>12}{groups if grouped else '':>10}".rstrip()]
-    for split, count in summary["splits"].items():
-        lines.append(f"{split:24}{count['images']:>12}{count['groups'] if grouped else '':>10}".rstrip())
+    for split, found in summary["splits"].items():
+        lines.append(f"{split:24}{found['images']:>12}{found['groups'] if grouped else '':>10}".rstrip())
     return "\n".join([*lines, ""])
+
+
+def _verdict(notes: Sequence[str]) -> str:
+    """Say that everything can be read, and whether something is still worth a look."""
+    return f"no errors; read {count(notes, 'note')} above" if notes else "no issues"
 
 
 def _describe_settings(settings: Mapping[str, Any]) -> list[str]:
     """Return settings with their values; of mappings, such as a source of files, what they say beyond defaults."""
-    lines = [f"{key} {value}" for key, value in settings.items() if not isinstance(value, Mapping)]
+    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} {'all' if key == 'num_labels' and value is None else value}" for key, value in plain.items()]
     for value in (value for value in settings.values() if isinstance(value, Mapping)):
         told = {key: each for key, each in value.items() if each not in (None, "")}
         lines += [

@@ -90,7 +90,7 @@ def count(names: Sequence[str], noun: str = "file") -> str:
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 
 
-def name_some(names: Sequence[str]) -> str:
+def name_some(names: Sequence[str], most: int = _MAX_NAMED) -> str:
     """Return the first names, and how many there are beside them."""
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(names[:_MAX_NAMED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -109,7 +109,8 @@ class TeacherOutputs(TrackedInputs):
             with closing(_compute(distinct.images, teacher, grids, logits, batch_size)) as blocks:
                 if is_writer():
                     level = logging.WARNING if self.folder.exists() else logging.INFO
-                    logger.log(level, f"teacher outputs {self.folder}: {reason}; running the teacher on {count} images")
+                    what = self._describe_inputs(count)
+                    logger.log(level, f"teacher outputs {self.folder}: {reason}; running the teacher on {what}")
                     self._write(blocks, count)
                 else:
                     for _ in blocks:
@@ -129,6 +130,13 @@ class TeacherOutputs(TrackedInputs):
         row = self._rows[index]
         outputs = {key: torch.from_numpy(np.array(array[row])) for key, array in self._arrays.items()}
         return {**super().__getitem__(index), **outputs}
+
+    def _describe_inputs(self, count: int) -> str:
+        """Say how many images the teacher sees, and which."""
+        labelled = {row for row, each in zip(self._rows, self.inputs, strict=True) if each.get(LABELLED_KEY)}
+        orientations = self._record["orientations"]
+        each = f", each in {orientations} orientations" if orientations > 1 else ""
+        return f"{count} images ({len(labelled)} with labels and {count - len(labelled)} without{each})"
 
     def _write(self, blocks: Iterator[dict[str, np.ndarray]], count: int) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)  # of no use, and in the way of the new one if space is short

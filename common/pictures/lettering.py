@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -52,6 +53,11 @@ class Lettering(NamedTuple):
         """Write a line in larger letters; see :meth:`write`."""
         font = self._font(_TITLE)
         draw.text((place[0], place[1] + self.line // 2), shorten(text, room, font), INK, font, "lm")
+
+    def title_length(self, text: str) -> int:
+        """Return how many pixels wide a title is."""
+        font = self._font(_TITLE)
+        return math.ceil(font.getlength(drawable(" ".join(text.split()), font)))
 
     def write(
         self, draw: ImageDraw.ImageDraw, text: str, place: tuple[int, int], room: float, colour: Colour = INK

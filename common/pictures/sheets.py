@@ -15,6 +15,7 @@ from common.pictures.lettering import Lettering
 from common.pictures.palette import Colour
 
 _LEAST_WIDTH = 420  # of a sheet, so that its legend can be read
+_MOST_FOR_TITLE = 840  # pixels that small pictures are widened to for a title
 _FAINT = (90, 90, 90)
 _PLACES = "places"  # in a sheet's ``info`` and in its PNG file: where each picture is, by its caption
 
@@ -71,7 +72,8 @@ def draw_sheet(
     widths = [max(row[column].width for row in rows if column < len(row)) for column in range(columns)]
     letters = Lettering.for_width(sum(widths))
     grid = _Grid(columns, widths, [max(each.height for each in row) for row in rows], letters.gap, letters.line)
-    width = max(sum(widths) + letters.gap * (columns + 1), _LEAST_WIDTH)
+    for_title = min(letters.title_length(title) + 2 * letters.gap if title else 0, _MOST_FOR_TITLE)
+    width = max(sum(widths) + letters.gap * (columns + 1), _LEAST_WIDTH, for_title)
     lines = letters.legend_lines(legend or {}, width - 2 * letters.gap)
     above = letters.gap + (letters.line + letters.gap // 2 if title else 0)
     sheet = Image.new("RGB", (width, above + grid.height + len(lines) * letters.line), "white")

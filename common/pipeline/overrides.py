@@ -33,7 +33,10 @@ def takes(config: Mapping[str, Any], key: str) -> bool:
 
 
 def check_overrides(
-    configs: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any], options: Iterable[str] = ()
+    configs: Iterable[Mapping[str, Any]],
+    overrides: Mapping[str, Any],
+    options: Iterable[str] = (),
+    bundle: str | os.PathLike = "BUNDLE",
 ) -> None:
     """Refuse overrides that none of these stages takes.
 
@@ -41,10 +44,11 @@ def check_overrides(
         configs: the config of each stage.
         overrides: values by key.
         options: of the command, one of which may have been meant.
+        bundle: the folder that the configs are of.
 
     Raises:
-        InputError: naming one, and the keys that there are; or if ``network_def`` would replace the student in some
-            of the stages alone.
+        InputError: naming each, what may have been meant, and the command that lists all; or if ``network_def`` would
+            replace the student in some of the stages alone.
     """
     configs = list(configs)
     for key in overrides:
@@ -58,7 +62,8 @@ def check_overrides(
     if unknown:
         options = list(options)
         lines = [
-            f"--{key}: none of the stages has this key; {describe_unknown(key, configs, options)}" for key in unknown
+            f"--{key}: none of the stages has this key; {describe_unknown(key, configs, options, str(bundle))}"
+            for key in unknown
         ]
         raise InputError("\n".join(lines))
 

@@ -50,6 +50,7 @@ def results_table(output_dir: str | os.PathLike) -> str:
     summaries = [summary for _, summary in found.values()]
     unit = summaries[-1].get("distance_unit", "px")
     lines = ["", _line("", ["Dice", "IoU", f"HD95 ({unit})"], "parameters", "ms per case"), *rows, ""]
+    lines.append(f"HD95: 95 % of the border of a mask is at most so far from the label's, in {unit}: less is better.")
     lines += [_ABOUT_STAND_IN] * (is_stand_in and "teacher" in found)
     lines += [_ABOUT_TIMES] * (not all(summary.get("measured_alone") for summary in summaries))
     if lines[-1]:

@@ -58,7 +58,7 @@ def run_pipeline(
     files = {stage: stage_files(configs, stage, overlays, chosen_method) for stage in chosen}
     loaded = {stage: load_config(files[stage]) for stage in chosen}
     overrides = with_current_names(overrides, loaded.values())
-    check_overrides(loaded.values(), overrides, inspect.signature(run_pipeline).parameters)
+    check_overrides(loaded.values(), overrides, inspect.signature(run_pipeline).parameters, bundle)
     check_values(loaded.values(), overrides)
     output_path = Path(output_dir).resolve()
     check_method(output_path, chosen, chosen_method)

@@ -35,6 +35,9 @@ _IMPORTS = [
 
 # glibc gives large blocks back to the system after every step and pays for it in page faults: a fifth of a step.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)}
+# The server is begun by python -c, which looks for modules in the current folder first: a user's copy.py would be taken
+# for Python's. Stages get the paths of this process.
+_SERVER = {**_MEMORY, "PYTHONSAFEPATH": "1"}
 
 
 def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
@@ -54,7 +57,7 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
         return subprocess.run(command, env={**_MEMORY, **os.environ}, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTS)
-    with _memory_settings():
+    with _settings_of_server():
         forkserver.ensure_running()
     process = context.Process(target=_run, args=(list(arguments), dict(os.environ), _Output()))
     process.start()
@@ -68,14 +71,14 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
 
 
 @contextmanager
-def _memory_settings() -> Iterator[None]:
-    """Set what glibc reads when a process begins, for processes begun in here."""
+def _settings_of_server() -> Iterator[None]:
+    """Set what glibc and Python read when a process begins, for one begun in here."""
     before = dict(os.environ)
-    os.environ.update({**_MEMORY, **before})
+    os.environ.update({**_SERVER, **before})
     try:
         yield
     finally:
-        for name in _MEMORY.keys() - before.keys():
+        for name in _SERVER.keys() - before.keys():
             del os.environ[name]
 
 

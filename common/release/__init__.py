@@ -16,6 +16,7 @@ from common.errors import InputError
 from common.files.atomic import atomic_file, atomic_folder
 from common.files.provenance import provenance_path, read_provenance
 from common.files.weights import load_weights
+from common.pipeline.bundle_folder import find_configs
 from common.release.archive import check_replaceable, write_archive, write_large_files
 from common.release.card import missing_sections, model_card
 from common.release.configs import SIZES, STAGES, name_package, read_settings, released_configs, source_config
@@ -66,6 +67,7 @@ def release_bundle(
         InputError: if anything that a release needs is missing or does not belong together; nothing is written then.
     """
     source, weights_path = Path(bundle).resolve(), Path(weights)
+    find_configs(bundle)
     _check_source(source)
     check_packages()
     if not weights_path.is_file():
@@ -122,8 +124,6 @@ def release_bundle(
 
 
 def _check_source(source: Path) -> None:
-    if not (source / "configs").is_dir():
-        raise InputError(f"{source} is no bundle: expected a folder with configs/, such as bundles/drive_segmentation")
     missing = [name for name in (*_COPIED, *_READ) if not (source / name).is_file()]
     if missing:
         raise InputError(f"{source} is no complete bundle: {', '.join(missing)} is missing")

@@ -92,7 +92,7 @@ def run_study(
     configs = _read_configs(bundle, overlays, choose_methods(lists["methods"]))
     num_images = values.pop("num_images", None)
     values = with_current_names(values, configs.values())
-    check_overrides(configs.values(), values, inspect.signature(run_study).parameters)
+    check_overrides(configs.values(), values, inspect.signature(run_study).parameters, bundle)
     check_values(configs.values(), values, on_this_machine=launcher == "local")
     record = records.describe(Path(bundle).resolve().name, data, demo, overlays, values)
     records.check_same(study_dir, record, configs)

@@ -131,6 +131,6 @@ def _log(report: Mapping[str, Any]) -> None:
         f"{report['settings']['copy_threshold']} times the distance to the next patient's"
     )
     logger.info(
-        f"diversity (Vendi score) of {diversity['images']} samples {diversity['samples']:.1f}, of as many training "
-        f"images {diversity['training_images']:.1f}; teacher's confidence {sure}"
+        f"{diversity['images']} samples are as varied as {diversity['samples']:.1f} images with nothing in common, "
+        f"as many training images as {diversity['training_images']:.1f} (Vendi score); teacher's confidence {sure}"
     )

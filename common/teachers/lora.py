@@ -48,7 +48,10 @@ def add_lora(
     options = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout}
     network = get_peft_model(teacher, LoraConfig(**options, target_modules=pattern, modules_to_save=["decoder"]))
     trainable, total = network.get_nb_trainable_parameters()
-    logger.info(f"LoRA: {trainable:,} of {total:,} parameters train ({trainable / total:.2%}), decoder included")
+    logger.info(
+        f"of the teacher's {total:,} parameters {trainable:,} train ({trainable / total:.2%}): its decoder, and small "
+        "matrices that are added to its encoder (LoRA)"
+    )
     return network
 
 

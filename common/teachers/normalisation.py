@@ -22,6 +22,7 @@ NORMALISATIONS = {
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     "none": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
 }
+_MEANINGS = {"imagenet": "by the mean and deviation of ImageNet", "none": "to [0, 1]"}
 
 
 class PixelNormalisation(nn.Module):
@@ -72,7 +73,8 @@ def find_normalisation(pretrained: Any, stated: str | Mapping[str, Sequence[floa
     if stated not in NORMALISATIONS:
         raise InputError(f"pixel_normalisation must be one of {', '.join(NORMALISATIONS)}, got '{stated}'")
     file = _find_preprocessor(pretrained) if isinstance(pretrained, (str, os.PathLike)) else None
-    logger.info(f"the teacher's pixels are normalised as {file or f'pixel_normalisation says: {stated}'}")
+    by = f"as {file} says" if file else f"{_MEANINGS[stated]} (pixel_normalisation {stated})"
+    logger.info(f"the brightness of images is scaled for the teacher {by}")
     return read_preprocessor(file) if file else PixelNormalisation(**NORMALISATIONS[stated])
 
 

@@ -15,12 +15,34 @@ _INDENT = "    "  # below the name of the stage
 
 
 class _Lines(logging.Formatter):
-    """Messages as they are, with paths from the current folder; what is more than news says so."""
+    """Messages as they are, with paths from the current folder; what is more than news says so.
+
+    Args:
+        indent: before each line.
+    """
+
+    def __init__(self, indent: str = "") -> None:
+        super().__init__()
+        self.indent = indent
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record).replace(os.path.join(os.getcwd(), ""), "")
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return _INDENT + kind + text.replace("\n", f"\n{_INDENT}")
+        return self.indent + kind + text.replace("\n", f"\n{self.indent}")
+
+
+def show_plain_lines() -> None:
+    """Have this process log to standard error in plain lines, without what libraries say of themselves.
+
+    For a command, whose standard output is its result. Where something logs already, that stays as it is.
+    """
+    if not sys.warnoptions:  # nobody has asked for warnings
+        warnings.simplefilter("ignore")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    handler.addFilter(is_for_screen)
+    handler.addFilter(clear_for)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def show_own_lines() -> None:
@@ -32,7 +54,7 @@ def show_own_lines() -> None:
     logging.captureWarnings(True)
     take_over_monai()
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_Lines(_INDENT))
     handler.addFilter(is_for_screen)
     handler.addFilter(clear_for)
     handler.addFilter(is_news)

@@ -34,14 +34,34 @@ def test_a_key_that_changes_nothing(key):
     assert not has_key(CONFIG, key)
 
 
-def test_the_nearest_keys_are_named_or_else_all_of_the_top():
-    assert describe_unknown("epoch", [CONFIG]) == "did you mean epochs?"
+def test_the_nearest_keys_are_named_and_the_command_that_lists_all():
+    listed = "task-distill list keys BUNDLE shows all"
+    assert describe_unknown("epoch", [CONFIG]) == f"did you mean epochs? {listed}"
     assert "train::trainer::max_epochs" in describe_unknown("train::trainer::epochs", [CONFIG])
-    assert describe_unknown("zzz", [{"a": 1}, CONFIG]) == "the keys are a, anything, epochs, loss, optimizer, train"
+    assert describe_unknown("zzz", [{"a": 1}, CONFIG]) == listed
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("size", "image_size"),
+        ("lr", "learning_rate"),
+        ("gpu", "device"),
+        ("max_images_of_training", "image_size or num_images"),
+        ("num", "num_images or num_labels or num_steps"),
+        ("bach_size", "batch_size"),
+    ],
+)
+def test_three_keys_at_most_are_named_that_may_be_meant(key, meant):
+    names = ["batch_size", "device", "epochs", "image_size", "learning_rate", "num_images", "num_labels", "num_steps"]
+    names.append("num_workers")
+    said = describe_unknown(key, [dict.fromkeys(names), {"train": {"num": 1}}])
+    assert said.startswith(f"did you mean {meant}")
+    assert said.count(" or ") < 3
 
 
 def test_a_reference_to_nothing_is_named_with_what_refers_to_it():
     references = {"a": "$@epochs + @optimizer::lr", "b": ["@epoch"], "c": {"d": "$len(@train#trainer#max_epochs)"}}
     assert unknown_references({**CONFIG, **references}) == [
-        "b::0: there is no @epoch to refer to; did you mean epochs?"
+        "b::0: there is no @epoch to refer to; did you mean epochs? task-distill list keys BUNDLE shows all"
     ]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from common.datasets import DATASETS, check_report, contact_sheet, find_dataset
 from common.datasets.base import SegmentationDataset
-from common.datasets.check_report import check_dataset
+from common.datasets.check_report import check_dataset, describe
 from common.datasets.contact_sheet import draw_contact_sheet
 from common.datasets.splits import SPLITS
 from common.errors import InputError
@@ -151,14 +151,20 @@ class TestNumbers:
         assert summary["notes"][-1] == note
         assert note in caplog.text
 
+    def test_all_labels_are_said_in_words_and_a_dataset_without_notes_has_no_issues(self, sixth, tmp_path, capsys):
+        summary = check_dataset(sixth(), tmp_path / "out")
+        assert "keys        num_validation 2, num_labels all, " in capsys.readouterr().out
+        assert ": no issues\n" in describe({**summary, "notes": []})
+        assert ": no errors; read 1 note above\n" in describe(summary)
+
     def test_printed_for_the_eye(self, sixth, tmp_path, capsys):
         check_dataset(sixth(num_labels=2), tmp_path / "out")
         printed = [line.split() for line in capsys.readouterr().out.splitlines()]
         for line in (
-            f"sixth in {tmp_path}: no issues",
+            f"sixth in {tmp_path}: no errors; read 2 notes above",
             "keys num_validation 2, num_labels 2, split_seed 0, scanner old",
             "images 5 of 40 x 20 to 100 x 20 pixels, median 40 x 50",
-            "patients 3, and 1 images of unknown patients",
+            "patients 3, and 1 image of unknown patients",
             "bone 1.74 % 3 2",
             "split images patients",
             "training 2 1",

@@ -167,10 +167,10 @@ class TestCheck:
         save(root / "photos" / "P0_0.png", photograph(0, mode="L"))
         dataset = open_wounds(root)
         dataset.check()
-        assert any("1 image of 12 grey and the others in colour (photos/P0_0.png)" in note for note in dataset.notes)
+        assert any("1 image of 12 grey (photos/P0_0.png) and the others in colour" in note for note in dataset.notes)
         grey = open_wounds(root, channels=1)
         grey.check()
-        assert any("11 of 12 images are in colour and are read as grey" in note for note in grey.notes)
+        assert any("11 images of 12 in colour (photos/" in note for note in grey.notes)
 
     def test_notes_large_images_with_the_memory_that_they_take(self, wounds, monkeypatch):
         monkeypatch.setattr(contents, "LARGE", 1000)

@@ -561,7 +561,7 @@ class TestStage:
 
     def test_a_second_run_reads_the_outputs_and_ends_with_the_same_bits(self, dataset_dir, tmp_path):
         first, log = self.distil(dataset_dir, tmp_path / "run")
-        assert "teacher_outputs: there are none yet; running the teacher on 8 images" in log
+        assert "teacher_outputs: there are none yet; running the teacher on 8 images (4 with labels and 4" in log
         second, log = self.distil(dataset_dir, tmp_path / "run")
         assert "teacher_outputs: those of all 8 images are there" in log
         assert_same(first, second)

@@ -45,6 +45,14 @@ def test_a_picture_that_is_no_sheet_has_no_pictures_on_it(tmp_path):
         assert pictures_of(other) == {}
 
 
+def test_a_title_is_whole_above_small_pictures():
+    title = "16 samples of the diffusion model after epoch 14"
+    small = draw_sheet([picture(200, 200)], ["a"], title=title)
+    large = draw_sheet([picture(900, 200)], ["a"], title=title)
+    ends = [np.flatnonzero(ink(sheet)[:40].any(axis=0))[-1] for sheet in (small, large)]
+    assert ends[0] == ends[1] < small.width
+
+
 def test_title_and_legend_take_room_of_their_own():
     plain = draw_sheet([picture(500, 50)], ["a"])
     titled = draw_sheet([picture(500, 50)], ["a"], title="What is shown")

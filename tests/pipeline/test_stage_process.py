@@ -55,6 +55,14 @@ def wait_for(condition, seconds: float = 60) -> bool:
     return False
 
 
+def test_files_of_the_current_folder_are_not_taken_for_modules_of_python(tmp_path, monkeypatch):
+    (tmp_path / "copy.py").write_text("from shutil import copy\n")
+    monkeypatch.chdir(tmp_path)
+    with stage_process._settings_of_server():
+        where = subprocess.check_output([sys.executable, "-c", "import copy; print(copy.__file__)"], text=True)
+    assert str(tmp_path) not in where
+
+
 class TestRun:
     def test_a_stage_sees_its_overrides_and_the_environment_of_now(self, tmp_path, monkeypatch):
         monkeypatch.setenv("NEW_ON_THE_DAY", "yes")

@@ -66,10 +66,11 @@ class TestOverrides:
         assert takes({"learning_rate": 1}, "learning_rate")
         assert not takes({"learning_rate": 1, "base_learning_rate": 2}, "learning_rate")
 
-    def test_a_key_that_no_stage_has_is_refused_with_those_that_there_are(self):
+    def test_a_key_that_no_stage_has_is_refused_with_the_command_that_lists_keys(self):
         check_overrides([{"a": 1}, {"b": 2}], {"b": 3})
-        with pytest.raises(InputError, match="--c: none of the stages has this key; the keys are a, b"):
-            check_overrides([{"a": 1, "_hidden": 0}, {"b": 2}], {"b": 3, "c": 4})
+        said = "--c: none of the stages has this key; task-distill list keys 'my bundle' shows all$"
+        with pytest.raises(InputError, match=said):
+            check_overrides([{"a": 1, "_hidden": 0}, {"b": 2}], {"b": 3, "c": 4}, bundle="my bundle")
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ class TestBadInput:
         assert not (tmp_path / "dist").exists()
 
     def test_a_folder_that_is_no_bundle(self, weights, release, tmp_path):
-        with refused("is no bundle"):
+        with refused("is not a bundle: expected a folder with configs/"):
             release("drive", weights, bundle=tmp_path / "run")
 
     @pytest.mark.parametrize("options", [{"device": "cpu"}, {"dataset_dir": "/data"}, {"subject": "teacher"}])

@@ -36,7 +36,7 @@ def test_report_and_table_agree(tmp_path, pipeline, draw, caplog):
     assert 1 < report["diversity"]["samples"] <= 5
     assert "5 of 6 samples kept; dropped as copies of training images 1" in caplog.text
     assert f"between training images {report['distance']['training_images']['median']:.3f}" in caplog.text
-    assert f"of 5 samples {report['diversity']['samples']:.1f}" in caplog.text
+    assert f"5 samples are as varied as {report['diversity']['samples']:.1f} images" in caplog.text
 
 
 def test_the_most_similar_pairs_come_first_on_the_contact_sheet(tmp_path, pipeline, draw):

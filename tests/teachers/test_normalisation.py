@@ -137,8 +137,8 @@ def test_log_says_what_decided(weights, caplog):
     lay_beside(weights, SAM)
     build_teacher(weights, 2, pixel_normalisation="none")
     first, second = caplog.messages
-    assert first.endswith("as pixel_normalisation says: none")
-    assert second.endswith(str(weights / "preprocessor_config.json"))
+    assert first.endswith("to [0, 1] (pixel_normalisation none)")
+    assert second.endswith(f"as {weights / 'preprocessor_config.json'} says")
 
 
 # A saved teacher keeps it

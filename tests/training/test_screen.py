@@ -85,3 +85,19 @@ def test_weights_are_read_without_bars(tmp_path):
         """,
     )
     assert screen == ""
+
+
+def test_a_command_shows_its_own_lines_as_they_are():
+    code = """
+    import logging, warnings
+    from common.training.screen import show_plain_lines
+    show_plain_lines()
+    logging.getLogger("common.datasets.ph2").info("two\\nlines")
+    logging.getLogger("common.datasets.ph2").warning("two images are alike")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").warning("nvImageCodec is not available")
+    warnings.warn("a kernel is slow")
+    print("a result")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout == "a result\n"
+    assert done.stderr == "two\nlines\nwarning: two images are alike\n"

@@ -114,7 +114,7 @@ def test_a_bundle_that_is_there_is_not_overwritten(place):
 
 def test_check_finds_the_data_by_itself(place):
     printed = succeed(place, "check", "wounds_segmentation")
-    assert ": no issues\n" in printed
+    assert ": no errors; read 1 note above\n" in printed
     assert re.search(r"^wound +1\d\.\d %  +12 +8$", printed, re.MULTILINE)
     assert (place / "wounds_segmentation" / "eval" / "check.png").is_file()
 

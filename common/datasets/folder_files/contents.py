@@ -23,6 +23,7 @@ from common.errors import InputError
 
 LARGE = 25_000_000  # pixels, from which on reading an image takes memory that a laptop may not have
 _BYTES_A_PIXEL = 48  # of a channel, to read and resize an image for training: 13.6 GB measured for 100 million pixels
+_NAMED = 5  # images whose colours differ from those of the others
 _GREY_MODES = ("1", "L", "LA")
 
 
@@ -38,19 +39,17 @@ def check_pictures(
         issues: gets what is wrong.
         findings: gets what is not wrong, but worth knowing.
     """
-    grey, large, used, drawn, outlined = [], {}, Counter(), _Drawn(), Outlined(source.classes)
-    num_read = num_labels = 0
+    grey, coloured, large, used, drawn, outlined = [], [], {}, Counter(), _Drawn(), Outlined(source.classes)
+    num_labels = 0
     for entry in files.values():
         shown = Path(os.path.relpath(entry["image"], root)).as_posix()
         stored = None
         with issues.collect():
             stored = read_stored(entry["image"])
         if stored is not None:
-            num_read += 1
             _check_image(stored, shown, issues, findings)
             width, height = stored.image.size
-            if _is_grey(stored.image):
-                grey.append(shown)
+            (grey if _is_grey(stored.image) else coloured).append(shown)
             if width * height > LARGE:
                 large[shown] = width * height
         size = None if stored is None else stored.image.size
@@ -64,13 +63,19 @@ def check_pictures(
         if "fov" in entry:
             with issues.collect():
                 _check_field_of_view(entry["fov"], size, root, issues)
-    if source.channels == 3 and 0 < len(grey) < num_read:
-        findings.others.append(
-            f"{count(grey, 'image')} of {num_read} grey and the others in colour ({name_some(grey)}): all are read in "
-            "colour; a network may tell them apart by that"
+    num_read = len(grey) + len(coloured)
+    if source.channels == 3 and grey and coloured:
+        fewer, kind, others = (
+            (grey, "grey", "in colour") if len(grey) <= len(coloured) else (coloured, "in colour", "grey")
         )
-    if source.channels == 1 and len(grey) < num_read:
-        findings.others.append(f"{num_read - len(grey)} of {num_read} images are in colour and are read as grey")
+        findings.others.append(
+            f"{count(fewer, 'image')} of {num_read} {kind} ({name_some(fewer, _NAMED)}) and the others {others}: all "
+            "are read in colour; a network may tell them apart by that"
+        )
+    if source.channels == 1 and coloured:
+        findings.others.append(
+            f"{count(coloured, 'image')} of {num_read} in colour ({name_some(coloured, _NAMED)}): read as grey"
+        )
     if large:
         most = max(large.values())
         which = f"{count(list(large), 'image')} of more than {LARGE // 10**6} million pixels ({name_some(list(large))})"
