@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import nn
 from common.errors import InputError, causes
 from common.files.provenance import read_provenance
 from common.prediction.recipe import missing_facts
+
+logger = logging.getLogger(__name__)
 
 _INFERENCE, _EVALUATE = "configs/inference.yaml", "configs/evaluate.yaml"
 _OWN_OF_EVALUATE = ("stage", "imports", "preprocessing", "inferer")
@@ -30,7 +33,7 @@ class BundleFacts:
     """
 
     def __init__(self, bundle: Path, weights: Path) -> None:
-        self.bundle = bundle
+        self.bundle, self.weights = bundle, weights
         path = bundle / _INFERENCE
         if not path.is_file():
             raise InputError(f"--bundle {bundle}: is no bundle; expected a folder with {_INFERENCE}")
@@ -65,6 +68,11 @@ class BundleFacts:
             InputError: if the config does not say it either.
         """
         size_key = "crop_size" if "crop_size" in self.parser else "image_size"
+        if size is not None and facts.get(size_key) is None and size != self._parsed(size_key):
+            logger.warning(
+                "--size %s: %s does not say its size, and that of %s is %s: masks are bad if it was trained with that",
+                *(size, self.weights, self.bundle, self._parsed(size_key)),
+            )
         facts = {size_key: size, **facts}
         if facts[size_key] is None and not self.size_is_recorded:
             raise InputError(
@@ -80,6 +88,23 @@ class BundleFacts:
         for key in missing_facts(completed):
             completed[key] = known[key]()
         return completed
+
+    def check_agrees(self, facts: Mapping[str, Any]) -> None:
+        """Refuse a bundle of other students than these weights.
+
+        Args:
+            facts: the provenance, whatever it has.
+
+        Raises:
+            InputError: naming what the two say.
+        """
+        known = {"sees": self._sees, "in_channels": lambda: self._parsed("in_channels"), "classes": self._classes}
+        for key, read in known.items():
+            if facts.get(key) is not None and facts[key] != read():
+                raise InputError(
+                    f"--bundle {self.bundle}: its {key} is {read()}, and {self.weights} was trained with {facts[key]}: "
+                    "it is another bundle's; leave --bundle out, or name the one that the weights were trained with"
+                )
 
     def _sees(self) -> str:
         if "crop_size" in self.parser:

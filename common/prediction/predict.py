@@ -17,15 +17,19 @@ from common.datasets.readers.input_files import InputFiles
 from common.datasets.readers.pictures import read_picture
 from common.errors import InputError
 from common.evaluation.outcome import MAX_NAMED, Outcome
+from common.files.writing import explained
 from common.prediction.base import Student
+from common.prediction.colours import Colours
 from common.prediction.picture import PictureSegmenter
 from common.prediction.results import Results
 from common.prediction.student import open_student
 from common.prediction.table import NAME, Table
+from common.prediction.written import WrittenFiles
 from common.training import logs
 
 logger = logging.getLogger(__name__)
 _LOG = "predict"
+_OVERLAP = 0.5
 _MOST_NAMED = 3  # images that a person should look at first
 
 
@@ -40,7 +44,7 @@ def predict(
     probabilities: bool = False,
     bundle: str | os.PathLike | None = None,
     size: int | None = None,
-    overlap: float = 0.5,
+    overlap: float | None = None,
     device: str | None = None,
 ) -> None:
     """Segment images with a student: one mask for each, in its size and place, class ids as values.
@@ -65,26 +69,36 @@ def predict(
         probabilities: write <image>_probabilities.npz, the probability of each class for each pixel, float16.
         bundle: folder of the bundle that the weights were trained with, where they do not say enough themselves.
         size: width and height in pixels that the student was trained with, where its weights do not say it.
-        overlap: of neighbouring crops, as a share of their size; less is faster. For students of crops alone.
-        device: to run on, such as cpu or cuda:1; by default a GPU where there is one.
+        overlap: of neighbouring crops, as a share of their size, by default 0.5; less is faster. For students of crops
+            alone.
+        device: to run PyTorch on, such as cpu or cuda:1; by default a GPU where there is one.
 
     Raises:
         InputError: if there is nothing to segment, the weights cannot be used, or, after all other masks have been
             written, if any image was left out.
     """
-    if not 0 <= overlap < 1:
+    if overlap is not None and not 0 <= overlap < 1:
         raise InputError(f"--overlap: expected a share from 0 to below 1, got {overlap}")
     student = open_student(weights, bundle, size=size, device=device)
+    if overlap is not None and student.recipe.sees != "crops":
+        raise InputError(f"--overlap: is of crops, and the student sees whole {student.recipe.sees}; leave it out")
     inputs = _find(images, student)
-    logs.start(output_dir, _LOG, lock=False)
+    logs.start(output_dir, _LOG)
     try:
-        results = Results(inputs, Path(output_dir), student.recipe, format, palette)
-        run = _Run(student, inputs, results, overlap, overlays, probabilities)
-        run.segment_all()
+        written = WrittenFiles(Path(output_dir))
+        results = Results(inputs, written, student.recipe, format, palette)
+        path = written.folder / NAME
+        results.check_free(overlays, probabilities, [path] if table else [])
+        run = _Run(student, inputs, results, _OVERLAP if overlap is None else overlap, overlays, probabilities)
         if table:
-            run.table.write(Path(output_dir) / NAME)
-        elif (Path(output_dir) / NAME).exists():
-            logger.warning("%s in %s is of an earlier run and says nothing of these masks", NAME, output_dir)
+            with explained(path):
+                path.unlink(missing_ok=True)  # it would be of other masks if this run were cut off
+        try:
+            run.segment_all()
+            if table:
+                run.table.write(path, written)
+        finally:
+            written.warn_of_earlier()
         run.report()
     finally:
         logs.stop(output_dir)
@@ -97,7 +111,7 @@ def _find(images: str | os.PathLike, student: Student) -> InputFiles:
         return ImageFiles(images, key="images")
     from common.datasets.readers.volume_files import VolumeFiles  # here because pictures need no pydicom
 
-    return VolumeFiles(images, key="images")
+    return VolumeFiles(images, key="images", dicom_modality=student.recipe.dicom_modality)
 
 
 def _volume_segmenter(student: Student, keep: bool) -> Callable[..., Any]:
@@ -118,6 +132,7 @@ class _Run:
         self.segment = self._segment_volume if of_volumes else self._segment_picture
         self.outcome = Outcome(inputs, results.output_dir, f"{_LOG}.log")
         self.table = Table(student.recipe.classes, of_volumes)
+        self.colours = Colours(student.recipe.in_channels)
         self.doubts: dict[Path, float] = {}
         self.seconds = 0.0
 
@@ -142,6 +157,7 @@ class _Run:
         """Say what a user should know of the inputs, which masks to look at first, and how fast this was."""
         self.outcome.look_again()
         self.outcome.log_remarks()
+        self.colours.warn()
         if len(self.outcome.left_out) > MAX_NAMED:  # more than the last line names
             self.outcome.log_reasons()
         worst = sorted(self.doubts, key=lambda source: -self.doubts[source])[:_MOST_NAMED]
@@ -153,6 +169,7 @@ class _Run:
 
     def _segment_picture(self, source: Path) -> None:
         image = read_picture(source)
+        self.colours.add(self.inputs.short(source), image)
         prediction = self.segmenter(image)
         mask = self.results.write_picture(source, prediction)
         self.outcome.written[mask] = source

@@ -10,6 +10,7 @@ from common.errors import InputError
 
 SEES = ("images", "crops", "slices")
 _SIZE_KEYS = {"images": "image_size", "crops": "crop_size", "slices": "image_size"}
+_OF_CHAOS = {"ct": "CT", "t1_in": "MR", "t1_out": "MR", "t2": "MR"}
 _INTENSITIES = ("range", "window", "percentiles")
 
 
@@ -24,6 +25,7 @@ class Recipe:
         classes: names by class id, background first.
         intensity: which values become 0 and 1: ``{"range": [low, high]}`` and ``{"window": [low, high]}`` in the values
             of the file, ``{"percentiles": [low, high]}`` of the image or slice.
+        dicom_modality: what DICOM slices say that they were taken with, such as "CT"; None where that is not known.
     """
 
     sees: str
@@ -31,6 +33,7 @@ class Recipe:
     in_channels: int
     classes: tuple[str, ...]
     intensity: Mapping[str, tuple[float, float]]
+    dicom_modality: str | None = None
 
     @property
     def size_key(self) -> str:
@@ -59,11 +62,12 @@ class Recipe:
         if not isinstance(classes, (list, tuple)) or len(classes) < 2 or not all(isinstance(c, str) for c in classes):
             raise InputError(f"{weights}: classes is {classes!r}, expected the names of at least two; give --bundle")
         intensity = _intensity(_get(facts, "intensity", weights), weights)
-        return cls(sees, size, channels, tuple(classes), intensity)
+        return cls(sees, size, channels, tuple(classes), intensity, _dicom_modality(facts, intensity))
 
     def facts(self) -> dict[str, Any]:
         """Return the same as JSON can hold it, by the names that a provenance has for it."""
-        return {
+        known = {"dicom_modality": self.dicom_modality} if self.dicom_modality else {}
+        return known | {
             "sees": self.sees,
             self.size_key: self.size,
             "in_channels": self.in_channels,
@@ -76,6 +80,16 @@ def missing_facts(facts: Mapping[str, Any]) -> list[str]:
     """Return the names of what a recipe needs and a provenance does not say."""
     size = _SIZE_KEYS.get(str(facts.get("sees")), "image_size")
     return [key for key in ("sees", size, "in_channels", "classes", "intensity") if facts.get(key) is None]
+
+
+def _dicom_modality(facts: Mapping[str, Any], intensity: Mapping[str, Any]) -> str | None:
+    """Return the modality by the headers of the training, by the name that CHAOS has for it, or by Hounsfield units."""
+    stated = facts.get("dicom_modality")
+    if isinstance(stated, str) and stated:
+        return stated
+    if "window" in intensity:
+        return "CT"
+    return _OF_CHAOS.get(str(facts.get("modality")))
 
 
 def _get(facts: Mapping[str, Any], key: str, weights: str) -> Any:

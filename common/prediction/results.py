@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,18 @@ from PIL import Image
 
 from common.datasets.readers.input_files import InputFiles, without_suffix
 from common.errors import InputError
-from common.files.atomic import atomic_file
 from common.pictures.overlay import draw_mask
 from common.pictures.palette import mask_palette
 from common.prediction.intensity import scale
 from common.prediction.prediction import Prediction
 from common.prediction.recipe import Recipe
 from common.prediction.volume import VolumePrediction
+from common.prediction.written import WrittenFiles
 from common.transforms.nifti_masks import picture_mask, volume_mask, write_compressed
 
 FORMATS = ("auto", "png", "nifti", "dicom-seg")
 _SUFFIXES = {"png": ".png", "nifti": ".nii.gz", "dicom-seg": ".dcm"}
+_OVERLAY, _PROBABILITIES = "_overlay.png", "_probabilities.npz"
 _MOST_SHOWN = 1600  # pixels of the longer side of an overlay
 
 
@@ -28,7 +30,7 @@ class Results:
 
     Args:
         inputs: what is segmented.
-        output_dir: where results go.
+        written: the files in the folder where results go.
         recipe: of the student.
         format: of masks, one of ``FORMATS``; ``auto`` is PNG for pictures, and NIfTI for volumes.
         palette: whether PNG masks have colours, which do not change their class ids.
@@ -38,14 +40,31 @@ class Results:
     """
 
     def __init__(
-        self, inputs: InputFiles, output_dir: Path, recipe: Recipe, format: str = "auto", palette: bool = False
+        self, inputs: InputFiles, written: WrittenFiles, recipe: Recipe, format: str = "auto", palette: bool = False
     ) -> None:
-        self.inputs, self.output_dir, self.classes = inputs, output_dir, recipe.classes
+        self.inputs, self.written, self.classes = inputs, written, recipe.classes
+        self.output_dir = written.folder
         self.intensity = recipe.intensity
         self.format = _chosen(format, recipe.sees == "slices")
         if palette and self.format != "png":
             raise InputError(f"--palette: masks in the format {self.format} have no colours; only PNG has a palette")
+        self._mask_ending = f"_mask{_SUFFIXES[self.format]}"
         self.palette = mask_palette(len(recipe.classes)) if palette else None
+
+    def check_free(self, overlays: bool, probabilities: bool, others: Sequence[Path] = ()) -> None:
+        """Refuse to begin where a result would replace what no prediction has written.
+
+        Args:
+            overlays: whether these are going to be written.
+            probabilities: whether these are.
+            others: what else is.
+
+        Raises:
+            InputError: naming it.
+        """
+        endings = [self._mask_ending, *([_OVERLAY] if overlays else []), *([_PROBABILITIES] if probabilities else [])]
+        paths = [self.path_of(source, ending) for source in self.inputs.found for ending in endings]
+        self.written.refuse_foreign([*paths, *others])
 
     def path_of(self, source: Path, ending: str) -> Path:
         """Return where a result of an input is written, such as ``_mask.png``."""
@@ -56,10 +75,10 @@ class Results:
         """Write the mask of a picture, and return its path.
 
         Raises:
-            InputError: if it cannot be written, as :func:`atomic_file` has it.
+            InputError: if it cannot be written, as :meth:`WrittenFiles.new_file` has it.
         """
-        path = self.path_of(source, f"_mask{_SUFFIXES[self.format]}")
-        with atomic_file(path) as fresh:
+        path = self.path_of(source, self._mask_ending)
+        with self.written.new_file(path) as fresh:
             if self.format == "nifti":
                 write_compressed(picture_mask(prediction.ids), fresh)
                 return path
@@ -77,8 +96,8 @@ class Results:
         """
         if self.format == "dicom-seg" and not source.is_dir():
             raise InputError(f"{source}: is no DICOM series, of which alone there is a DICOM Segmentation")
-        path = self.path_of(source, f"_mask{_SUFFIXES[self.format]}")
-        with atomic_file(path) as fresh:
+        path = self.path_of(source, self._mask_ending)
+        with self.written.new_file(path) as fresh:
             if self.format == "dicom-seg":
                 from common.prediction.dicom_seg import write_segmentation  # here because pictures need no pydicom
 
@@ -93,7 +112,7 @@ class Results:
         Raises:
             InputError: if it cannot be written.
         """
-        with atomic_file(self.path_of(source, "_probabilities.npz")) as fresh, fresh.open("wb") as file:
+        with self.written.new_file(self.path_of(source, _PROBABILITIES)) as fresh, fresh.open("wb") as file:
             np.savez_compressed(file, probabilities=prediction.probabilities, classes=np.array(self.classes))
 
     def draw_picture(self, source: Path, image: Image.Image, prediction: Prediction) -> None:
@@ -120,7 +139,7 @@ class Results:
         self._draw(source, shown, prediction.slices[index].ids.T, title)
 
     def _draw(self, source: Path, shown: np.ndarray, ids: np.ndarray, title: str) -> None:
-        with atomic_file(self.path_of(source, "_overlay.png")) as fresh:
+        with self.written.new_file(self.path_of(source, _OVERLAY)) as fresh:
             draw_mask(shown, ids, self.classes, title).save(fresh, format="PNG")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from common.errors import InputError
 from common.prediction.base import Student
+
+logger = logging.getLogger(__name__)
 
 
 def open_student(
@@ -35,12 +38,16 @@ def open_student(
     if path.suffix.lower() == ".onnx":
         from common.prediction.onnx_student import OnnxStudent
 
+        if device not in (None, "cpu"):
+            raise InputError(f"--device {device}: {path} runs on the CPU alone; leave it out, or give model.pt")
+        if bundle is not None:
+            logger.warning("--bundle %s has no effect: %s says all of it itself", bundle, path)
         return OnnxStudent(path, size)
     if not _has_torch():
         raise InputError(f"{path}: needs PyTorch and MONAI, which are not installed here; give a release's model.onnx")
     from common.prediction.torch_student import open_torch_student
 
-    return open_torch_student(path, Path(bundle) if bundle is not None else _release_of(path), size, device)
+    return open_torch_student(path, None if bundle is None else Path(bundle), size, device, _release_of(path))
 
 
 def _has_torch() -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files.atomic import atomic_file
 from common.prediction.doubt import doubt
 from common.prediction.prediction import Prediction
 from common.prediction.volume import VolumePrediction
+from common.prediction.written import WrittenFiles
 
 NAME = "predictions.csv"
 _PART = 2**20
@@ -58,8 +58,8 @@ class Table:
         self._groups.append((doubt(sure, far), image, rows))
         return doubt(sure, far)
 
-    def write(self, path: Path) -> None:
-        """Write the table as CSV in UTF-8, the most doubtful images first.
+    def write(self, path: Path, written: WrittenFiles) -> None:
+        """Write the table as CSV in UTF-8, the most doubtful images first, as one of the files of predictions.
 
         Raises:
             InputError: if it cannot be written.
@@ -68,7 +68,7 @@ class Table:
         sizes = [f"{name} {unit}" for name in self.classes[1:] for unit in ("pixels", *units)]
         place = ["slice"] if self.of_volumes else []
         columns = ["image", "mask", *place, *sizes, "confidence", "distance", "doubt"]
-        with atomic_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+        with written.new_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             for _, _, rows in sorted(self._groups, key=lambda group: (-group[0], group[1])):

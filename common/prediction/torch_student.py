@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from monai.networks.blocks import PatchEmbeddingBlock
 from torch import nn
 
 from common.errors import InputError
@@ -18,6 +21,10 @@ from common.prediction.recipe import Recipe, missing_facts
 from common.students.describing import build
 from common.students.features import WithFeatures, find_layer
 from common.students.references import Reference
+
+logger = logging.getLogger(__name__)
+
+_OF_TRAINING = {"initial", "dataset", "phantoms"}  # what only weights that were trained on labels have
 
 
 class TorchStudent(Student):
@@ -42,9 +49,11 @@ class TorchStudent(Student):
         try:
             layer = find_layer(network, recipe.in_channels, recipe.size)
         except (RuntimeError, ValueError) as error:
+            own = _size_of_positions(network, recipe.in_channels)
+            why = f"its positions are those of {own} x {own} pixels" if own not in (None, recipe.size) else error
             raise InputError(
                 f"the {type(network).__name__} does not take images of {recipe.in_channels} channels and {recipe.size} "
-                f"x {recipe.size} pixels ({error}); these are not the weights that the bundle or the size belong to"
+                f"x {recipe.size} pixels ({why}); these are not the weights that the bundle or the size belong to"
             ) from error
         self.network = WithFeatures(network, layer).eval() if layer is not None else network
         logits, _ = self.run(np.zeros((1, recipe.in_channels, recipe.size, recipe.size), np.float32))
@@ -68,7 +77,11 @@ class TorchStudent(Student):
 
 
 def open_torch_student(
-    weights: Path, bundle: Path | None = None, size: int | None = None, device: str | None = None
+    weights: Path,
+    bundle: Path | None = None,
+    size: int | None = None,
+    device: str | None = None,
+    release: Path | None = None,
 ) -> TorchStudent:
     """Open a student from its weights and what is known of them.
 
@@ -77,14 +90,24 @@ def open_torch_student(
         bundle: the bundle it was trained with, which says what the provenance does not.
         size: width and height that it was trained with, where the provenance does not say it.
         device: to run on.
+        release: that the weights are in, which says all that they do not where no bundle is given.
 
     Raises:
         InputError: see :func:`common.prediction.student.open_student`.
     """
     facts = read_provenance(weights)
+    _check_stage(facts, weights)
     missing = missing_facts(facts)
-    if bundle is not None and (missing or not facts.get("network")):
-        known = BundleFacts(bundle, weights)
+    is_whole = not missing and bool(facts.get("network"))
+    if bundle is not None:
+        BundleFacts(bundle, weights).check_agrees(facts)
+        if is_whole:
+            logger.warning("--bundle %s has no effect: %s says all of it itself", bundle, weights)
+    source = bundle or release
+    if is_whole:
+        network = build(facts["network"])
+    elif source is not None:
+        known = BundleFacts(source, weights)
         facts = known.complete(facts, size)
         network = build(facts["network"]) if facts.get("network") else known.network()
     elif facts.get("network"):
@@ -95,6 +118,28 @@ def open_torch_student(
     recipe = Recipe.from_provenance(facts, str(weights))
     reference = Reference.from_json(facts.get("reference"), str(weights))
     return TorchStudent(load_weights(network, weights, "train"), recipe, reference, device)
+
+
+def _check_stage(facts: Mapping[str, Any], weights: Path) -> None:
+    """Tell weights that a method has prepared from those of a training on labels.
+
+    Raises:
+        InputError: if nothing has taught them to segment yet.
+    """
+    if not facts.get("method") or facts.keys() & _OF_TRAINING:
+        return
+    if not facts.get("fine_tuned"):
+        raise InputError(
+            f"{weights} has not learned to segment: it is prepared by the method {facts['method']}, for a training to "
+            "go on from; take the model.pt of that training"
+        )
+    logger.warning("%s is distilled, and not trained on labels yet: the model.pt of that training is better", weights)
+
+
+def _size_of_positions(network: nn.Module, in_channels: int) -> int | None:
+    """Return the width and height of the images that a network of MONAI has positions for; None where it has none."""
+    patches = [each for each in network.modules() if isinstance(each, PatchEmbeddingBlock)]
+    return round((patches[0].n_patches * patches[0].patch_dim / in_channels) ** 0.5) if patches else None
 
 
 def _with_size(facts: dict[str, Any], size: int | None, weights: Path) -> dict[str, Any]:

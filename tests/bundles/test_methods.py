@@ -27,6 +27,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from common.datasets import find_dataset
 from common.distillation.methods import METHODS
 from common.distillation.teacher_outputs import output_keys
+from common.files.provenance import read_provenance
 
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 TRAINED = ("mae", "mocov3", "task_agnostic_kd")
@@ -121,6 +122,11 @@ class TestWeights:
         assert {path.name for path in tmp_path.iterdir()} == left
         trained = load_stage("train", initial_weights=None, **values)
         trained.initialize()
+        after = trained.parser.get_parsed_content("provenance")
+        of_training = {"initial", "dataset", "phantoms", "settings"}
+        recipe = {key: value for key, value in after.items() if key not in of_training}
+        assert read_provenance(tmp_path / "distilled.pt") == {**recipe, "method": "scratch"}, "what using it takes"
+        assert recipe.get("dicom_modality") == ("MR" if recipe["sees"] == "slices" else None)
         expected = trained.parser.get_parsed_content("student_def").state_dict()
         assert_same(dict(read_state(tmp_path / "distilled.pt")), dict(expected))
 

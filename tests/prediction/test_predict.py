@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_onnx import FACTS, write_onnx
 
 from common.pictures.palette import mask_palette
+from common.prediction.colours import is_coloured, is_grey
 from common.prediction.predict import predict
 from common.students.references import Reference
 
@@ -53,8 +54,9 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_a_folder(photos, weights, tmp_path, capsys):
     predict(photos, weights, tmp_path / "out")
-    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
-    assert written == ["Fuß 2/ä b_mask.png", "a_mask.png", "empty_mask.png", "logs/predict.log"]
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    masks = {"Fuß 2/ä b_mask.png", "a_mask.png", "empty_mask.png"}
+    assert written == {*masks, "logs/predict.log", "logs/predict.jsonl", ".lock"}
     mask = read(tmp_path / "out" / "a_mask.png")
     assert (mask.shape, mask.dtype) == ((46, 70), np.uint8)
     truth = np.zeros((46, 70), np.uint8)
@@ -65,13 +67,6 @@ def test_a_folder(photos, weights, tmp_path, capsys):
     assert output.out.splitlines()[-1] == f"3 masks written to {tmp_path / 'out'}"
     assert "images a second" in output.out
     assert "\r" not in output.err, "a bar where there is no terminal"
-
-
-def test_a_table_of_an_earlier_run_is_named(photos, weights, tmp_path, caplog):
-    for options, expected in (({"table": True}, 0), ({}, 1), ({"table": True}, 0)):
-        caplog.clear()
-        predict(photos, weights, tmp_path / "out", **options)
-        assert caplog.text.count("predictions.csv in") == expected
 
 
 def test_one_picture(photos, weights, tmp_path, capsys):
@@ -157,6 +152,8 @@ class TestFormats:
             ({"format": "dicom-seg"}, "--format dicom-seg: .* of DICOM series alone"),
             ({"format": "tiff"}, "--format: expected one of auto, png, nifti, dicom-seg, got 'tiff'"),
             ({"format": "nifti", "palette": True}, "--palette: .* only PNG has a palette"),
+            ({"overlap": 0.5}, "--overlap: is of crops, and the student sees whole images; leave it out"),
+            ({"device": "cuda:1"}, "--device cuda:1: .*model.onnx runs on the CPU alone"),
             ({"overlap": 1}, "--overlap: expected a share from 0 to below 1, got 1"),
             ({"size": 64}, "--size 64: .* was trained with 32"),
         ],
@@ -165,6 +162,10 @@ class TestFormats:
         with refused(message):
             predict(photos, weights, tmp_path / "out", **options)
         assert not list((tmp_path / "out").rglob("*_mask*"))
+
+    def test_a_bundle_that_is_not_needed_is_said_to_have_no_effect(self, photos, weights, tmp_path, caplog):
+        predict(photos, weights, tmp_path / "out", bundle=tmp_path, device="cpu")
+        assert f"--bundle {tmp_path} has no effect: {weights} says all of it itself" in caplog.messages
 
 
 class TestTable:
@@ -229,3 +230,31 @@ def test_a_student_of_pictures_gets_no_volumes(weights, tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "in" / "a.nii.gz")
     with refused("holds no readable image", "is a NIfTI volume"):
         predict(tmp_path / "in", weights, tmp_path / "out")
+
+
+class TestColours:
+    def test_grey_pictures_for_a_student_of_coloured_ones_are_counted(self, photos, weights, tmp_path, caplog):
+        predict(photos, weights, tmp_path / "out")
+        (said,) = [each for each in caplog.messages if "grey" in each]
+        assert said.startswith("1 of 3 images is grey, and the student has learned colour images")
+        assert said.endswith("first empty.bmp")
+
+    def test_coloured_pictures_for_a_student_of_grey_ones_are_counted(self, photos, tmp_path, caplog):
+        facts = {**FACTS, "in_channels": 1, "classes": ["background", "bright"]}
+        predict(photos, write_onnx(tmp_path / "model.onnx", facts), tmp_path / "out")
+        (said,) = [each for each in caplog.messages if "coloured" in each]
+        assert said.startswith("2 of 3 images are coloured, and the student has learned grey images")
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "RGBA", "YCbCr"])
+    def test_a_grey_picture_is_grey_however_it_is_stored(self, mode):
+        grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90), np.uint8))
+        assert is_grey(grey.convert(mode))
+        assert not is_coloured(grey.convert(mode))
+
+    def test_a_small_mark_in_colour_makes_no_coloured_picture(self):
+        pixels = np.full((200, 200, 3), 90, np.uint8)
+        pixels[:50, :40] = (250, 0, 0)
+        assert not is_coloured(Image.fromarray(pixels))
+        assert not is_grey(Image.fromarray(pixels))
+        pixels[:, :40] = (250, 0, 0)
+        assert is_coloured(Image.fromarray(pixels))

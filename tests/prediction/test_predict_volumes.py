@@ -186,3 +186,16 @@ def test_a_damaged_volume_stops_no_other(series, weights, tmp_path):
     with refused("1 mask written", r"b.nii \("):
         predict(series.parent, weights, tmp_path / "out")
     assert (tmp_path / "out" / "series_mask.nii.gz").is_file()
+
+
+class TestModality:
+    def test_slices_of_another_modality_than_that_of_the_training_are_named(self, series, tmp_path, caplog):
+        facts = {**FACTS, "intensity": {"percentiles": [1, 99]}, "dicom_modality": "MR"}
+        predict(series, write_onnx(tmp_path / "mr.onnx", facts), tmp_path / "out")
+        assert f"{series}: is of modality CT by its DICOM headers, but the student has learned MR" in caplog.text
+
+    def test_those_of_the_same_or_of_none_that_is_known_are_not(self, series, weights, tmp_path, caplog):
+        unknown = {**FACTS, "intensity": {"percentiles": [1, 99]}}
+        predict(series, weights, tmp_path / "same")
+        predict(series, write_onnx(tmp_path / "unknown.onnx", unknown), tmp_path / "unknown")
+        assert "modality" not in caplog.text

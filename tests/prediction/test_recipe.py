@@ -35,7 +35,7 @@ def test_the_size_has_the_name_that_configs_have_for_it(sees, key):
 
 @pytest.mark.parametrize("sees", ["images", "crops", "slices"])
 def test_its_facts_give_the_same_recipe_by_way_of_json(sees):
-    recipe = Recipe(sees, 64, 1, ("background", "left kidney", "Läsion"), {"window": (-160.0, 240.0)})
+    recipe = Recipe(sees, 64, 1, ("background", "left kidney", "Läsion"), {"window": (-160.0, 240.0)}, "CT")
     assert Recipe.from_provenance(json.loads(json.dumps(recipe.facts()))) == recipe
 
 
@@ -76,3 +76,19 @@ def test_everything_that_is_missing_is_named_at_once():
 def test_what_cannot_be_true_is_refused(key, value):
     with refused(f"{key} is ", "give --bundle"):
         Recipe.from_provenance({**FACTS, key: value})
+
+
+@pytest.mark.parametrize(
+    ("facts", "modality"),
+    [
+        ({}, None),
+        ({"intensity": {"window": [-160, 240]}}, "CT"),  # Hounsfield units
+        ({"modality": "ct"}, "CT"),
+        ({"modality": "t1_out"}, "MR"),
+        ({"modality": "t2", "dicom_modality": None}, "MR"),
+        ({"dicom_modality": "PT"}, "PT"),
+        ({"intensity": {"window": [0, 900]}, "dicom_modality": "MR"}, "MR"),
+    ],
+)
+def test_the_modality_is_what_the_headers_of_the_training_said_or_what_follows_from_the_rest(facts, modality):
+    assert Recipe.from_provenance({**FACTS, "sees": "slices", **facts}).dicom_modality == modality

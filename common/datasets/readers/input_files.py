@@ -39,7 +39,7 @@ class InputFiles(ABC):
         found: the inputs, in order.
         left_out: what else is there and should not be overlooked, each with the reason.
         passed_over: files that are no images, and labels.
-        earlier_masks: masks of an earlier inference.
+        earlier_masks: masks of an earlier inference, or what is named as these.
 
     Raises:
         InputError: if the path does not exist or cannot be opened, holds no input that can be read, or holds two inputs
@@ -118,7 +118,7 @@ class InputFiles(ABC):
 
     def log_passed_over(self) -> None:
         """Count the files that are no inputs."""
-        for what, files in {"no inputs": self.passed_over, "masks of an earlier inference": self.earlier_masks}.items():
+        for what, files in {"no inputs": self.passed_over, "named as masks or overlays": self.earlier_masks}.items():
             if files:
                 logger.info(f"passed over in {self.path}: {what}, {len(files)} in all, first {self.short(files[0])}")
 

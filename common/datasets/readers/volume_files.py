@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.datasets.readers.dicom import list_slices, modality_of, read_pixels
+from common.datasets.readers.dicom_signature import is_dicom
 from common.datasets.readers.file_kinds import NIFTI, kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 from common.datasets.readers.input_files import InputFiles, without_suffix
@@ -70,6 +71,22 @@ class VolumeFiles(InputFiles):
             f"{folder}: is of modality {stated} by its DICOM headers, but the student has learned "
             f"{self.dicom_modality}: its mask means nothing unless the headers are wrong"
         )
+
+
+def stated_modality(entries: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return what DICOM slices say that they were taken with, such as "CT"; None where they are none, or disagree.
+
+    Args:
+        entries: a MONAI datalist, of slices or of volumes; one slice of each folder is looked at.
+
+    Raises:
+        InputError: if a slice cannot be read.
+    """
+    images = [Path(entry["image"]) for entry in entries if isinstance(entry.get("image"), (str, os.PathLike))]
+    firsts = [next(iter(list_slices(path)), path) if path.is_dir() else path for path in dict.fromkeys(images)]
+    one_of_each = {path.parent: path for path in firsts if path.is_file() and is_dicom(path)}
+    stated = {modality_of(path) for path in one_of_each.values()}
+    return (stated.pop() or None) if len(stated) == 1 else None
 
 
 def _geometry_remark(path: Path) -> str | None:

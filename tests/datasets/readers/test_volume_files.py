@@ -10,7 +10,7 @@ from monai.transforms import LoadImage, SaveImage
 from PIL import Image
 
 from common.datasets.readers.nifti import read_volume
-from common.datasets.readers.volume_files import VolumeFiles, find_slices, name_result
+from common.datasets.readers.volume_files import VolumeFiles, find_slices, name_result, stated_modality
 from common.datasets.readers.volumes import VolumeReader
 from common.errors import InputError
 
@@ -139,6 +139,22 @@ def test_a_series_of_another_modality_than_the_student_learned_is_a_remark(folde
     for file in (folder / "patient9").iterdir():
         edit(file, removed=["Modality"])
     assert not volumes.remarks([folder / "patient9"]), "who does not say is believed"
+
+
+class TestStatedModality:
+    def test_that_of_folders_of_slices_and_of_single_ones(self, folder):
+        slices = sorted((folder / "patient9").iterdir())
+        assert stated_modality([{"image": str(folder / "patient9")}, {"image": str(slices[0])}]) == "CT"
+
+    def test_that_of_several_folders_which_disagree_is_not_known(self, folder):
+        for path in (folder / "patient9").iterdir():
+            edit(path, Modality="MR")
+        entries = [{"image": str(folder / name)} for name in ("patient9", "patient10/DICOM_anon")]
+        assert [stated_modality(entries), *(stated_modality([entry]) for entry in entries)] == [None, "MR", "CT"]
+
+    def test_what_is_no_dicom_states_none(self, folder):
+        assert stated_modality([{"image": str(folder / "a.nii.gz"), "slice": 0}, {"image": np.zeros(3)}]) is None
+        assert stated_modality([]) is None
 
 
 def test_nothing_to_read_is_refused(tmp_path):
