@@ -12,6 +12,7 @@ from common.teachers.base import Teacher
 # Family -> module and class. Strings, so that a family's libraries are imported when it is used.
 TEACHERS = {
     "sam": "common.teachers.sam:SamTeacher",
+    "tiny_sam": "common.teachers.tiny_sam:TinySamTeacher",
 }
 
 

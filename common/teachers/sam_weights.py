@@ -14,10 +14,11 @@ from torch import Tensor
 from transformers import PreTrainedConfig, SamConfig, SamModel
 
 from common.errors import InputError
-from common.files.checkpoints import check_finite, read_checkpoint
+from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER
+from common.teachers.original_checkpoints import KEY_MAPPING, is_original, read_original
 
 
 def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
@@ -29,7 +30,7 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
     if isinstance(pretrained, SamConfig):
         return SamModel(pretrained)
     path = STAND_IN_FOLDER if str(pretrained) == STAND_IN else Path(pretrained)
-    if path.suffix in (".pth", ".pt"):
+    if is_original(path):
         return _load_original(path)
     try:
         return _load_folder(path) if path.is_dir() else _load_completely(str(pretrained), **_FROM_HUB)
@@ -92,44 +93,9 @@ def _load_completely(source: str | Path | None, **options: Any) -> SamModel:
     return sam
 
 
-# From names of the segment-anything package to those of transformers.
-_KEY_MAPPING = {
-    r"^image_encoder\.": "vision_encoder.",
-    r"\.patch_embed\.proj\.": ".patch_embed.projection.",
-    r"\.blocks\.": ".layers.",
-    r"\.neck\.0\.": ".neck.conv1.",
-    r"\.neck\.1\.": ".neck.layer_norm1.",
-    r"\.neck\.2\.": ".neck.conv2.",
-    r"\.neck\.3\.": ".neck.layer_norm2.",
-    r"\.pe_layer\.positional_encoding_gaussian_matrix$": ".shared_embedding.positional_embedding",
-    r"\.point_embeddings\.": ".point_embed.",
-    r"\.mask_downscaling\.0\.": ".mask_embed.conv1.",
-    r"\.mask_downscaling\.1\.": ".mask_embed.layer_norm1.",
-    r"\.mask_downscaling\.3\.": ".mask_embed.conv2.",
-    r"\.mask_downscaling\.4\.": ".mask_embed.layer_norm2.",
-    r"\.mask_downscaling\.6\.": ".mask_embed.conv3.",
-    r"\.output_upscaling\.0\.": ".upscale_conv1.",
-    r"\.output_upscaling\.1\.": ".upscale_layer_norm.",
-    r"\.output_upscaling\.3\.": ".upscale_conv2.",
-    r"\.norm(\d|_final_attn)\.": r".layer_norm\1.",
-    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.0\.": r"\1.proj_in.",
-    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.2\.": r"\1.proj_out.",
-    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.1\.": r"\1.layers.0.",
-}
-
-
 def _load_original(path: Path) -> SamModel:
-    """Load a checkpoint of the ``segment-anything`` package, whose shapes tell the architecture.
-
-    Checkpoints of a training, as MedSAM's are, have the same under ``model`` or with ``module.`` before each name.
-    """
-    try:
-        state = read_checkpoint(path)
-    except InputError as error:
-        raise InputError(f"pretrained: {error}") from error
-    state = state.get("model", state) if isinstance(state, dict) else {}
-    state = {name.removeprefix("module."): value for name, value in state.items()} if isinstance(state, dict) else {}
-    check_finite(state, path)
+    """Load a checkpoint of the ``segment-anything`` package, whose shapes tell the architecture."""
+    state = read_original(path)
     if "image_encoder.pos_embed" not in state:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed)")
     try:
@@ -139,7 +105,7 @@ def _load_original(path: Path) -> SamModel:
     except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything ({error})") from error
     try:
-        return _load_completely(None, config=architecture, state_dict=state, key_mapping=_KEY_MAPPING)
+        return _load_completely(None, config=architecture, state_dict=state, key_mapping=KEY_MAPPING)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"pretrained: {path} does not fit the architecture its shapes suggest: {error}") from error
 
@@ -168,6 +134,7 @@ def _original_architecture(state: dict[str, Tensor]) -> SamConfig:
         prompt_encoder_config={"hidden_size": neck, "image_size": image_size, "patch_size": patch},
         mask_decoder_config={
             "hidden_size": neck,
+            "layer_norm_eps": 1e-5,  # as in the original code, unlike transformers' default
             "mlp_dim": state[decoder + "layers.0.mlp.lin1.weight"].shape[0],
             "num_hidden_layers": sum(bool(re.fullmatch(decoder + r"layers\.\d+\.norm1\.weight", k)) for k in state),
             "iou_head_hidden_dim": state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],

@@ -1,0 +1,90 @@
+"""Checkpoints in the format of the segment-anything package, which MedSAM, MobileSAM and LiteMedSAM share."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from common.errors import InputError
+from common.files.checkpoints import check_finite, read_checkpoint
+
+_SUFFIXES = (".pth", ".pt")
+_WRAPPERS = ("model", "state_dict")  # where checkpoints of a training keep the weights
+_HEAD = 2**24  # bytes of a file that its names are looked for in; more than any of these models has
+
+# From names of the segment-anything package to those of transformers.
+KEY_MAPPING = {
+    r"^image_encoder\.": "vision_encoder.",
+    r"\.patch_embed\.proj\.": ".patch_embed.projection.",
+    r"\.blocks\.": ".layers.",
+    r"\.neck\.0\.": ".neck.conv1.",
+    r"\.neck\.1\.": ".neck.layer_norm1.",
+    r"\.neck\.2\.": ".neck.conv2.",
+    r"\.neck\.3\.": ".neck.layer_norm2.",
+    r"\.pe_layer\.positional_encoding_gaussian_matrix$": ".shared_embedding.positional_embedding",
+    r"\.point_embeddings\.": ".point_embed.",
+    r"\.mask_downscaling\.0\.": ".mask_embed.conv1.",
+    r"\.mask_downscaling\.1\.": ".mask_embed.layer_norm1.",
+    r"\.mask_downscaling\.3\.": ".mask_embed.conv2.",
+    r"\.mask_downscaling\.4\.": ".mask_embed.layer_norm2.",
+    r"\.mask_downscaling\.6\.": ".mask_embed.conv3.",
+    r"\.output_upscaling\.0\.": ".upscale_conv1.",
+    r"\.output_upscaling\.1\.": ".upscale_layer_norm.",
+    r"\.output_upscaling\.3\.": ".upscale_conv2.",
+    r"\.norm(\d|_final_attn)\.": r".layer_norm\1.",
+    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.0\.": r"\1.proj_in.",
+    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.2\.": r"\1.proj_out.",
+    r"(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.layers\.1\.": r"\1.layers.0.",
+}
+
+
+def rename(name: str) -> str:
+    """Return the name in transformers of a weight of the segment-anything package."""
+    for pattern, replacement in KEY_MAPPING.items():
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def is_original(pretrained: Any) -> bool:
+    """Say whether this names a file with the suffix of a checkpoint of PyTorch."""
+    return isinstance(pretrained, (str, os.PathLike)) and Path(pretrained).suffix in _SUFFIXES
+
+
+def mentions(pretrained: Any, name: str) -> bool:
+    """Say whether a checkpoint is there and its head, in which PyTorch lists the weights, has this name.
+
+    Nothing is unpickled, and the weights themselves are not read.
+    """
+    if not is_original(pretrained) or not Path(pretrained).is_file():
+        return False
+    try:
+        with zipfile.ZipFile(pretrained) as archive:
+            heads = [member for member in archive.namelist() if member.endswith("data.pkl")]
+            content = archive.open(heads[0]).read(_HEAD) if heads else b""
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError):
+        with Path(pretrained).open("rb") as file:  # the format before PyTorch 1.6, or a damaged file: reading it tells
+            content = file.read(_HEAD)
+    return name.encode() in content
+
+
+def read_original(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint, also one of a training: under ``model``, or with ``module.`` before each name.
+
+    Raises:
+        InputError: if the file is missing, damaged, would have to run code, or has weights that are not finite.
+    """
+    try:
+        state = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"pretrained: {error}") from error
+    for wrapper in _WRAPPERS:
+        state = state.get(wrapper, state) if isinstance(state, dict) else {}
+    named = state.items() if isinstance(state, dict) else ()
+    state = {str(name).removeprefix("module."): value for name, value in named}
+    check_finite(state, path)
+    return state

@@ -1,0 +1,74 @@
+"""MobileSAM (Zhang et al., 2023, arXiv 2306.14289) and LiteMedSAM as teachers: SAM with a small image encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.sam import SamDecoder, grid_positions
+from common.teachers.tiny_sam_weights import is_tiny_sam, load_tiny_sam
+
+_LITE_MEDSAM_STRIDE = 4
+
+
+class TinySamTeacher(Teacher):
+    """The image encoder and the mask decoder of MobileSAM or LiteMedSAM as a plain segmentation network.
+
+    The decoder is asked as that of :class:`~common.teachers.sam.SamTeacher`: a mask token for each class, no prompts.
+    LiteMedSAM, of stride 4, puts out logits of the size of its images; MobileSAM, of stride 16, a quarter of it.
+
+    Args:
+        pretrained: an original ``.pth`` or ``.pt`` file; its shapes tell which of the two it is.
+        num_classes: classes to tell apart, background included.
+        pixel_normalisation: see :class:`~common.teachers.base.Teacher`; None takes what the weights were trained with,
+            ImageNet's for MobileSAM and ``none`` for LiteMedSAM.
+        options: see :class:`~common.teachers.base.Teacher`.
+
+    Raises:
+        InputError: if the weights cannot be found, read, or are of another model.
+        ValueError: if ``num_classes`` or ``input_scale`` is out of range.
+    """
+
+    family = "tiny_sam"
+    lora_layers = ("qkv", "proj")
+
+    def __init__(
+        self,
+        pretrained: str | os.PathLike,
+        num_classes: int,
+        pixel_normalisation: str | Mapping[str, Sequence[float]] | None = None,
+        **options: Any,
+    ) -> None:
+        sam = load_tiny_sam(pretrained)
+        if pixel_normalisation is None:
+            pixel_normalisation = "none" if sam.vision_encoder.stride == _LITE_MEDSAM_STRIDE else "imagenet"
+        super().__init__(pretrained, num_classes, pixel_normalisation=pixel_normalisation, **options)
+        self.encoder = sam.vision_encoder
+        self.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
+        self.decoder.set_classes(num_classes)
+        self.position_embedding = sam.prompt_encoder.shared_embedding
+
+    @classmethod
+    def recognises(cls, pretrained: str | os.PathLike) -> bool:
+        return is_tiny_sam(pretrained)
+
+    @property
+    def stride(self) -> int:
+        return self.encoder.stride
+
+    @property
+    def feature_layers(self) -> dict[str, FeatureLayout]:
+        stages = (f"encoder.layers.{index}" for index in range(len(self.encoder.layers)))
+        return dict.fromkeys((*stages, "encoder.neck"), FeatureLayout("channels_first"))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return image embeddings ``(B, 256, H / stride, W / stride)`` of normalised pixels ``(B, 3, H, W)``."""
+        return self.encoder(pixels)
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, 256, h, w)``."""
+        return self.decoder(features, grid_positions(self.position_embedding, *features.shape[2:]))
