@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fuzzing import checkpoints, commands, datasets, dicom, inference, nifti, pictures, stages, tables
+from fuzzing import (
+    checkpoints,
+    commands,
+    datasets,
+    dicom,
+    folders,
+    inference,
+    nifti,
+    pictures,
+    polygons,
+    stages,
+    tables,
+)
 from fuzzing.outcomes import Outcome
 from fuzzing.runner import run_input
 
@@ -20,6 +32,9 @@ TARGETS = {
         tables.WORKBOOK,
         checkpoints.WEIGHTS,
         datasets.CHECK,
+        folders.FOLDER,
+        folders.CREATE,
+        polygons.POLYGONS,
         inference.INFER_PICTURES,
         inference.INFER_VOLUMES,
         stages.CACHES,

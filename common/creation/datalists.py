@@ -7,9 +7,8 @@ from pathlib import Path
 
 from common.creation.options import Options
 from common.datasets.folder_files.places import split_named
-from common.datasets.folder_files.tables import Row, column_key, read_rows
+from common.datasets.folder_files.tables import Row, column_key, parse_json, read_rows
 from common.errors import InputError
-from common.files.json_files import read_json
 
 PATIENT = "patient"
 SPLIT = "split"
@@ -64,7 +63,7 @@ def _named_classes(datalist: Path) -> dict[int, str]:
     """Return the names by id: ``{"1": "liver"}`` in the Decathlon, ``{"liver": 1}`` in nnU-Net."""
     if datalist.suffix.lower() != ".json":
         return {}
-    content = read_json(datalist)
+    content = parse_json(datalist)
     labels = content.get("labels") if isinstance(content, Mapping) else None
     if not isinstance(labels, Mapping):
         return {}

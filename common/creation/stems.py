@@ -126,11 +126,17 @@ def _without_numbers(endings: Sequence[str]) -> list[str]:
 
 
 def _by_class(endings: Sequence[str], classes: Sequence[str]) -> dict[str, str] | None:
-    """Return the ending of each class where there are several that are called like classes."""
-    called = {_simple(ending): ending for ending in endings}
-    found = {name: called[_simple(name)] for name in classes if _simple(name) in called}
-    if len(classes) > 2 and all(name in found for name in classes[1:]) and len(found) == len(endings):
-        return found
+    """Return the ending of each class, ``_wound`` or ``_wound_mask``, where several are called like classes.
+
+    What all endings have in common, as ``_mask``, says no class.
+    """
+    first = endings[0] if endings else ""
+    shared = [first[cut:] for cut in range(1, len(first)) if not first[cut].isalnum() and first[cut] != "/"]
+    for common in ("", *(each for each in shared if all(ending.endswith(each) for ending in endings))):
+        called = {_simple(ending.removesuffix(common)): ending for ending in endings}
+        found = {name: called[_simple(name)] for name in classes if _simple(name) in called}
+        if len(classes) > 2 and all(name in found for name in classes[1:]) and len(found) == len(endings):
+            return found
     return None
 
 

@@ -18,6 +18,7 @@ TWO, THREE = ("background", "wound"), ("background", "wound", "skin")
         ({"_mask": 60, "_mask_1": 3, "_mask_2": 1}, TWO, Endings("_mask", united=True)),
         ({"_wound": 60}, TWO, Endings("_wound")),
         ({"_wound": 60, "_skin": 58}, THREE, Endings("", {"wound": "_wound", "skin": "_skin"})),
+        ({"_wound_m": 60, "_skin_m": 58}, THREE, Endings("", {"wound": "_wound_m", "skin": "_skin_m"})),
         ({"-Wound": 60, "-Skin": 60}, THREE, Endings("", {"wound": "-Wound", "skin": "-Skin"})),
         ({"wound/": 60, "skin/": 60}, THREE, Endings("", {"wound": "wound/", "skin": "skin/"})),
         ({"?": 60}, TWO, Endings("")),
@@ -46,6 +47,7 @@ def test_a_class_without_files_is_a_question():
         (["1", "1_mask", "10", "10_mask"], TWO, Endings("_mask")),
         (["benign (1)", "benign (1)_mask", "benign (1)_mask_1"], TWO, Endings("_mask", united=True)),
         (["x/a", "x/a_label", "y/a", "y/a_label"], TWO, Endings("_label")),
+        (["a", "a_wound_m", "a_skin_m"], THREE, Endings("", {"wound": "_wound_m", "skin": "_skin_m"})),
         (["a", "a_wound", "a_skin", "b", "b_skin"], THREE, Endings("", {"skin": "_skin", "wound": "_wound"})),
     ],
 )

@@ -135,3 +135,18 @@ def test_whole_folders_with_tens_of_images_are_doubted(tmp_path):
 
 def test_patients_with_a_few_images_each_are_believed(tmp_path):
     assert doubts(tmp_path, [f"P{patient}/{index}" for patient in range(6) for index in range(4)]) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"file_ending": ".png", "dataset": {"a": 3}}', "dataset: a: expected images and label, got 3"),
+        ('{"file_ending": "", "dataset": 3}', "file_ending: expected an ending such as .nii.gz, got ''"),
+        ('{"objects": {"a": 3}}', "objects: a: expected its image and labels, got 3"),
+        ('{"objects": {"a": {"image": 3}}}', "objects: a: expected its image and labels"),
+    ],
+)
+def test_damaged_lists_of_other_tools_are_refused(tmp_path, content, expected):
+    (tmp_path / "list.json").write_text(content, encoding="utf-8")
+    (message,) = find(tmp_path, images="list.json")[1]
+    assert expected in message

@@ -204,7 +204,10 @@ def test_what_is_wrong_with_a_csv(root, content, message):
         ({"images": []}, "has no list 'training'; it has images, which is no datalist known here"),
         ([3], r"list.json[0]: expected image and label, got 3"),
         ([{"label": "masks/a.png"}], "has no column 'image'; its columns are label"),
-        ([{"image": ["photos/a.png", "photos/b.png"]}], "image: expected the path of a file, got ['photos/a.png'"),
+        (
+            [{"image": ["photos/a.png", "photos/b.png"], "label": "masks/a.png"}],
+            "image: expected the path of a file, got ['photos/a.png'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_json(root, content, message):

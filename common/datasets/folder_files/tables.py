@@ -56,13 +56,29 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: if it cannot be read, or is none.
     """
+    return _read_csv(path, _read_text(path)) if path.suffix.lower() == ".csv" else _read_json(path, parse_json(path))
+
+
+def parse_json(path: Path) -> Any:
+    """Return what a datalist in JSON says.
+
+    Raises:
+        InputError: if it cannot be read, or is no JSON.
+    """
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: is not text in UTF-8; save it as UTF-8 ({error})") from error
-    return _read_csv(path, text) if path.suffix.lower() == ".csv" else _read_json(path, text)
 
 
 def _read_csv(path: Path, text: str) -> list[Row]:
@@ -114,11 +130,7 @@ def _check_head(path: Path, columns: list[str]) -> None:
         raise InputError(f"{path}: has the column '{twice}' twice; rename or remove one")
 
 
-def _read_json(path: Path, text: str) -> list[Row]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+def _read_json(path: Path, content: Any) -> list[Row]:
     if isinstance(content, list):
         return list(_as_rows(path, path.name, content))
     if not isinstance(content, Mapping):
@@ -161,8 +173,13 @@ def _first_channel(folder: Path, image: str) -> str:
 def _nnunet_rows(path: Path, content: Mapping[str, Any]) -> list[Row]:
     """Return the rows of nnU-Net's dataset.json: its cases where it lists them, else the files in its folders."""
     ending = str(content["file_ending"])
+    if "/" in ending or not ending.startswith("."):
+        raise InputError(f"{path}: file_ending: expected an ending such as .nii.gz, got {ending!r}")
     listed = content.get("dataset")
     if isinstance(listed, Mapping):
+        for name, case in listed.items():
+            if not isinstance(case, Mapping) or not case.keys() >= {"images", "label"}:
+                raise InputError(f"{path}: dataset: {name}: expected images and label, got {case!r:.60}")
         cases = [{"image": case["images"], "label": case["label"]} for case in listed.values()]
         return [
             Row(f"{path.name} {name}", Cells({"split": "training", **row}))
@@ -184,7 +201,9 @@ def _nnunet_rows(path: Path, content: Mapping[str, Any]) -> list[Row]:
 def _monai_label_rows(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
     """Yield the rows of MONAI Label's datastore_v2.json: images, and the labels that are final where there are any."""
     for name, entry in content["objects"].items():
-        image = f"{name}{entry.get('image', {}).get('ext', '')}"
-        final = entry.get("labels", {}).get("final")
+        image, labels = (entry.get(key, {}) if isinstance(entry, Mapping) else None for key in ("image", "labels"))
+        if not isinstance(image, Mapping) or not isinstance(labels, Mapping):
+            raise InputError(f"{path}: objects: {name}: expected its image and labels, got {entry!r:.60}")
+        image, final = f"{name}{image.get('ext', '')}", labels.get("final")
         label = {"label": f"labels/final/{name}{final.get('ext', '')}"} if isinstance(final, Mapping) else {"label": ""}
         yield Row(f"{path.name} {name}", Cells({"image": image, **label}))
