@@ -3,6 +3,7 @@
 ``model.provenance.json`` says about ``model.pt`` such facts as
 
 - ``teacher``: name of the base that the student's teacher was made of; None where there was no teacher;
+- ``teacher_card``: what is public about that base, such as its licence and what it was trained on;
 - ``fine_tuned``: whether that teacher was fine-tuned before it taught;
 - ``method``: what prepared the student before it was trained on labels; None where nothing did;
 - ``initial``: a hash of the weights that training began with; None where they were random;
@@ -30,7 +31,8 @@ from common.files.fingerprints import state_digest
 from common.files.json_files import read_json
 from common.files.phantom_mark import are_phantoms
 
-_HANDED_ON = ("teacher", "fine_tuned", "method")
+_HANDED_ON = ("teacher", "teacher_card", "fine_tuned", "method")
+_OF_TEACHER = {"teacher": "base_name", "teacher_card": "card"}  # as teacher.json has them
 
 
 def provenance_path(weights: str | os.PathLike) -> Path:
@@ -75,7 +77,7 @@ def of_teacher(folder: str | os.PathLike, method: str = "task_specific_kd") -> d
     """Return the provenance of a student of a fine-tuned teacher.
 
     Args:
-        folder: the teacher's, whose ``teacher.json`` has the name of its base, if it has one.
+        folder: the teacher's, whose ``teacher.json`` has the name of its base and its card, if it has them.
         method: what the student learns by.
 
     Raises:
@@ -84,8 +86,9 @@ def of_teacher(folder: str | os.PathLike, method: str = "task_specific_kd") -> d
     path = Path(folder) / "teacher.json"
     if not path.is_file():
         raise InputError(f"there is no fine-tuned teacher in {folder} (no teacher.json): run finetune_teacher first")
-    base = _read_json(path).get("base_name")
-    return ({"teacher": base} if base else {}) | {"fine_tuned": True, "method": method}
+    described = _read_json(path)
+    known = {fact: described[key] for fact, key in _OF_TEACHER.items() if described.get(key)}
+    return known | {"fine_tuned": True, "method": method}
 
 
 def of_training(

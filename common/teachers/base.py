@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.teachers.base_names import name_of_base
+from common.teachers.cards import Card
 from common.teachers.normalisation import find_normalisation
 
 LayoutKind = Literal["channels_first", "channels_last", "tokens"]
@@ -97,6 +98,11 @@ class Teacher(nn.Module, ABC):
     def base_name(self) -> str | None:
         """What a report calls the pretrained weights; None for random ones."""
         return self._base_name
+
+    @property
+    def card(self) -> Card | None:
+        """What is public about the pretrained weights; None where they are not known."""
+        return None
 
     @property
     @abstractmethod

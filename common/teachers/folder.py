@@ -42,7 +42,8 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
         return
     network = unwrap(network)
     teacher = network.get_base_model()
-    description = {**teacher.describe(), "base": _describe_base(teacher)}
+    card = {"card": teacher.card.describe()} if teacher.card else {}
+    description = {**teacher.describe(), "base": _describe_base(teacher), **card}
     with atomic_folder(folder) as fresh:
         network.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT looks for a vocabulary on the hub
         (fresh / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
@@ -90,6 +91,7 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         description = read_json(file)
         base = description.pop("base")
+        description.pop("card", None)  # for people, and for the provenance of students
         inspect.signature(build_teacher).bind(**description)
         if not int(description["num_classes"]) <= _MAX_CLASSES:
             raise ValueError(f"num_classes must be at most {_MAX_CLASSES}, got {description['num_classes']}")

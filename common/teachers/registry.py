@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from common.errors import InputError
 from common.teachers.base import Teacher
+
+logger = logging.getLogger(__name__)
 
 # Family -> module and class. Strings, so that a family's libraries are imported when it is used.
 TEACHERS = {
@@ -50,4 +53,7 @@ def build_teacher(
     if family is None:
         family = next((name for name in TEACHERS if find_family(name).recognises(pretrained)), "sam")
     options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "base_name": base_name}
-    return find_family(family)(pretrained, num_classes, **options)
+    teacher = find_family(family)(pretrained, num_classes, **options)
+    if teacher.card:
+        logger.info(f"the teacher: {teacher.card}")
+    return teacher

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import SamConfig
 
 from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.cards import Card, sam_card
 from common.teachers.sam_weights import load_sam
 
 
@@ -45,6 +46,10 @@ class SamTeacher(Teacher):
         self.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
         self.decoder.set_classes(num_classes)
         self.position_embedding = sam.shared_image_embedding
+
+    @property
+    def card(self) -> Card | None:
+        return sam_card(self.base_name)
 
     @property
     def stride(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.cards import CARDS, Card
 from common.teachers.sam import SamDecoder, grid_positions
 from common.teachers.tiny_sam_weights import is_tiny_sam, load_tiny_sam
 
@@ -55,6 +56,10 @@ class TinySamTeacher(Teacher):
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
         return is_tiny_sam(pretrained)
+
+    @property
+    def card(self) -> Card:
+        return CARDS["lite_medsam" if self.stride == _LITE_MEDSAM_STRIDE else "mobile_sam"]
 
     @property
     def stride(self) -> int:

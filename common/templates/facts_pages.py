@@ -42,7 +42,7 @@ _DEFAULTS: dict[str, Any] = {
     "authors": "The authors of this project",
     "copyright": "Copyright the authors of this project",
     "pretrained": "facebook/sam-vit-base",
-    "pixel_normalisation": "imagenet",
+    "pixel_normalisation": None,
     "input_scale": 4,
     "lora_rank": 8,
     "lora_targets": ["qkv", "proj"],

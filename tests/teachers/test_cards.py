@@ -1,0 +1,72 @@
+"""What is told of a teacher's weights, where it is recorded, and that it is told of known weights alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from tiny_sam_format import make_checkpoint
+
+from common.files.provenance import of_teacher, of_training, write_provenance
+from common.teachers import build_teacher
+from common.teachers.cards import CARDS, sam_card
+from common.teachers.folder import load_teacher, save_teacher
+from common.teachers.lora import add_lora
+
+
+@pytest.fixture(scope="module")
+def mobile_sam(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mobile_sam") / "weights.pt"
+    torch.save(make_checkpoint(3), path)
+    return path
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_every_card_says_what_matters_in_one_line(card):
+    said = str(card)
+    assert "\n" not in said
+    assert all(part and part in said for part in (card.name, card.licence, card.trained_on, card.overlap))
+
+
+@pytest.mark.parametrize(
+    ("base_name", "card"),
+    [
+        ("facebook/sam-vit-huge", "sam"),
+        ("sam_vit_b_01ec64.pth", "sam"),
+        ("medsam_vit_b.pth", "medsam"),
+        ("embedded", "stand_in"),
+        ("our_sam.pth", None),
+        (None, None),
+    ],
+)
+def test_bases_in_sams_format_are_known_by_name_alone(base_name, card):
+    assert sam_card(base_name) == (CARDS[card] if card else None)
+
+
+def test_shapes_tell_the_cards_of_the_small_ones(mobile_sam, tmp_path):
+    torch.save(make_checkpoint(1), tmp_path / "weights.pth")
+    assert build_teacher(mobile_sam, 2).card is CARDS["mobile_sam"]
+    assert build_teacher(tmp_path / "weights.pth", 2).card is CARDS["lite_medsam"]
+
+
+def test_card_is_told_when_a_teacher_is_built(mobile_sam, tiny_sam_folder, caplog):
+    caplog.set_level(logging.INFO, logger="common.teachers.registry")
+    build_teacher(tiny_sam_folder, 2)
+    assert caplog.messages == []
+    build_teacher(mobile_sam, 2)
+    assert caplog.messages == [f"the teacher: {CARDS['mobile_sam']}"]
+
+
+def test_card_is_recorded_with_the_teacher_and_handed_on_to_its_students(mobile_sam, tmp_path):
+    folder = tmp_path / "teacher"
+    save_teacher(add_lora(build_teacher(mobile_sam, 2), rank=1), folder)
+    assert json.loads((folder / "teacher.json").read_text(encoding="utf-8"))["card"]["licence"] == "Apache-2.0"
+    load_teacher(folder)  # which takes it for no argument
+    provenance = of_teacher(folder)
+    assert provenance["teacher_card"] == CARDS["mobile_sam"].describe()
+    state = {"weight": torch.ones(2)}
+    torch.save(state, tmp_path / "distilled.pt")
+    write_provenance(tmp_path / "distilled.pt", provenance, state)
+    assert of_training(tmp_path / "distilled.pt", [])["teacher_card"] == provenance["teacher_card"]
