@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import highdicom
@@ -15,6 +16,7 @@ from integration import refused
 from oriented import SHAPE, oblique_affine, save, turned
 from pydicom.uid import generate_uid
 from tiny_onnx import write_onnx
+from tiny_weights import facts_of, write_weights
 
 from common.datasets.readers.dicom_series import read_series
 from common.prediction import dicom_seg
@@ -61,6 +63,42 @@ def series(tmp_path) -> Path:
             **named,
         )
     return folder
+
+
+def oblique_series(folder: Path) -> Path:
+    """Write an MR series that lies tilted in the patient, its names in another order than its slices."""
+    folder.mkdir()
+    named = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+    to_lps = np.diag([-1, -1, 1, 1]) @ oblique_affine()
+    spacing = np.linalg.norm(to_lps[:3, :3], axis=0)
+    directions = (to_lps[:3, :2] / spacing[:2]).T.ravel()
+    values = np.random.default_rng(0).integers(0, 4000, (4, 6, 8)).repeat(6, 1).repeat(6, 2).astype("<u2")
+    for number, pixels in enumerate(values):
+        write_slice(
+            folder / f"{3 * number % 5}.dcm",
+            pixels.tobytes(),
+            shape=pixels.shape,
+            Modality="MR",
+            ImagePositionPatient=[f"{each:.9g}" for each in (to_lps @ [0, 0, number, 1])[:3]],
+            ImageOrientationPatient=[f"{each:.9g}" for each in directions],
+            PixelSpacing=[spacing[1], spacing[0]],
+            SliceThickness=spacing[2],
+            SOPInstanceUID=generate_uid(),
+            **named,
+        )
+    return folder
+
+
+def pixels_in_patient(found: highdicom.seg.Segmentation) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each frame's segment, and where its pixels are, in millimetres in RAS, by the frame's own headers."""
+    shared = found.SharedFunctionalGroupsSequence[0]
+    directions = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    for frame, pixels in zip(found.PerFrameFunctionalGroupsSequence, found.pixel_array, strict=True):
+        first = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        rows, columns = np.nonzero(pixels)
+        lps = first + np.outer(columns * between_columns, directions[0]) + np.outer(rows * between_rows, directions[1])
+        yield frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber, lps * [-1, -1, 1]
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -147,6 +185,23 @@ class TestDicomSegmentation:
                 if place.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number
             ]
             assert sum(frame.sum() for frame in frames) == (ids == number).sum()
+
+    def test_of_an_oblique_series_every_segment_lies_on_its_structure(self, tmp_path):
+        """Each pixel of each frame is in the patient where the NIfTI mask has a voxel of the same class."""
+        slices = oblique_series(tmp_path / "series")
+        weights = write_weights(tmp_path / "model.pt", facts_of("chaos", size=32))
+        for name in ("nifti", "dicom-seg"):
+            predict(slices, weights, tmp_path / name, format=name)
+        mask = nibabel.load(tmp_path / "nifti" / "series_mask.nii.gz")
+        ids = np.asarray(mask.dataobj)
+        np.testing.assert_allclose(mask.affine, oblique_affine(), atol=1e-4)
+        assert len(np.unique(ids)) == 5, "a test of nothing"
+        found = np.zeros_like(ids)
+        for number, points in pixels_in_patient(highdicom.seg.segread(tmp_path / "dicom-seg" / "series_mask.dcm")):
+            indices = nibabel.affines.apply_affine(np.linalg.inv(mask.affine), points)
+            np.testing.assert_allclose(indices, indices.round(), atol=1e-3)
+            found[tuple(indices.round().astype(int).T)] = number
+        np.testing.assert_array_equal(found, ids)
 
     def test_volumes_that_are_no_dicom_are_left_out(self, series, weights, tmp_path):
         save(turned(organ(), oblique_affine(), "LPS"), series.parent / "a.nii")
