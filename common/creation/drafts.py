@@ -15,12 +15,19 @@ from common.creation.places import Places
 from common.creation.stems import Endings, read_endings, split_one_folder
 from common.datasets.findings import count
 from common.datasets.folder_files.finding import find_items
-from common.datasets.folder_files.listing import describe_nothing, list_files, list_pictures, list_volumes
+from common.datasets.folder_files.listing import (
+    describe_nothing,
+    list_files,
+    list_pictures,
+    list_volume_labels,
+    list_volumes,
+)
 from common.datasets.folder_files.names import stem_of
 from common.datasets.folder_files.places import split_named
 from common.datasets.issues import DatasetIssues
 from common.datasets.readers.label_stems import describe_stems
 from common.datasets.readers.label_survey import describe_label_files
+from common.datasets.readers.slice_labels import list_label_pictures
 from common.datasets.source import FOLDER, Source
 from common.errors import InputError
 
@@ -78,7 +85,7 @@ def draft_source(options: Options, places: Places) -> Draft:
     if not alone:
         named = options.label_suffix or ", ".join((options.class_files or {}).values())
         raise InputError(f"--images: {options.images} has no labels, no file is called as an image with {named}")
-    survey = describe_label_files(alone)
+    survey = describe_label_files([file for path in alone for file in list_label_pictures(path) or [path]])
     chosen = choose_labels(options, survey, endings.class_files)
     source = Source.from_config({**config, **chosen.settings})
     return Draft(source, Choice("labels", chosen.shown, chosen.why, _FORMAT))
@@ -124,6 +131,9 @@ def _list_images(options: Options, places: Places) -> tuple[list[Path], str]:
     aside = {places.root / each for each in (places.labels, places.field_of_view) if each is not None}
     aside -= {folder}
     pictures, volumes = list_pictures(folder, aside), list_volumes(folder, aside)
+    beside = {path.parent for path in pictures}  # of DICOM slices, folders of their labels
+    if places.labels is None and volumes and all(path.is_dir() for path in volumes) and not beside & {folder, *volumes}:
+        return sorted({*volumes, *beside}), "volumes"
     if pictures and volumes:
         raise InputError(
             f"--images: {folder} has {count(pictures, 'picture')} and {count(volumes, 'volume')}: which are the "
@@ -137,10 +147,14 @@ def _list_images(options: Options, places: Places) -> tuple[list[Path], str]:
 def _list_labels(place: Path, kind: str) -> list[Path]:
     if place.is_file():
         return [place]
-    labels = list_files(place, _VOLUMES) if kind == "volumes" else list_pictures(place)
+    labels = (list_volume_labels if kind == "volumes" else list_pictures)(place)
     labels = labels or list_files(place, _POLYGONS)
     if not labels:
-        what = "NIfTI files, one for each volume" if kind == "volumes" else "one picture for each image, or polygons"
+        what = (
+            "NIfTI files, or folders of pictures, one for each volume"
+            if kind == "volumes"
+            else "one picture for each image, or polygons"
+        )
         raise InputError(f"--labels: {place}: no labels in it; expected {what}")
     return labels
 

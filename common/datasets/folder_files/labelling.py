@@ -8,8 +8,8 @@ from typing import Any
 
 from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Found
-from common.datasets.folder_files.listing import list_files, list_pictures
-from common.datasets.folder_files.names import VOLUME_SUFFIXES, differ_in_capitals, join_suffixes, match_names
+from common.datasets.folder_files.listing import list_files, list_pictures, list_volume_labels
+from common.datasets.folder_files.names import differ_in_capitals, join_suffixes, match_names
 from common.datasets.folder_files.pairs import Files, index_labels, pair
 from common.datasets.folder_files.places import Place
 from common.datasets.issues import DatasetIssues
@@ -40,7 +40,8 @@ def index_label_files(
             name: join_suffixes(text, source.label_suffix) for name, text in texts.items() if name not in folders
         }
     aside = set() if place.fov is None else {place.fov}
-    listed = images if place.labels == place.images else list_labels(place.labels, source, aside) if suffixes else []
+    are_images = place.labels == place.images and source.kind == "pictures"
+    listed = images if are_images else list_labels(place.labels, source, aside) if suffixes else []
     found = {name: index_labels(listed, place.labels, suffix, issues, show) for name, suffix in suffixes.items()}
     for name, folder in folders.items():
         found[name] = index_labels(list_labels(folder, source), folder, source.label_suffix, issues, show)
@@ -48,8 +49,8 @@ def index_label_files(
 
 
 def list_labels(folder: Path, source: Source, leave_out: set[Path] = frozenset()) -> list[Path]:
-    """Return the label files in a folder and below it."""
-    return list_files(folder, VOLUME_SUFFIXES) if source.kind == "volumes" else list_pictures(folder, leave_out)
+    """Return the label files in a folder and below it; of volumes also folders of pictures."""
+    return (list_volume_labels if source.kind == "volumes" else list_pictures)(folder, leave_out)
 
 
 def add_label_files(found: Found, labels: Mapping[str, Files]) -> None:

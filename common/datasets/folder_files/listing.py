@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from common.datasets.folder_files.names import VOLUME_SUFFIXES
 from common.datasets.readers.file_kinds import NIFTI, PICTURE, kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 from common.datasets.readers.nifti import is_nifti
@@ -43,6 +44,16 @@ def list_volumes(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
         if place != folder and any(not is_nifti(path) for path in found) and list_slices(place):
             volumes.append(place)
     return sorted(volumes)
+
+
+def list_volume_labels(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
+    """Return the labels of volumes in a folder and below it, sorted: NIfTI and NRRD files, folders of pictures."""
+    labels = []
+    for place, found in _walk(folder, leave_out):
+        labels += [path for path in found if path.name.lower().endswith(VOLUME_SUFFIXES)]
+        if place != folder and any(path.suffix.lower() in SUFFIXES and path.name != _OWN_PICTURE for path in found):
+            labels.append(place)
+    return sorted(labels)
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -16,6 +16,7 @@ from common.datasets.outlines import Outlined
 from common.datasets.readers.affines import voxel_sizes
 from common.datasets.readers.dicom import list_slices
 from common.datasets.readers.folder_labels import LoadFolderLabeld
+from common.datasets.readers.slice_labels import list_label_pictures
 from common.datasets.readers.volumes import LoadVolumed
 from common.datasets.source import Source
 
@@ -23,8 +24,8 @@ _SAME_SPACING = 0.1  # relative difference of millimetres below which nobody nee
 
 
 def files_of_volume(path: Path) -> list[Path]:
-    """Return the files that a path stands for: the slices of a folder, or the file itself."""
-    return list_slices(path) if path.is_dir() else [path]
+    """Return the files that a path stands for: the slices of a folder, or their labels, or the file itself."""
+    return [path] if not path.is_dir() else list_slices(path) or list_label_pictures(path)
 
 
 def check_volumes(
