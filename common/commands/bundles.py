@@ -38,7 +38,8 @@ def describe_stages(configs: Path | None) -> Iterator[tuple[str, str, str]]:
     texts = _texts(configs)
     for stage, written in STAGES.items():
         config = "evaluate" if stage == "evaluate_teacher" else stage
-        yield stage, written, head_of(texts.get(config, ""))
+        who = "the teacher" if stage == "evaluate_teacher" else "the student"
+        yield stage, written, head_of(texts.get(config, "")).replace("the student, or the teacher,", who)
 
 
 def describe_overlays(configs: Path | None) -> Iterator[tuple[str, str]]:
@@ -48,7 +49,7 @@ def describe_overlays(configs: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def describe_keys(configs: Path, stage: str | None) -> Iterator[tuple[str, str, str]]:
-    """Yield the keys of a stage with value and comment; without a stage those of all, and which stages have them.
+    """Yield the keys of a stage with value and comment; without a stage those of all, with the stages that have them.
 
     Raises:
         InputError: if there is no such stage.
@@ -66,7 +67,9 @@ def describe_keys(configs: Path, stage: str | None) -> Iterator[tuple[str, str, 
     for name, by_stage in found.items():
         values = " or ".join(dict.fromkeys(key.value for key in by_stage.values()))
         value = values if len(values) <= WIDTH else "differs by stage"
-        yield name, value, "all stages" if len(by_stage) == len(stages) else ", ".join(by_stage)
+        where = "all stages" if len(by_stage) == len(stages) else ", ".join(by_stage)
+        comment = next((key.comment for key in by_stage.values() if key.comment), "")
+        yield name, value, f"{comment} ({where})" if comment else where
 
 
 def _stage_names(configs: Path) -> list[str]:

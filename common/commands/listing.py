@@ -21,7 +21,7 @@ def list_contents(what: str | None = None, bundle: str | os.PathLike | None = No
     """List what there is to give to the other commands: bundles, stages, keys, overlays, datasets, methods, teachers.
 
     Args:
-        what: one of these; by default what each of them is.
+        what: bundles, stages, keys, overlays, datasets, methods or teachers; by default what each of these lists is.
         bundle: with stages, keys and overlays: folder of the bundle that is meant.
         stage: with keys: the stage that is meant; by default all, with the stages that have each key.
 

@@ -90,11 +90,7 @@ def choose(options: Options, structures: Structures, volumes: bool = False) -> C
         Choice(
             "size",
             f"{size} x {size} pixels" + (f", {cpu_size} x {cpu_size} without a GPU" if cpu_size != size else ""),
-            "as --size says"
-            if options.size
-            else "the usual size"
-            if size == USUAL_SIZE
-            else "as large as images allow",
+            "as --size says" if options.size else _why_size(size, structures),
             "" if options.size else "--size",
         ),
         *_describe_motion(options),
@@ -135,6 +131,12 @@ def _choose_size(options: Options, structures: Structures, sees: str) -> int:
     return min(USUAL_SIZE, max(CPU_SIZE, -(-longest // _STEP) * _STEP))
 
 
+def _why_size(size: int, structures: Structures) -> str:
+    width, height = structures.size
+    images = f"images have {width} x {height} pixels"
+    return f"the usual size; {images}" if size == USUAL_SIZE else f"as large as they allow: {images}"
+
+
 def _describe_motion(options: Options) -> list[Choice]:
     told = {"left_right": options.left_right, "upside_down": options.upside_down}
     texts = {
@@ -145,7 +147,7 @@ def _describe_motion(options: Options) -> list[Choice]:
     for key, (what, meaning) in texts.items():
         if told[key] == SAME:
             value = "yes" if key == "left_right" else "by quarter turns, and a little"
-            rows.append(Choice(what, value, meaning))
+            rows.append(Choice(what, value, f"as --{key} same says: {meaning}", f"--{key} different"))
         else:
             value = "no" if key == "left_right" else "a little (up to 9 degrees)"
             why = f"as --{key} different says" if told[key] else f"safe: nobody has said that {meaning}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, Literal
 
 from common.creation.options import read_options
 from common.errors import InputError
@@ -14,7 +14,7 @@ from common.files.writing import check_writable
 from common.templates import bundle_folder
 from common.templates import create_bundle as create_from_facts
 
-_WIDEST = 140  # characters of a line of the table
+_WIDEST = 120  # characters of a line of the table
 
 
 def create_bundle(
@@ -25,20 +25,20 @@ def create_bundle(
     classes: str | Sequence[str] | None = None,
     label_suffix: str | None = None,
     image_suffix: str | None = None,
-    label_format: str | None = None,
+    label_format: Literal["ids", "black_white", "colours", "file_per_class", "polygons"] | None = None,
     colours: str | Mapping[str, Any] | None = None,
     class_files: str | Mapping[str, str] | None = None,
     polygons: str | Mapping[str, str] | None = None,
     values: str | Mapping[int, int] | None = None,
-    channels: int | None = None,
+    channels: Literal[1, 3] | None = None,
     patient: str | None = None,
     split: str | None = None,
     stratum: str | None = None,
     field_of_view: str | None = None,
-    left_right: str | None = None,
-    upside_down: str | None = None,
+    left_right: Literal["same", "different"] | None = None,
+    upside_down: Literal["same", "different"] | None = None,
     size: int | None = None,
-    see: str | None = None,
+    see: Literal["images", "crops"] | None = None,
     pretrained: str | None = None,
     num_validation: int | None = None,
     title: str | None = None,
@@ -60,7 +60,8 @@ def create_bundle(
         classes: names of the classes by id, background first, such as background,wound.
         label_suffix: what the names of labels have beyond those of images, such as _mask.
         image_suffix: what the names of images have beyond those of labels, such as _0000.
-        label_format: how labels are drawn - ids, black_white, colours, file_per_class or polygons.
+        label_format: how labels are drawn - pixels are class ids, black and white, or one colour for each class; one
+            file for each class; or polygons in a file.
         colours: the colour of each class, such as wound=#ff0000,skin=#00ff00.
         class_files: what the names of each class's files end in, such as wound=_wound, or its folder, such as
             wound=wound/.
@@ -81,9 +82,9 @@ def create_bundle(
         see: images for whole images, made smaller; crops for crops of images as they are, which thin structures need.
         pretrained: the teacher's weights, a hub id, a folder or a file; by default the stand-in teacher, which comes
             with this project.
-        num_validation: images held back from training to choose the best weights.
-        title: of the bundle, for people.
-        overwrite: whether to write the files of a bundle that is there anew; other files stay.
+        num_validation: images held back from training to choose the best weights, one or more.
+        title: of the bundle, for people; by default made of its name.
+        overwrite: write the files of a bundle that is there anew; other files stay.
 
     Returns:
         The folder of the bundle.

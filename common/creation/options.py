@@ -10,18 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from common.creation.option_tables import read_by_class, read_values
 from common.datasets.source import LABEL_FORMATS
 from common.errors import InputError
 
 SAME, DIFFERENT = "same", "different"
 SEES = ("images", "crops")
 _ENDING = "_segmentation"
-_EXAMPLES = {
-    "colours": "wound=#ff0000,skin=#00ff00",
-    "class_files": "wound=_wound,skin=_skin, or wound=wound/,skin=skin/ for folders",
-    "polygons": "wound=Ulcer",
-    "values": "85=1,170=2",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +87,9 @@ def read_options(name: str, given: Mapping[str, Any]) -> Options:
     checked["num_validation"] = _read_count("num_validation", given.get("num_validation"))
     for key in ("colours", "class_files", "polygons"):
         if given.get(key) is not None:
-            table = _read_table(key, given[key])
-            _check_names(key, table, checked["classes"])
-            checked[key] = {each: _read_entry(key, each, value) for each, value in table.items()}
+            checked[key] = read_by_class(key, given[key], checked["classes"])
     if given.get("values") is not None:
-        checked["values"] = _read_values(given["values"], len(checked["classes"]))
+        checked["values"] = read_values(given["values"], len(checked["classes"]))
     return Options(**checked)
 
 
@@ -173,47 +166,3 @@ def _read_count(key: str, value: Any) -> int | None:
     if value is not None and (type(value) is not int or value < 1):
         raise InputError(f"--{key}: expected a whole number of at least 1, got {value!r}")
     return value
-
-
-def _read_table(key: str, value: Any) -> dict[str, Any]:
-    """Return ``{wound: _wound}`` or ``wound=_wound,skin=_skin`` as a mapping."""
-    if isinstance(value, Mapping):
-        return {str(name): each for name, each in value.items()}
-    parts = [part for part in str(value).split(",") if part.strip()]
-    if not parts or not all("=" in part for part in parts):
-        raise InputError(f"--{key}: expected {_EXAMPLES[key]}; got {value!r}")
-    return {name.strip(): text.strip() for name, text in (part.split("=", 1) for part in parts)}
-
-
-def _check_names(key: str, table: Mapping[str, Any], classes: Sequence[str]) -> None:
-    for name in table:
-        if name not in classes:
-            near = get_close_matches(name, classes, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"--classes has {', '.join(classes)}"
-            raise InputError(f"--{key}: {name!r} is no class; {hint}")
-    missing = [name for name in classes[1:] if name not in table]
-    if missing:
-        raise InputError(f"--{key}: {missing[0]} is missing; expected {_EXAMPLES[key]}")
-
-
-def _read_entry(key: str, name: str, value: Any) -> Any:
-    if key != "colours":
-        return str(value)
-    if isinstance(value, str):
-        digits = re.fullmatch(r"#?([0-9a-fA-F]{6})", value.strip())
-        parts = list(bytes.fromhex(digits[1])) if digits else [int(each) for each in re.findall(r"\d+", value)]
-    else:
-        parts = list(value) if isinstance(value, Sequence) else []
-    if len(parts) != 3 or not all(type(part) is int and 0 <= part <= 255 for part in parts):
-        raise InputError(f"--colours: {name}: expected #ff0000 or three numbers from 0 to 255, got {value!r}")
-    return tuple(parts)
-
-
-def _read_values(value: Any, num_classes: int) -> dict[int, int]:
-    table = {}
-    for grey, index in _read_table("values", value).items():
-        if not (str(grey).isdecimal() and str(index).isdecimal() and int(index) < num_classes):
-            expected = f"grey value=class id, ids from 0 to {num_classes - 1}"
-            raise InputError(f"--values: {grey}={index}: expected {expected}, as in {_EXAMPLES['values']}")
-        table[int(grey)] = int(index)
-    return table

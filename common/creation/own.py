@@ -11,7 +11,8 @@ from common.creation.choices import Choice, choose, usual_validation
 from common.creation.drafts import draft_source
 from common.creation.intensities import choose_intensity
 from common.creation.options import Options
-from common.creation.page import FACTS, make_page, page_text
+from common.creation.page import make_page
+from common.creation.page_file import FACTS, page_text
 from common.creation.picture import PICTURE, draw_labels, most_telling, short_names, smaller
 from common.creation.places import Places, find_places
 from common.creation.structures import Structures, measure
@@ -22,12 +23,16 @@ from common.creation.telling import (
     describe_pairs,
     describe_patients,
     describe_splits,
+    describe_strata,
     describe_teacher,
     tell,
 )
 from common.datasets import dataset_class
 from common.datasets.base import Entry
+from common.datasets.findings import name_some
 from common.datasets.folder import FolderDataset
+from common.datasets.folder_files.finding import find_items
+from common.datasets.issues import DatasetIssues
 from common.datasets.readers.slices import LoadSliced
 from common.datasets.source import Source
 from common.errors import InputError
@@ -36,6 +41,7 @@ from common.pictures.sheets import save_sheet
 from common.templates import complete_facts, render_bundle, write_bundle
 
 _SAMPLE = 40  # images that are measured
+_NAMED = 5  # images that differ from the others
 _KEPT_SIDE = 1024  # pixels
 _VOLUMES = 8  # volumes from which slices are taken, since each is read whole
 
@@ -70,7 +76,10 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
     splits = _dataset(places, source, num_validation).all_entries()
     page = make_page(options, places.root, source, structures, choices, num_validation)
     texts = render_bundle(complete_facts(page, FACTS)) | {FACTS: page_text(page)}
-    shown = most_telling(pairs)
+    found = find_items(places.root, source, DatasetIssues("images", places.root))
+    strata = {str(item.image): item.stratum for item in found.items.values()}
+    kinds = [(strata.get(str(entry["image"])), entry.get("patient")) for entry in sample]
+    shown = most_telling(pairs, kinds)
     sheet = draw_labels(
         [pairs[index] for index in shown],
         short_names([sample[index]["image"] for index in shown]),
@@ -91,9 +100,10 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
         describe_splits(splits, source),
         *describe_memory(splits["training"], structures, choices),
         describe_patients(source),
+        describe_strata(source, found, places),
         describe_teacher(options.pretrained),
     ]
-    return tell(options.name, places.root, source, rows, folder, width)
+    return tell(options.name, places.root, source, found, rows, folder, width)
 
 
 def _dataset(places: Places, source: Source, num_validation: int) -> FolderDataset:
@@ -152,15 +162,23 @@ def _choose_channels(
     names = {1: "1, grey", 3: "3, colour"}
     if source.kind == "volumes":
         return source, Choice("channels", names[1], "volumes have one")
-    grey, total = structures.num_grey, structures.num_images
+    grey, total = len(structures.grey), structures.num_images
     if options.channels is not None:
         chosen, why = options.channels, f"as --channels {options.channels} says"
     elif grey in (0, total):
         chosen = 1 if grey else 3
-        why = "every image of the sample is grey" if grey else "images have colours"
+        why = f"all of {total} images looked at {'are grey' if grey else 'have colours'}"
     else:
+        fewer, kind = _fewer_of(structures)
+        names = name_some(short_names([sample[place]["image"] for place in fewer]), _NAMED)
         raise InputError(
-            f"--channels is missing: {grey} of {total} images looked at are grey, the others have colours: give "
-            "--channels 3 to read all as colour, or --channels 1 to read all as grey"
+            f"--channels is missing: of {total} images looked at {grey} are grey and {total - grey} have colours "
+            f"({kind}: {names}): give --channels 3 to read all as colour, or --channels 1 to read all as grey"
         )
     return Source.from_config({**config, "channels": chosen}), Choice("channels", names[chosen], why, "--channels")
+
+
+def _fewer_of(structures: Structures) -> tuple[Sequence[int], str]:
+    """Return the places of the grey images, or of those in colour where they are fewer, and what they are."""
+    others = [place for place in range(structures.num_images) if place not in structures.grey]
+    return (structures.grey, "grey") if len(structures.grey) <= len(others) else (others, "in colour")

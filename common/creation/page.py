@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from common.creation.budgets import cpu_budget, demo_budget
 from common.creation.choices import Choices, batch_sizes
 from common.creation.options import Options
 from common.creation.structures import Structures
+from common.creation.words import make_words
 from common.datasets.source import Source
+from common.teachers.base_names import STAND_IN
 
-FACTS = "docs/facts.yaml"  # in the bundle
-EMBEDDED = "embedded"  # the stand-in teacher
-_UNKNOWN = "not stated: fill in"
 _SAM_SIZE = 1024  # pixels a side that Segment Anything was trained on
-_EMBEDDED_SIZE = 512  # what the stand-in is shown: twice what it was trained on
+_STAND_IN_SIZE = 512  # what the stand-in is shown: twice what it was trained on
 _ALWAYS = ("images", "labels", "kind", "channels", "classes", "label_format")  # keys of the source that are shown
-_MODALITIES = {1: ("grey", ["brightness"]), 3: ("RGB", ["R", "G", "B"])}
 
 
 def make_page(
@@ -54,10 +52,10 @@ def make_page(
         **(_reading_volumes(choices) if volumes else _reading(source, choices)),
         **_motion(choices, source.channels),
         **_training(options, structures, choices, num_validation),
-        **_teacher(options.pretrained or EMBEDDED, choices.size),
-        "demo": _demo(choices),
-        "cpu": _cpu(choices),
-        **_words(options, source),
+        **_teacher(options.pretrained or STAND_IN, choices.size),
+        "demo": demo_budget(choices),
+        "cpu": cpu_budget(choices),
+        **make_words(options, source),
     }
 
 
@@ -157,10 +155,10 @@ def _training(options: Options, structures: Structures, choices: Choices, num_va
 
 
 def _teacher(pretrained: str, size: int) -> dict[str, Any]:
-    if pretrained == EMBEDDED:
+    if pretrained == STAND_IN:
         return {
-            "pretrained": EMBEDDED,
-            "input_scale": max(1, _EMBEDDED_SIZE // size),
+            "pretrained": STAND_IN,
+            "input_scale": max(1, _STAND_IN_SIZE // size),
             "lora_rank": 64,
             "lora_targets": ["qkv", "proj", "lin1", "lin2"],
         }
@@ -171,166 +169,3 @@ def _teacher(pretrained: str, size: int) -> dict[str, Any]:
         "input_scale": max(1, _SAM_SIZE // size),
         "pixel_normalisation": "none" if "medsam" in os.path.basename(pretrained).lower() else "imagenet",
     }
-
-
-def _demo(choices: Choices) -> dict[str, Any]:
-    large = choices.sees == "images"
-    epochs = (4, 6, 4, 8) if large else (8, 6, 8, 10)
-    intervals = (2, 2, 4) if large else (4, 4, 5)
-    return {
-        "epochs": dict(zip(("finetune_teacher", "train_diffusion", "distill", "train"), epochs, strict=True)),
-        "val_interval": dict(zip(("finetune_teacher", "distill", "train"), intervals, strict=True)),
-        "sample_interval": 3,
-        _size_key(choices): 64,
-        "sample_size": 32 if large else 64,
-        "samples_per_epoch": 128 if large else 256,
-        "batch_size": 16,
-        "ema_momentum": 0.05 if large else 0.02,
-        "num_images": 64,
-    }
-
-
-def _cpu(choices: Choices) -> dict[str, Any]:
-    if choices.sees == "crops":
-        small = min(64, choices.size)
-        large = choices.cpu_size
-        return {
-            "epochs": {"finetune_teacher": 24, "train_diffusion": 16, "distill": 15, "train": 30},
-            "val_interval": {"finetune_teacher": 6, "distill": 5, "train": 6},
-            "sample_interval": 8,
-            "crop_size": {
-                **dict.fromkeys(("finetune_teacher", "synthesize", "distill"), small),
-                "train": large,
-                "evaluate_teacher": small,
-                **dict.fromkeys(("evaluate", "inference"), large),
-            },
-            "sample_size": small,
-            "input_scale": 4,
-            "samples_per_epoch": 512,
-            "batch_size": {"finetune_teacher": 8, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
-        }
-    if choices.sees == "slices":
-        return {
-            "epochs": {"finetune_teacher": 20, "train_diffusion": 16, "distill": 12, "train": 24},
-            "val_interval": {"finetune_teacher": 5, "distill": 4, "train": 6},
-            "sample_interval": 8,
-            "image_size": choices.cpu_size,
-            "sample_size": 64,
-            "input_scale": max(1, 256 // choices.cpu_size),
-            "samples_per_epoch": 512,
-            "batch_size": {"finetune_teacher": 8, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
-        }
-    return {
-        "epochs": {"finetune_teacher": 30, "train_diffusion": 14, "distill": 8, "train": 20},
-        "val_interval": {"finetune_teacher": 6, "distill": 4, "train": 4},
-        "sample_interval": 7,
-        "image_size": choices.cpu_size,
-        "sample_size": 32,
-        "input_scale": max(1, 256 // choices.cpu_size),
-        "samples_per_epoch": {"finetune_teacher": 512, "train_diffusion": 2048, "train": 512},
-        "batch_size": {"finetune_teacher": 8, "train_diffusion": 32, "synthesize": 64, "distill": 8, "train": 8},
-    }
-
-
-def _size_key(choices: Choices) -> str:
-    return "crop_size" if choices.sees == "crops" else "image_size"
-
-
-def _words(options: Options, source: Source) -> dict[str, Any]:
-    name = options.name
-    title = options.title or f"{name.replace('_', ' ').capitalize()} segmentation"
-    structures = list(source.classes[1:])
-    listed = " and ".join([", ".join(structures[:-1]), structures[-1]] if len(structures) > 1 else structures)
-    modality, channels = _MODALITIES[source.channels]
-    kind = "volumes, slice by slice" if source.kind == "volumes" else "images"
-    return {
-        "title": title,
-        "task": f"Segmentation of {listed} in {kind}",
-        "segments": f"segments {listed} in {kind}",
-        "dataset_title": f"{name} {'volumes' if source.kind == 'volumes' else 'images'}",
-        "data_source": _UNKNOWN,
-        "data_type": "nifti" if source.kind == "volumes" else "png",
-        "image_classes": f"{modality} {'slice' if source.kind == 'volumes' else 'image'}, intensities scaled to [0, 1]",
-        "image_modality": modality,
-        "channels": channels,
-        "reference": None,
-        "authors": _UNKNOWN,
-        "copyright": _UNKNOWN,
-        "commands_section": _commands(name, source.kind == "volumes"),
-        "data_section": _data_section(source),
-        "preprocessing_section": _PREPROCESSING,
-        "performance_section": (
-            "Dice, IoU and the 95th percentile of the Hausdorff distance (pixels) are measured per class, in the "
-            "image's own size."
-        ),
-        "data_license": (
-            f"The images and labels of {name} are not part of this bundle.\n\n"
-            "Owner and licence: not stated, fill in. Whoever is given a student that was trained on them must be\n"
-            "allowed to have it.\n\n"
-            "Any work that uses them cites: not stated, fill in.\n"
-        ),
-    }
-
-
-def _commands(name: str, volumes: bool) -> str:
-    what, folder = ("volume", "new_scans") if volumes else ("image", "new_images")
-    return f"""## Commands
-In the folder above this one:
-
-```
-task-distill check {name}_segmentation
-task-distill pipeline {name}_segmentation --output_dir runs/{name}
-task-distill predict {folder}/ --weights runs/{name}/model.pt --output_dir new_masks/
-```
-
-`check` reads every image and label and says what is wrong with them. `pipeline` trains: teacher, transfer set, student.
-`predict` writes a mask for each new {what}, and needs the weights alone.
-"""
-
-
-def _data_section(source: Source) -> str:
-    names = ", ".join(f"{index} {name}" for index, name in enumerate(source.classes))
-    where = f"`{source.images}`" + (f" and `{source.labels}`" if source.labels else "")
-    split = "as `source::split` says" if source.split else "by seed (`split_seed`): a quarter for the test"
-    patients = (
-        "No patient is in two splits (`source::patient`)."
-        if source.patient
-        else "Patients are not known: images of one patient may be in two splits, which makes results look better than "
-        "they are. `source::patient` would say them."
-    )
-    return f"""Images and labels of one's own: {where} in `dataset_dir`, read as `source` says.
-
-Owner, licence and how to cite them are not stated: fill in `docs/data_license.txt`, and `data_source`, `authors` and
-`copyright` in `configs/metadata.json`.
-
-- **Classes.** {names}.
-- **Split.** {split.capitalize()}; `num_validation` of the others choose the best weights.
-  {patients}
-- **Label budget.** `num_labels` keeps that many labelled training images.
-"""
-
-
-_PREPROCESSING = """Intensities are scaled to [0, 1]. Training varies images as far as it was said that they may vary:
-`train::random_transforms` in `configs/train.yaml`.
-"""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as they are."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
-def page_text(page: Mapping[str, Any]) -> str:
-    """Return a page as a YAML file with a head that says what it is for."""
-    head = (
-        f"# What is particular to {page['name']}: every config and page of this bundle is rendered from it.\n"
-        f"# After a change, in the folder above the bundle:\n"
-        f"#   task-distill create {page['name']}_segmentation/docs/facts.yaml --output_dir . --overwrite\n\n"
-    )
-    return head + yaml.dump(dict(page), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -37,13 +39,29 @@ def draw_labels(
     return draw_sheet(pictures, list(names), title, columns=2)
 
 
-def most_telling(pairs: Sequence[tuple[np.ndarray, np.ndarray]], count: int = NUM_SHOWN) -> list[int]:
-    """Return the places of those to show: of those with the most classes, some from the beginning to the end."""
+def most_telling(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[tuple[Any, ...]], count: int = NUM_SHOWN
+) -> list[int]:
+    """Return the places of those to show: of those with the most classes, from small structures to large ones.
+
+    Args:
+        pairs: images ``(H, W, C)`` and class ids ``(H, W)``.
+        kinds: what is known of each image, such as its stratum and its patient: those shown differ in it if they can.
+        count: how many to show.
+    """
     numbers = [len(np.unique(ids)) for _, ids in pairs]
     least = sorted(numbers, reverse=True)[min(count, len(numbers)) - 1]
     fitting = [index for index, number in enumerate(numbers) if number >= least]
-    shown = min(count, len(fitting))
-    return [fitting[place * len(fitting) // shown] for place in range(shown)]
+    fitting.sort(key=lambda index: float((pairs[index][1] > 0).mean()))
+    seen: Counter[tuple[int, Any]] = Counter()
+    shown = []
+    for part in np.array_split(fitting, min(count, len(fitting))):
+        middle = len(part) // 2
+        in_turn = sorted(range(len(part)), key=lambda place: abs(place - middle))
+        best = min(in_turn, key=lambda place: [seen[each] for each in enumerate(kinds[part[place]])])
+        shown.append(int(part[best]))
+        seen.update(enumerate(kinds[part[best]]))
+    return shown
 
 
 def smaller(image: np.ndarray, ids: np.ndarray, side: int = _SIDE) -> tuple[np.ndarray, np.ndarray]:

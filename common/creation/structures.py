@@ -21,7 +21,7 @@ class Structures:
     Attributes:
         num_images: in the sample.
         sizes: width and height of each image.
-        num_grey: images in which all channels are equal.
+        grey: the places in the sample of images in which all channels are equal.
         widths: of each structure by name, the median over images that have it, in pixels of an image that is resized to
             1 pixel a side; a structure that no image has is missing.
         shares: of each structure by name, its mean share of the pixels.
@@ -33,7 +33,7 @@ class Structures:
 
     num_images: int
     sizes: tuple[tuple[int, int], ...]
-    num_grey: int
+    grey: tuple[int, ...]
     widths: dict[str, float]
     shares: dict[str, float]
     num_with: dict[str, int]
@@ -63,7 +63,7 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         pairs: images ``(H, W, C)``, uint8, and class ids ``(H, W)``.
         class_names: by id, background first.
     """
-    sizes, num_grey, num_lacking, outlined = [], 0, 0, Outlined(class_names)
+    sizes, grey, num_lacking, outlined = [], [], 0, Outlined(class_names)
     widths: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     shares: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     num_cornered = dict.fromkeys(class_names[1:], 0)
@@ -73,7 +73,8 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         sizes.append((width, height))
         step = -(-max(ids.shape) // _MOST_PIXELS)
         image, ids = image[::step, ::step], ids[::step, ::step]
-        num_grey += bool((image == image[..., :1]).all())
+        if (image == image[..., :1]).all():
+            grey.append(len(sizes) - 1)
         lacks = False
         for index, name in enumerate(class_names[1:], start=1):
             mask = ids == index
@@ -87,7 +88,7 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
     return Structures(
         num_images=len(sizes),
         sizes=tuple(sizes),
-        num_grey=num_grey,
+        grey=tuple(grey),
         widths={name: median(each) for name, each in widths.items() if each},
         shares={name: float(np.mean(each)) if each else 0.0 for name, each in shares.items()},
         num_with={name: len(each) for name, each in widths.items()},

@@ -9,7 +9,7 @@ from common.creation.choices import Choice
 
 _HEAD = Choice("what", "chosen", "why", "change it by")
 _GAP = 2
-_LEAST = (12, 24, 44, 20)  # characters of the columns
+_LEAST = (12, 20, 34, 22)  # characters of the columns
 
 
 def draw_table(choices: Sequence[Choice], width: int = 120) -> str:

@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.creation.choices import Choice, Choices
 from common.creation.options import Options
-from common.creation.page import EMBEDDED
 from common.creation.picture import PICTURE
+from common.creation.places import Places
 from common.creation.structures import Structures
 from common.creation.table import draw_table
 from common.datasets.base import Entry
 from common.datasets.findings import count
-from common.datasets.folder_files.finding import find_items
+from common.datasets.folder_files.items import Found
 from common.datasets.folder_files.remarks import describe_orphans
 from common.datasets.folder_files.remarks import describe_patients as note_patients
-from common.datasets.issues import DatasetIssues
 from common.datasets.source import Source
+from common.teachers.base_names import STAND_IN
 
 _BYTES_PER_PIXEL = 20  # of three channels, a label and a field of view
 _MUCH = 2  # gigabytes
+_MOST_STRATA = 4  # that are named
 
 
-def tell(name: str, root: Path, source: Source, rows: Sequence[Choice], folder: Path, width: int) -> str:
+def tell(name: str, root: Path, source: Source, found: Found, rows: Sequence[Choice], folder: Path, width: int) -> str:
     """Return everything that is told.
 
     Args:
         name: of the bundle.
         root: what configs call ``dataset_dir``.
         source: of the dataset.
+        found: what was found.
         rows: of the table.
         folder: of the bundle.
         width: of a line of the table, in characters.
     """
     bundle, new = shlex.quote(str(folder)), "new_scans" if source.kind == "volumes" else "new_images"
-    found = find_items(root, source, DatasetIssues("images", root))
     notes = [*found.notes, *describe_orphans(found, root), *note_patients(source, found, root)]
     lines = [f"{name}: the data are in {root}", "", draw_table(rows, width), ""]
-    lines += [f"note: {_for_the_command_line(note)}" for note in notes] + [""] * bool(notes)
+    lines += [_fold(f"note: {_for_the_command_line(note)}", width) for note in notes] + [""] * bool(notes)
     return "\n".join(
         [
             *lines,
             f"written: {folder}",
-            f"Look at {bundle}/{PICTURE}: are the structures marked where they are? Then:",
+            f"Look at {bundle}/{PICTURE}: are the structures marked where they are?",
+            f"Then, in {os.getcwd()}:",
             f"  task-distill check {bundle}",
             f"  task-distill pipeline {bundle} --output_dir runs/{name}",
             f"  task-distill predict {new}/ --weights runs/{name}/model.pt --output_dir new_masks/",
@@ -110,12 +115,26 @@ def describe_patients(source: Source) -> Choice:
     """Say whether patients are known."""
     if source.patient is not None:
         return Choice("patients", "never split", f"by {source.patient}")
-    return Choice("patients", "not known", "see the note below", "--patient")
+    return Choice("patients", "not known", "no patients were named, see the note below", "--patient")
+
+
+def describe_strata(source: Source, found: Found, places: Places) -> Choice:
+    """Say which kinds of images every split gets its share of."""
+    if source.stratum is not None:
+        counted = Counter(item.stratum or "unknown" for item in found.items.values() if item.label is not None)
+        kinds = ", ".join(f"{stratum} {number}" for stratum, number in counted.most_common(_MOST_STRATA))
+        more = f" and {len(counted) - _MOST_STRATA} more" if len(counted) > _MOST_STRATA else ""
+        return Choice("strata", kinds + more, f"by {source.stratum}: every split gets its share of each", "--stratum")
+    tops = sorted({name.split("/")[0] for name in found.items if "/" in name})
+    if 1 < len(tops) <= _MOST_STRATA and source.split is None and source.patient is None:
+        why = f"every split could get its share of {' and '.join(tops)}, if these folders are diagnoses or the like"
+        return Choice("strata", "none", why, "--stratum folder")
+    return Choice("strata", "none", "no diagnoses, or other kinds of images, were named", "--stratum")
 
 
 def describe_teacher(pretrained: str | None) -> Choice:
     """Say which teacher is taken."""
-    if pretrained not in (None, EMBEDDED):
+    if pretrained not in (None, STAND_IN):
         return Choice("teacher", str(pretrained), "as --pretrained says")
     return Choice(
         "teacher",
@@ -123,6 +142,10 @@ def describe_teacher(pretrained: str | None) -> Choice:
         "comes along and is small, but was pre-trained on drawn shapes alone; a published one teaches more",
         "--pretrained facebook/sam-vit-base",
     )
+
+
+def _fold(text: str, width: int) -> str:
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _for_the_command_line(note: str) -> str:

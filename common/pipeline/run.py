@@ -38,12 +38,13 @@ def run_pipeline(
     Args:
         bundle: folder of the bundle.
         output_dir: folder for everything the stages write.
-        dataset_dir: the dataset in its official layout; by default the folder that the bundle's configs have, if it
-            exists.
+        dataset_dir: folder of the dataset, in its official layout; by default the one that the bundle's configs have,
+            as those of your own images do.
         stages: the stages to run, as a list or separated by commas; by default all that the method needs.
-        overlay: names of overlays to lay on each stage, such as ``cpu``, or ``none``; by default ``cpu`` where there is
-            no GPU.
-        demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
+        overlay: other settings for each stage (overlays), by name, such as ``cpu``, or ``none``; by default ``cpu``
+            where there is no GPU.
+        demo: try it out in minutes, without data: on procedural images (phantoms) written to
+            ``<output_dir>/phantoms``, with the settings of the ``demo`` overlay.
         method: what prepares the student before it is fine-tuned.
         overrides: keys to override, with their values, wherever a stage has them.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from common.configs.earlier_names import with_current_names
 from common.datasets import build_dataset, dataset_class, dataset_keys
@@ -38,7 +38,7 @@ def run_study(
     overlay: str | Sequence[str] | None = None,
     demo: bool = False,
     preset: str | None = None,
-    launcher: str = "local",
+    launcher: Literal["local", "ray"] = "local",
     num_cpus: float | None = None,
     num_gpus: float | None = None,
     dry_run: bool = False,

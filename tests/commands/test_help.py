@@ -71,7 +71,7 @@ def test_types_limits_and_lists_are_shown():
     assert "--steps NUMBER optimiser steps" in printed
     assert "(a whole number of at least 0; default: 1400)" in printed
     printed = " ".join(command_help(COMMANDS["pipeline"]).split())
-    assert "--demo lay the demo overlay" in printed
+    assert "--demo try it out in minutes, without data" in printed
     assert "(a switch, off by default) --method TEXT" in printed
     assert "(default: task_specific_kd; see: task-distill list methods)" in printed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 from pathlib import Path
@@ -267,7 +268,9 @@ class TestQuestions:
     def test_grey_images_among_colour_ones(self, wounds, tmp_path):
         path = sorted((wounds / "photos").iterdir())[2]
         Image.open(path).convert("L").save(path)
-        with refused("--channels is missing: 1 of 6 images looked at are grey, the others have colours"):
+        with refused(
+            r"--channels is missing: of 6 .* 1 are grey and 5 have colours \(grey: 002\.png\): give --channels 3"
+        ):
             create(wounds, FOUND["black_white"], tmp_path)
 
     def test_folders_that_are_called_like_splits(self, tmp_path):
@@ -386,6 +389,23 @@ class TestTheBundle:
         for command in commands:
             assert command.format("") in page
             assert command.format(f"{tmp_path}/") in said
+
+    def test_its_commands_name_a_folder_with_spaces_so_that_a_shell_takes_it(self, wounds, tmp_path, capsys):
+        bundle = create(wounds, FOUND["black_white"], tmp_path / "my bundles")
+        said = capsys.readouterr().out
+        assert f"Then, in {os.getcwd()}:\n" in said
+        lines = [line for line in said.splitlines() if line.startswith("  task-distill ")]
+        assert [shlex.split(line)[2] for line in lines[:2]] == [str(bundle)] * 2
+
+    def test_strata_are_counted_or_folders_that_may_be_some_are_named(self, tmp_path, capsys):
+        data = write(tmp_path / "data", TOLD["strata"][0])
+        tops = sorted(path.name for path in (data / "photos").iterdir())
+        create(data, TOLD["strata"][0], tmp_path, stratum="folder")
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("strata")]
+        assert all(f"{top} " in rows[0] for top in tops)
+        create(data, TOLD["strata"][0], tmp_path, overwrite=True)
+        said = " ".join(capsys.readouterr().out.split())
+        assert re.search(r"strata none every split could .* --stratum folder", said)
 
     def test_it_can_be_rendered_again_from_its_own_page(self, wounds, tmp_path):
         bundle = create(wounds, FOUND["black_white"], tmp_path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from integration import refused
 
+from common.commands.help import command_help
+from common.commands.registry import COMMANDS
+from common.configs.arguments import read_arguments
 from common.creation.options import read_options
 
 
@@ -70,6 +73,15 @@ def test_a_file_is_no_folder_of_images(read, tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with refused("--images: .*a.png: expected a folder, or a datalist"):
         read(images=str(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("words", [["--left_right", "yes"], ["--see", "all"], ["--channels", "4"]])
+def test_choices_are_shown_by_help_and_others_are_refused_in_one_line(words):
+    create = COMMANDS["create"]
+    choices = {"--left_right": "same|different", "--see": "images|crops", "--channels": "1|3"}[words[0]]
+    assert f"{words[0]} {choices}" in command_help(create)
+    with refused(f"^{words[0]}: expected {choices.replace('|', ' or ')}, got '{words[1]}'$"):
+        read_arguments(create.source.signature, ["wounds", *words])
 
 
 @pytest.mark.parametrize(

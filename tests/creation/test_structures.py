@@ -21,7 +21,7 @@ def options(**given) -> Options:
 
 
 def structures(**changes) -> Structures:
-    usual = {"num_images": 10, "sizes": ((600, 500),) * 10, "num_grey": 0, "num_cornered": {}, "num_lacking": 0}
+    usual = {"num_images": 10, "sizes": ((600, 500),) * 10, "grey": (), "num_cornered": {}, "num_lacking": 0}
     return Structures(
         **{
             **usual,
@@ -56,7 +56,7 @@ def test_what_is_measured():
     ids[50:70] = 1
     found = measure([(colour, ids), (grey, 0 * ids)], ["background", "a", "b"])
     assert found.size == (100, 200)
-    assert (found.num_images, found.num_grey, found.num_lacking) == (2, 1, 2)
+    assert (found.num_images, found.grey, found.num_lacking) == (2, (1,), 2)
     assert found.shares == {"a": 0.05, "b": 0}
     assert found.num_with == {"a": 1, "b": 0}
     assert found.widths == {"a": pytest.approx(20 / 20000**0.5, rel=0.1)}

@@ -23,6 +23,6 @@ def test_a_wide_table_has_a_line_for_each_row():
 
 
 def test_a_narrow_table_is_folded():
-    text = draw_table(ROWS, 106)
-    assert max(map(len, text.splitlines())) <= 106
+    text = draw_table(ROWS, 94)
+    assert max(map(len, text.splitlines())) <= 94
     assert " ".join(text.split()).count("--left_right same") == 1
