@@ -173,7 +173,7 @@ class _Run:
         prediction = self.segmenter(image)
         mask = self.results.write_picture(source, prediction)
         self.outcome.written[mask] = source
-        self.doubts[source] = self.table.add_picture(self.inputs.short(source), self._short(mask), prediction)
+        self.doubts[source] = self.table.add_picture(self.inputs.name_of(source), self._short(mask), prediction)
         if self.overlays:
             self.results.draw_picture(source, image, prediction)
         if self.keep:
@@ -185,7 +185,7 @@ class _Run:
         prediction = self.segmenter(*read_volume_values(source))
         mask = self.results.write_volume(source, prediction)
         self.outcome.written[mask] = source
-        self.doubts[source] = self.table.add_volume(self.inputs.short(source), self._short(mask), prediction)
+        self.doubts[source] = self.table.add_volume(self.inputs.name_of(source), self._short(mask), prediction)
         if self.overlays:
             self.results.draw_volume(source, prediction)
         if self.keep:

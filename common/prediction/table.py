@@ -61,6 +61,8 @@ class Table:
     def write(self, path: Path, written: WrittenFiles) -> None:
         """Write the table as CSV in UTF-8, the most doubtful images first, as one of the files of predictions.
 
+        Names that are no UTF-8 are written byte by byte, as the file system has them.
+
         Raises:
             InputError: if it cannot be written.
         """
@@ -68,7 +70,10 @@ class Table:
         sizes = [f"{name} {unit}" for name in self.classes[1:] for unit in ("pixels", *units)]
         place = ["slice"] if self.of_volumes else []
         columns = ["image", "mask", *place, *sizes, "confidence", "distance", "doubt"]
-        with written.new_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+        with (
+            written.new_file(path) as fresh,
+            fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             for _, _, rows in sorted(self._groups, key=lambda group: (-group[0], group[1])):

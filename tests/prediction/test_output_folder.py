@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import signal
 import subprocess
@@ -206,9 +207,17 @@ class TestWhatIsOfAnEarlierRun:
         predict(photos, weights, out, overlays=True)
         predict(photos, weights, out, overlays=True)
 
-    def test_any_name_is_remembered(self, photos, weights, out):
+    def test_any_name_is_remembered_and_in_the_table(self, photos, weights, out):
         for name in ("zwei\nZeilen", "ä 'b' \"c\"", "back\\slash", "\udcff", "\u2028"):
             (photos / "a.png").rename(photos / f"{name}.png")
-            predict(photos / f"{name}.png", weights, out)
-            predict(photos / f"{name}.png", weights, out)
+            for _ in range(2):
+                predict(photos / f"{name}.png", weights, out, table=True)
+            with (out / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                (row,) = csv.DictReader(file)
+            assert (row["image"], row["mask"]) == (f"{name}.png", f"{name}_mask.png")
             (photos / f"{name}.png").rename(photos / "a.png")
+
+    def test_what_is_left_out_is_named_in_one_line(self, photos, weights, out):
+        (photos / "zwei\nZeilen.png").write_bytes(b"no picture")
+        with refused(r"3 masks written to .*, 1 left out: zwei\\nZeilen.png \("):
+            predict(photos, weights, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from common.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _RUN_LOGS = (Path("logs", "inference.log"), Path("logs", "predict.log"))  # one is in the output folder of inference
 _RESULTS = ("_mask.png", "_mask.nii.gz", "_mask.dcm", "_overlay.png")  # how what is written there may end
 
@@ -108,9 +110,13 @@ class InputFiles(ABC):
         """The inputs as a MONAI datalist."""
         return [{"image": str(path)} for path in self.found]
 
-    def short(self, path: Path) -> str:
-        """Return a path as the user finds it in the folder."""
+    def name_of(self, path: Path) -> str:
+        """Return a path relative to the folder."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def short(self, path: Path) -> str:
+        """Return a path as the user finds it in the folder, in one line, whatever is in its name."""
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), self.name_of(path))
 
     def check_all(self) -> None:
         """Read every input, and leave out those that fail."""
