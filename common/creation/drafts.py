@@ -73,6 +73,8 @@ def draft_source(options: Options, places: Places) -> Draft:
         endings, labels = Endings(""), list_files(places.root / places.images, (".json",))
     elif places.labels is None:
         endings, labels = _among_images(options, images, places), images
+        if config["kind"] == "volumes":
+            labels = sorted({*images, *list_volume_labels(places.root / places.images)})
     else:
         labels = _list_labels(places.root / places.labels, config["kind"])
         endings = _beside_images(options, images, labels, places, config)
@@ -151,7 +153,7 @@ def _list_labels(place: Path, kind: str) -> list[Path]:
     labels = labels or list_files(place, _POLYGONS)
     if not labels:
         what = (
-            "NIfTI files, or folders of pictures, one for each volume"
+            "NIfTI or DICOM SEG files, or folders of pictures, one for each volume"
             if kind == "volumes"
             else "one picture for each image, or polygons"
         )

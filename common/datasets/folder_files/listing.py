@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from common.datasets.folder_files.names import VOLUME_SUFFIXES
@@ -36,24 +36,39 @@ def list_volumes(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
     Raises:
         OSError: if a file whose name does not tell what it is cannot be opened.
     """
-    from common.datasets.readers.dicom import list_slices  # here because pictures need no pydicom
-
     volumes = []
     for place, found in _walk(folder, leave_out):
         volumes += [path for path in found if is_nifti(path)]
-        if place != folder and any(not is_nifti(path) for path in found) and list_slices(place):
+        if place != folder and any(not is_nifti(path) for path in found) and _has_slices(place):
             volumes.append(place)
     return sorted(volumes)
 
 
 def list_volume_labels(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
-    """Return the labels of volumes in a folder and below it, sorted: NIfTI and NRRD files, folders of pictures."""
+    """Return the labels of volumes in a folder and below it, sorted: NIfTI, NRRD, DICOM SEG, folders of pictures."""
     labels = []
     for place, found in _walk(folder, leave_out):
         labels += [path for path in found if path.name.lower().endswith(VOLUME_SUFFIXES)]
         if place != folder and any(path.suffix.lower() in SUFFIXES and path.name != _OWN_PICTURE for path in found):
             labels.append(place)
+        labels += _segmentations(found)
     return sorted(labels)
+
+
+def _has_slices(folder: Path) -> bool:
+    from common.datasets.readers.dicom import list_slices  # here because pictures need no pydicom
+
+    return bool(slices := list_slices(folder)) and not _segmentations(slices)
+
+
+def _segmentations(files: Sequence[Path]) -> list[Path]:
+    """Return the files that are DICOM SEG; none where the first DICOM file is not, as in a folder of many slices."""
+    files = sorted(path for path in files if path.suffix.lower() == ".dcm")
+    if not files:
+        return []
+    from common.datasets.readers.dicom_segmentation import is_segmentation
+
+    return [path for path in files if is_segmentation(path)] if is_segmentation(files[0]) else []
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:

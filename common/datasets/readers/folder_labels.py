@@ -19,7 +19,7 @@ from common.datasets.readers.labels import LoadLabeld, read_volume_label
 from common.datasets.readers.nifti import is_volume_file
 from common.datasets.readers.pictures import explain_sizes, read_image, read_stored
 from common.datasets.readers.polygons.drawing import draw_annotated
-from common.datasets.readers.slice_labels import is_label_folder
+from common.datasets.readers.slice_labels import check_segment_names, is_of_series
 from common.datasets.source import Source
 from common.errors import InputError
 
@@ -59,7 +59,7 @@ class LoadFolderLabeld(LoadLabeld):
         Raises:
             InputError: as :func:`read_folder_label`, or if the label of a volume does not lie on its image.
         """
-        if any(is_volume_file(path) or is_label_folder(path) for path in files_of(label)):
+        if any(is_volume_file(path) or is_of_series(path) for path in files_of(label)):
             return self._read_volumes(label, image, index)
         if isinstance(label, str | os.PathLike) and self._is_of_a_server(label):
             return read_ids(label, len(self.source.classes)).T
@@ -78,6 +78,8 @@ class LoadFolderLabeld(LoadLabeld):
                 return split_shades(values, path).astype(np.uint8)
             # A server knows nothing of other values, and volumes of pictures are a server's.
             known = meaning is not None and np.isin(values, [0, *meaning]).all()
+            if meaning is None and path.lower().endswith(".dcm"):
+                check_segment_names(path, class_ids(self.source))
             return to_ids(values, path, num_classes, meaning if known else None)
 
         return _join(label, self.source, read_class_ids, lambda path: split_shades(read(path), path))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.datasets.readers.dicom_segmentation import segment_values
 from common.datasets.readers.label_formats.black_white import read_black_white, split_shades
 from common.datasets.readers.label_formats.colours import Colour, colour_numbers, colour_of
 from common.datasets.readers.label_pictures import DARKEST_WHITE, LOSSY_FORMATS, open_label_picture
@@ -93,7 +94,9 @@ def describe_label_files(paths: Sequence[Path], most: int = 40) -> LabelSurvey:
             if path.suffix.lower() in SUFFIXES:
                 _add_annotations(survey, path)
             elif is_volume_file(path):
-                _add_volume(survey, counts, path)
+                _add_volume(survey, counts, path, "NIfTI or NRRD", read_volume(path).values)
+            elif path.suffix.lower() == ".dcm":
+                _add_volume(survey, counts, path, "DICOM SEG", segment_values(path))
             else:
                 _add_picture(survey, counts, path)
         except InputError as error:
@@ -192,9 +195,8 @@ def _add_palette(survey: LabelSurvey, picture: Image.Image) -> None:
         survey.shown.setdefault(index, set()).add(tuple(colours[index]))
 
 
-def _add_volume(survey: LabelSurvey, counts: _Counts, path: Path) -> None:
-    values = read_volume(path).values
-    survey.formats["NIfTI or NRRD"] += 1
+def _add_volume(survey: LabelSurvey, counts: _Counts, path: Path, form: str, values: np.ndarray) -> None:
+    survey.formats[form] += 1
     counts.add_values(values)
     try:
         split_shades(values, path)

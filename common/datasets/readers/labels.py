@@ -19,7 +19,7 @@ from common.datasets.readers.file_kinds import PICTURE, kind_of
 from common.datasets.readers.label_pictures import DARKEST_WHITE, label_values, read_label_picture
 from common.datasets.readers.nifti import is_volume_file, read_volume
 from common.datasets.readers.pictures import explain_sizes, read_stored
-from common.datasets.readers.slice_labels import is_label_folder, read_slice_labels
+from common.datasets.readers.slice_labels import is_of_series, read_slice_labels
 from common.errors import InputError
 
 
@@ -99,7 +99,7 @@ class LoadLabeld(MapTransform):
 
 
 def read_volume_label(label: str | os.PathLike, image: Any, index: int | None) -> np.ndarray:
-    """Return a label in a NIfTI or NRRD file, or in a folder of pictures of slices, turned as its image is.
+    """Return a label in a NIfTI or NRRD file, in DICOM SEG or a folder of pictures, turned as its image is.
 
     Args:
         label: the file or folder.
@@ -107,7 +107,7 @@ def read_volume_label(label: str | os.PathLike, image: Any, index: int | None) -
         index: of the slice, where the image is one of a volume.
     """
     source = _source(image)
-    volume = read_slice_labels(label, source) if is_label_folder(label) else read_volume(label)
+    volume = read_slice_labels(label, source) if is_of_series(label) else read_volume(label)
     if index is not None:
         if source is None:
             return volume.in_lps().values[..., index]

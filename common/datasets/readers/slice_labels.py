@@ -1,8 +1,9 @@
-"""Labels of a DICOM series that are not volumes themselves: a folder with a picture for each slice."""
+"""Labels of a DICOM series that only it gives a place to: DICOM SEG, and a folder with a picture for each slice."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,34 +25,62 @@ def list_label_pictures(folder: Path) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
-def is_label_folder(label: object) -> bool:
-    """Tell whether a label is a folder, which has a picture for each slice."""
-    return isinstance(label, (str, os.PathLike)) and os.path.isdir(label)
+def is_of_series(label: object) -> bool:
+    """Tell whether a label is DICOM SEG, by its name, or a folder, which has a picture for each slice."""
+    return isinstance(label, (str, os.PathLike)) and (os.fspath(label).lower().endswith(".dcm") or os.path.isdir(label))
 
 
 def read_slice_labels(label: str | os.PathLike, series: str | os.PathLike | None) -> Volume:
-    """Return the pictures of a folder as one volume that lies on its DICOM series.
+    """Return the segments of DICOM SEG, or the pictures of a folder, as one volume that lies on its DICOM series.
 
-    Pictures and slices pair by their naturally sorted names, whatever these are, as in CHAOS; the slices then go where
-    they lie in the patient.
+    Segments count by their numbers. Pictures and slices pair by their naturally sorted names, whatever these are, as in
+    CHAOS; the slices then go where they lie in the patient.
 
     Args:
-        label: the folder.
+        label: the file or folder.
         series: the folder of the slices; None if it is not known.
 
     Raises:
         InputError: if there is no series, it is none, or has another number of slices; or a picture is no label, or has
-            another size than its slice.
+            another size than its slice; or as :func:`read_on_series` does.
     """
     if series is None or not os.path.isdir(series):
         of_what = "an unknown image" if series is None else series
         raise InputError(
-            f"{label}: is a folder of pictures for {of_what}, which is no folder of DICOM slices; expected a label in "
-            "NIfTI or NRRD"
+            f"{label}: is a label of DICOM slices for {of_what}, which is no folder of DICOM slices; expected a label "
+            "in NIfTI or NRRD"
         )
+    if not os.path.isdir(label):
+        from common.datasets.readers.dicom_segmentation import read_on_series
+
+        return read_on_series(Path(label), Path(series))
     pictures = list_label_pictures(Path(label))
-    changed = max((path.stat().st_mtime_ns for path in pictures), default=0)
+    changed = max(path.stat().st_mtime_ns for path in (Path(series), *pictures))
     return _read_cached(Path(label), Path(series), tuple(pictures), changed)
+
+
+def check_segment_names(path: str | os.PathLike, classes: Mapping[str, int]) -> None:
+    """Refuse DICOM SEG whose segments are called like classes of other ids.
+
+    Args:
+        path: the file.
+        classes: ids by name.
+
+    Raises:
+        InputError: if one is, saying what to give.
+    """
+    from common.datasets.readers.dicom_segmentation import read_segmentation
+
+    names = read_segmentation(Path(path)).names
+    ids = {name.casefold(): index for name, index in classes.items()}
+    meant = {number: ids.get(name.strip().casefold(), number) for number, name in names.items()}
+    wrong = next((number for number, index in meant.items() if index != number), None)
+    if wrong is not None:
+        pairs = ",".join(f"{number}={index}" for number, index in meant.items())
+        raise InputError(
+            f"{path}: its segment {wrong} is called {names[wrong]}, which is the class {meant[wrong]}; give --values "
+            f"{pairs} (source::values)"
+        )
 
 
 @lru_cache(maxsize=4)
