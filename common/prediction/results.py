@@ -52,7 +52,7 @@ class Results:
         self.palette = mask_palette(len(recipe.classes)) if palette else None
 
     def check_free(self, overlays: bool, probabilities: bool, others: Sequence[Path] = ()) -> None:
-        """Refuse to begin where a result would replace what no prediction has written.
+        """Refuse to begin where a result would replace what no prediction has written, or be taken for a slice.
 
         Args:
             overlays: whether these are going to be written.
@@ -65,6 +65,13 @@ class Results:
         endings = [self._mask_ending, *([_OVERLAY] if overlays else []), *([_PROBABILITIES] if probabilities else [])]
         paths = [self.path_of(source, ending) for source in self.inputs.found for ending in endings]
         self.written.refuse_foreign([*paths, *others])
+        series = {source.resolve() for source in self.inputs.found if source.is_dir()}
+        inside = [path for path in paths if self.format == "dicom-seg" and path.parent.resolve() in series]
+        if inside:
+            raise InputError(
+                f"--output_dir {self.output_dir}: {inside[0]} would lie among the slices of a series, and be taken for "
+                "one of them; choose another --output_dir"
+            )
 
     def path_of(self, source: Path, ending: str) -> Path:
         """Return where a result of an input is written, such as ``_mask.png``."""

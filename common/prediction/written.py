@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files.atomic import atomic_file
+from common.files.writing import explained
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +29,16 @@ class WrittenFiles:
     hand, is told from them. A file is recorded before it appears: after a kill no file of ours is unknown.
 
     Args:
-        folder: where results go; this process has its lock.
+        folder: where results go; this process has its lock, and logs to ``logs`` in it.
+
+    Raises:
+        InputError: if there is a record that may not be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known = set(_read(folder / RECORD))
+        with explained(folder / RECORD):
+            self._known = set(_read(folder / RECORD))
         self._today: set[str] = set()
 
     @contextmanager
@@ -86,8 +91,7 @@ class WrittenFiles:
         if (digest, path) in self._known:
             return
         record = self.folder / RECORD
-        record.parent.mkdir(parents=True, exist_ok=True)
-        with record.open("a", encoding="ascii") as file:  # JSON has any name in ASCII, in one line
+        with explained(record), record.open("a", encoding="ascii") as file:  # JSON has any name in ASCII, in one line
             file.write("\n" + json.dumps([digest, path]))  # in a line of its own, also after one that was cut off
         self._known.add((digest, path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +208,13 @@ class TestDicomSegmentation:
         save(turned(organ(), oblique_affine(), "LPS"), series.parent / "a.nii")
         with refused("1 mask written", "a.nii .is no DICOM series"):
             predict(series.parent, weights, tmp_path / "out", format="dicom-seg")
+
+    def test_none_is_put_among_the_slices_of_a_series(self, series, weights):
+        with refused(f"--output_dir {series}: .*series_mask.dcm would lie among the slices of a series"):
+            predict(series, weights, series, format="dicom-seg")
+        shutil.copytree(series, series / "deeper")
+        with refused("series/deeper_mask.dcm would lie among the slices"):
+            predict(series.parent, weights, series.parent, format="dicom-seg")
 
     @pytest.mark.parametrize("name", ["FrameOfReferenceUID", "StudyInstanceUID"])
     def test_slices_that_do_not_say_where_they_belong_are_named(self, series, weights, tmp_path, name):
