@@ -26,7 +26,7 @@ for environment in .venv-wheel .venv-onnx; do
             install "$environment" "torch==2.13.0"
             install "$environment" "$wheel[onnx]"
         else # what the ONNX of a student needs, and no more
-            install "$environment" nibabel numpy onnxruntime pillow pyyaml scipy tqdm
+            install "$environment" filelock nibabel numpy onnxruntime pillow pyyaml scipy tqdm
         fi
         made_from >"$environment/made_from"
     fi
