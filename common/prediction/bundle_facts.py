@@ -13,6 +13,7 @@ from torch import nn
 
 from common.errors import InputError, causes
 from common.files.provenance import read_provenance
+from common.pipeline.bundle_folder import find_configs
 from common.prediction.recipe import missing_facts
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,9 @@ class BundleFacts:
 
     def __init__(self, bundle: Path, weights: Path) -> None:
         self.bundle, self.weights = bundle, weights
-        path = bundle / _INFERENCE
+        path = find_configs(bundle).parent / _INFERENCE
         if not path.is_file():
-            raise InputError(f"--bundle {bundle}: is no bundle; expected a folder with {_INFERENCE}")
+            raise InputError(f"--bundle {bundle}: is no complete bundle; expected {_INFERENCE} in it")
         if str(bundle.resolve()) not in sys.path:
             sys.path.append(str(bundle.resolve()))  # where a release has its own code
         config = ConfigParser.load_config_file(str(path))

@@ -58,7 +58,8 @@ def predict(
             slices, or a folder with any number of both.
         weights: model.pt of a training, the folder of a release or of a run, or model.onnx of a release, for which
             PyTorch is not needed.
-        output_dir: where masks are written, in the folders of the input: <image>_mask.png, or <volume>_mask.nii.gz.
+        output_dir: where masks are written, in the folders of the input: <image>_mask.png, or <volume>_mask.nii.gz. One
+            run at a time; only what predict wrote is replaced.
         format: of masks; auto is png for pictures and nifti for volumes. nifti of a picture has pixels of 1 mm;
             dicom-seg is one DICOM Segmentation for each DICOM series, and takes highdicom.
         overlays: write <image>_overlay.png, the image with its mask drawn on it; of a volume, one slice.

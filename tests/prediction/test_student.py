@@ -151,7 +151,7 @@ class TestWeightsOfBefore:
             open_student(weights)
 
     def test_a_folder_that_is_no_bundle(self, write, tmp_path):
-        with refused("is no bundle", "inference.yaml"):
+        with refused("is not a bundle: expected a folder with configs/"):
             open_student(write(EARLIER), tmp_path)
 
     @pytest.mark.parametrize(
