@@ -8,6 +8,7 @@
 - ``method``: what prepared the student before it was trained on labels; None where nothing did;
 - ``initial``: a hash of the weights that training began with; None where they were random;
 - ``phantoms``: whether the images of that training were phantoms;
+- ``dataset`` and ``bundle``: the kind of dataset, "folder" where it is of your own, and the bundle of the training;
 
 and whatever else a stage passes, such as classes, image size, and what else it takes to use the weights without their
 bundle. A fact that is not known is left out. The file also

@@ -63,7 +63,7 @@ def test_its_student_is_trained_evaluated_and_used(kind, sees, intensity, tmp_pa
     )
     assert len(list((run / "masks").glob("*_mask.*"))) == 6
     known = json.loads((run / "model.provenance.json").read_text(encoding="utf-8"))["provenance"]
-    assert (known["sees"], known["intensity"]) == (sees, intensity)
+    assert (known["sees"], known["intensity"], known["bundle"]) == (sees, intensity, "wounds_segmentation")
 
 
 def test_a_release_does_not_tell_where_the_data_were(tmp_path):
