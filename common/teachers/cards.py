@@ -13,7 +13,7 @@ class Card:
 
     Args:
         name: what they are called.
-        licence: of the weights, by its SPDX identifier.
+        licence: of the weights, by its SPDX identifier if it has one.
         parameters: how many the whole model has.
         trained_on: as far as that is public.
         overlap: whether it may have seen the images at hand.
@@ -75,6 +75,22 @@ CARDS = {
         overlap=_NOT_PUBLISHED,
         source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
     ),
+    "dinov2": Card(
+        name="DINOv2",
+        licence="Apache-2.0",
+        parameters="22 million to 1.1 billion",
+        trained_on="LVD-142M, 142 million images of the web, without labels",
+        overlap=_NO_MEDICAL_IMAGES,
+        source="https://arxiv.org/abs/2304.07193",
+    ),
+    "dinov3": Card(
+        name="DINOv3",
+        licence="DINOv3 License",
+        parameters="21 million to 6.7 billion",
+        trained_on="LVD-1689M, 1.7 billion images of the web, without labels",
+        overlap=_NO_MEDICAL_IMAGES,
+        source="https://arxiv.org/abs/2508.10104",
+    ),
     "stand_in": Card(
         name="the stand-in teacher",
         licence="Apache-2.0",
@@ -94,3 +110,9 @@ def sam_card(base_name: str | None) -> Card | None:
     if "medsam" in name:
         return CARDS["medsam"]
     return CARDS["sam"] if name.startswith(("facebook/sam-vit-", "sam_vit_", "sam-vit-")) else None
+
+
+def backbone_card(base_name: str | None) -> Card | None:
+    """Return the card of a backbone of the hub; None for others, whose names tell nothing."""
+    known = {"facebook/dinov2-": "dinov2", "facebook/dinov3-": "dinov3"}
+    return next((CARDS[card] for prefix, card in known.items() if (base_name or "").startswith(prefix)), None)

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 TEACHERS = {
     "sam": "common.teachers.sam:SamTeacher",
     "tiny_sam": "common.teachers.tiny_sam:TinySamTeacher",
+    "backbone": "common.teachers.backbone:BackboneTeacher",
 }
 
 

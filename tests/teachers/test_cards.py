@@ -11,7 +11,7 @@ from tiny_sam_format import make_checkpoint
 
 from common.files.provenance import of_teacher, of_training, write_provenance
 from common.teachers import build_teacher
-from common.teachers.cards import CARDS, sam_card
+from common.teachers.cards import CARDS, backbone_card, sam_card
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 
@@ -43,6 +43,19 @@ def test_every_card_says_what_matters_in_one_line(card):
 )
 def test_bases_in_sams_format_are_known_by_name_alone(base_name, card):
     assert sam_card(base_name) == (CARDS[card] if card else None)
+
+
+@pytest.mark.parametrize(
+    ("base_name", "card"),
+    [
+        ("facebook/dinov2-with-registers-small", "dinov2"),
+        ("facebook/dinov3-vits16-pretrain-lvd1689m", "dinov3"),
+        ("dinov2-small", None),
+        (None, None),
+    ],
+)
+def test_backbones_of_the_hub_are_known_by_name(base_name, card):
+    assert backbone_card(base_name) == (CARDS[card] if card else None)
 
 
 def test_shapes_tell_the_cards_of_the_small_ones(mobile_sam, tmp_path):

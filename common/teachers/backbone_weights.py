@@ -1,0 +1,123 @@
+"""Backbones of transformers from a hub id or a folder: image encoders that come without a decoder."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
+from transformers.utils import cached_file
+
+from common.errors import InputError
+from common.files.checkpoints import check_finite
+from common.files.json_files import read_json
+from common.files.links import check_no_way_out
+from common.teachers.base_names import is_hub_id
+
+MODEL_TYPES = (
+    "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "swin", "swinv2", "convnext", "convnextv2",
+)  # fmt: skip
+"""What a config calls the architectures that the tests go through; others differ in what sizes they take."""
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_LEVELS = 4  # of a plain ViT, evenly spaced over its depth
+_CHOSEN_HERE = ("out_features", "out_indices", "stage_names", "apply_layernorm", "reshape_hidden_states")
+# A frozen encoder does the same in training as in evaluation: no dropped paths, no moved positions.
+_SWITCHED_OFF = {
+    "drop_path_rate": 0.0,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "attention_dropout": 0.0,
+    "pos_embed_shift": None,
+    "pos_embed_jitter": None,
+    "pos_embed_rescale": None,
+}
+_FRESH = "hidden_states_norms."  # normalise what is handed out; no checkpoint has them, and they begin with ones
+_IN_A_LAYER = re.compile(r"(^|\.)(layers?|blocks|stages)\.\d+\.")
+
+
+def model_type(pretrained: Any) -> str | None:
+    """Return what the config of weights calls their architecture; None where there is no config that says so."""
+    if not isinstance(pretrained, (str, os.PathLike)):
+        return getattr(pretrained, "model_type", None)
+    path = _find(pretrained, _CONFIG)
+    try:
+        content = read_json(path) if path else {}
+    except (OSError, ValueError):
+        return None
+    return content.get("model_type") if isinstance(content, dict) else None
+
+
+def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module:
+    """Load a backbone that hands out several levels of features; a config gives random weights.
+
+    Raises:
+        InputError: if the weights cannot be found or read, lack or have other layers, or are of another architecture.
+    """
+    if isinstance(pretrained, PreTrainedConfig):
+        return _class_of(pretrained)(_prepare(type(pretrained), pretrained.to_dict()))
+    kind = model_type(pretrained)
+    if kind not in MODEL_TYPES:
+        raise InputError(
+            f"pretrained: {pretrained} has no {_CONFIG} with a model_type among {', '.join(MODEL_TYPES)} (it has "
+            f"{kind or 'none'})"
+        )
+    try:
+        if os.path.isdir(pretrained):
+            check_no_way_out(Path(pretrained), (_CONFIG, _WEIGHTS))
+        weights = _find(pretrained, _WEIGHTS)
+        if weights is None:
+            raise FileNotFoundError(f"{_WEIGHTS} is missing")
+        state = load_file(weights)
+        check_finite(state, weights)
+        return _load(_prepare(CONFIG_MAPPING[kind], read_json(_find(pretrained, _CONFIG))), state)
+    except InputError as error:
+        raise InputError(f"pretrained: {error}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"pretrained: no backbone could be loaded from '{pretrained}' ({reason})") from error
+
+
+def _find(pretrained: str | os.PathLike, name: str) -> Path | None:
+    if is_hub_id(pretrained):
+        options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        found = cached_file(str(pretrained), name, **options)
+        return Path(found) if found else None
+    path = Path(pretrained) / name
+    return path if path.is_file() else None
+
+
+def _class_of(config: PreTrainedConfig) -> type[nn.Module]:
+    return MODEL_FOR_BACKBONE_MAPPING[type(config)]
+
+
+def _prepare(kind: type[PreTrainedConfig], content: dict[str, Any]) -> PreTrainedConfig:
+    """Return what a config says of the architecture, and nothing else of it, with the levels to hand out."""
+    usual, common = kind().to_dict(), PreTrainedConfig().to_dict().keys()
+    stated = {k: v for k, v in content.items() if k in usual and k not in common and k not in _CHOSEN_HERE}
+    stated |= {key: value for key, value in _SWITCHED_OFF.items() if key in usual}
+    stages = kind(**stated).stage_names[1:]
+    if "depths" not in usual:
+        stages = [stages[round(len(stages) * level / _LEVELS) - 1] for level in range(1, _LEVELS + 1)]
+    return kind(**stated, out_features=list(dict.fromkeys(stages)))
+
+
+def _load(config: PreTrainedConfig, state: dict[str, Tensor]) -> nn.Module:
+    depth = sum(config.depths) if hasattr(config, "depths") else config.num_hidden_layers
+    if depth > len(state):
+        raise ValueError(f"{_CONFIG} has {depth} layers, but {_WEIGHTS} has {len(state)} tensors")
+    options = {"config": config, "state_dict": state, "dtype": torch.float32, "output_loading_info": True}
+    backbone, report = _class_of(config).from_pretrained(None, **options)
+    missing = sorted(name for name in map(str, report["missing_keys"]) if _FRESH not in name)
+    unknown = sorted(name for name in map(str, report["unexpected_keys"]) if _IN_A_LAYER.search(name))
+    if missing or unknown:
+        shown = ", ".join([f"{name} is missing" for name in missing] + [f"{name} is unknown" for name in unknown][:5])
+        raise ValueError(f"{len(missing)} weights are missing and {len(unknown)} are unknown: {shown}")
+    return backbone
