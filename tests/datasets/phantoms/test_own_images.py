@@ -30,10 +30,20 @@ SOURCES = {
     "nnunet": {**PLAIN, "images": "imagesTr", "labels": "labelsTr", "image_suffix": "_0000", "split": "folder"},
     "beside": {**PLAIN, "images": "train/images", "labels": "train/masks", "split": "folder"},
     "monai label": {**PLAIN, "images": ".", "labels": "labels/final"},
+    "cases": {"images": ".", "image_suffix": "image", "label_suffix": "mask", "classes": CLASSES},
+    "patients": {"images": ".", "image_suffix": "photos/", "label_suffix": "masks/", "classes": CLASSES},
+    "patients by class": {
+        "images": ".",
+        "image_suffix": "photos/",
+        "label_suffix": "masks/",
+        "classes": CLASSES,
+        **PER_CLASS,
+    },
     "csv": {"images": "list.csv", "classes": CLASSES, **COLUMNS},
     "json": {"images": "lists/list.json", "classes": CLASSES, **PER_CLASS},
     "csv and folder": {"images": "list.csv", "labels": "masks", "classes": CLASSES, "patient": "(x)"},
     "volumes": {**PLAIN, **VOLUMES, "image_suffix": "_0000"},
+    "series": {"images": ".", "image_suffix": "DICOM", "label_suffix": "Ground", "classes": CLASSES, **VOLUMES},
     "volumes by class": {**PLAIN, **VOLUMES, **PER_CLASS},
 }
 
