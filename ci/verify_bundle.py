@@ -18,7 +18,8 @@ github.com/Project-MONAI/model-zoo, and its CONTRIBUTING.md), and the rule that 
 - the weights can be exported (monai.bundle.ckpt_export), and models/model.ts can be loaded: torchscript
 - keys have the names that MONAI FL, Label and Deploy look for (CONTRIBUTING.md, ConfigWorkflow.check_properties):
   inference-keys, train-keys, evaluate-keys, property-names
-- no path tells who made the bundle: personal-paths
+- no path tells who made the bundle: personal-paths; of a bundle of one's own images, which is used where it is, the
+  folder of the images is a note, and of its release an issue
 - a name made of the data and the task: file-names; a page, a licence of the data: documents; a licence: licence
 
 The Zoo takes a config as JSON or as YAML. Where a bundle has both, each is looked at, and they say the same:
@@ -34,6 +35,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from verify.bundle import Bundle
+from verify.paths import own_paths
 from verify.rules import RULES, verify
 
 
@@ -47,6 +50,14 @@ def main() -> None:
         sys.exit(f"error: {', '.join(strangers)}: no bundle; expected a folder with configs/")
     broken = False
     for bundle in bundles:
+        own = own_paths(Bundle(bundle.resolve()))
+        if own:
+            print(
+                f"{bundle}: note: its configs name {' and '.join(own)}, which is right at home. Before sharing the "
+                "bundle, set dataset_dir: /data/images in docs/facts.yaml, render it again (the head of that file says "
+                "how) and delete docs/labels.png; or share a release, which has neither",
+                flush=True,
+            )
         issues = verify(bundle)
         broken |= bool(issues)
         for rule, found in issues.items():

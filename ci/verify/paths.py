@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 
 import onnx
+import yaml
 from google.protobuf.message import DecodeError, Message
 
 from verify.bundle import Bundle, Issue
@@ -21,15 +22,30 @@ _PERSONAL = re.compile(
     rf"(?<![\w./])(?:file://[\w.-]*)?(?:/(?:{'|'.join(_TOP_FOLDERS)})(?![\w-])|~/|{_DRIVE})[\w./\\-]*"
 )
 _SOURCE_PATH = re.compile(r"(?<![\w./])/[\w./+-]+\.py")  # where a network was written, as exports of it may say
+_FACTS = "docs/facts.yaml"  # of a bundle of one's own
+_OWN_KEYS = ("dataset_dir", "pretrained")
 _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf")
 
 
 def personal_paths(bundle: Bundle) -> Iterator[Issue]:
+    own = own_paths(bundle)
     for name in bundle.files:
         if name.split("/")[0] in ("configs", "docs", "models", bundle.package) and name.endswith(_TEXTS):
-            yield from _search(name, (bundle.root / name).read_text(encoding="utf-8"), _PERSONAL)
+            for issue in _search(name, (bundle.root / name).read_text(encoding="utf-8"), _PERSONAL):
+                if not any(path.startswith(issue.found) for path in own):  # it is found up to the first space
+                    yield issue
     for name, text in _exported_texts(bundle):
         yield from _search(name, text, _PERSONAL, _SOURCE_PATH)
+
+
+def own_paths(bundle: Bundle) -> list[str]:
+    """Return the paths that a bundle of one's own images needs at home, and that a release of it must do without."""
+    file = bundle.root / _FACTS
+    if bundle.is_release or not file.is_file():
+        return []
+    facts = yaml.safe_load(file.read_text(encoding="utf-8"))
+    paths = [str(facts.get(key)) for key in _OWN_KEYS] if isinstance(facts, dict) else []
+    return [path for path in paths if _PERSONAL.match(path)]
 
 
 def _search(name: str, text: str, *patterns: re.Pattern[str]) -> Iterator[Issue]:

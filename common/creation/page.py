@@ -167,5 +167,5 @@ def _teacher(pretrained: str, size: int) -> dict[str, Any]:
     return {
         "pretrained": where,
         "input_scale": max(1, _SAM_SIZE // size),
-        "pixel_normalisation": "none" if "medsam" in os.path.basename(pretrained).lower() else "imagenet",
+        "pixel_normalisation": "none" if "medsam" in os.path.basename(pretrained).lower() else None,
     }

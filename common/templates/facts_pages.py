@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from common.errors import InputError
+from common.templates.teacher_words import describe_teacher
 
 _FOLDER = Path(__file__).parent / "facts"
 FACTS: dict[str, Path] = {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
@@ -95,6 +96,7 @@ def complete_facts(page: Mapping[str, Any], path: str | os.PathLike) -> dict[str
         raise InputError(f"facts: {path}: name must be lower-case letters, digits and _, got {name!r}")
     size, size_is = SEES[sees]
     facts = {**_DEFAULTS, **page, "size": size, "size_is": size_is}
+    facts |= describe_teacher(facts["pretrained"])
     # A bundle of one's own knows where its data are.
     facts["data_option"] = "" if facts["source"] else f"--dataset_dir {page.get('dataset_dir')} "
     return facts

@@ -11,13 +11,19 @@ from typing import Any
 
 import pytest
 import verify_bundle
+import yaml
 from broken_bundles import listed
 from integration import BUNDLES
 from monai.bundle import verify_metadata
-from verify.bundle import METADATA
+from verify.bundle import METADATA, Bundle
 from verify.metadata import SCHEMA
+from verify.paths import own_paths, personal_paths
 from verify.rules import RULES
 
+from common import templates
+from common.templates import complete_facts, render_bundle
+
+FACTS = Path(templates.__file__).parent / "facts"
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path for path in BUNDLES.iterdir() if (path / "configs").is_dir())
 
@@ -43,6 +49,33 @@ class TestBundles:
         shared = stated.keys() & tested.keys()
         assert {"monai", "torch", "pytorch-ignite", "einops", "nibabel"} <= shared
         assert {name: stated[name] for name in shared} == {name: tested[name] for name in shared}
+
+
+class TestOwnBundle:
+    """A bundle of one's own images names their folder, which is a note as long as it stays at home."""
+
+    def own(self, bundle: Path, folder: str) -> Path:
+        facts = {**yaml.safe_load((FACTS / "ph2.yaml").read_text(encoding="utf-8")), "dataset_dir": folder}
+        for name, text in render_bundle(complete_facts(facts, "facts.yaml")).items():
+            (bundle / name).write_text(text, encoding="utf-8")
+        (bundle / "docs" / "facts.yaml").write_text(yaml.safe_dump(facts), encoding="utf-8")
+        return bundle
+
+    @pytest.mark.parametrize("folder", ["/home/jane/PH2", "/home/jane/my images"])
+    def test_its_data_are_named_with_what_to_do_before_sharing(self, folder, bundle):
+        own = self.own(bundle, folder)
+        assert own_paths(Bundle(own)) == [folder]
+        assert not list(personal_paths(Bundle(own)))
+
+    def test_other_paths_are_issues_all_the_same(self, bundle):
+        own = self.own(bundle, "/home/jane/PH2")
+        (own / "docs" / "notes.md").write_text("/home/john/PH2")
+        assert [issue.found for issue in personal_paths(Bundle(own))] == ["/home/john/PH2"]
+
+    def test_its_release_must_not_name_them(self, bundle):
+        own = self.own(bundle, "/home/jane/PH2")
+        (own / "scripts").mkdir()
+        assert {issue.found for issue in personal_paths(Bundle(own))} == {"/home/jane/PH2"}
 
 
 class TestCommand:
