@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from common.teachers.backbone_weights import MODEL_TYPES, load_backbone, model_type
+from common.teachers.backbone_weights import is_backbone, load_backbone
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import Card, backbone_card
 
@@ -22,8 +22,8 @@ class BackboneTeacher(Teacher):
     """An image encoder without a decoder of its own, several levels of which a light decoder turns into logits.
 
     Args:
-        pretrained: a hub id (``facebook/dinov2-small``), a folder of that format, or a config of one of
-            ``MODEL_TYPES`` for random weights.
+        pretrained: a hub id (``facebook/dinov2-small``), a folder of that format, or a config
+            for random weights; see ``common.teachers.backbone_weights.MODEL_TYPES``.
         num_classes: classes to tell apart, background included.
         options: see :class:`~common.teachers.base.Teacher`.
 
@@ -42,7 +42,7 @@ class BackboneTeacher(Teacher):
 
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
-        return model_type(pretrained) in MODEL_TYPES
+        return is_backbone(pretrained)
 
     @property
     def card(self) -> Card | None:

@@ -40,14 +40,23 @@ _SWITCHED_OFF = {
     "pos_embed_rescale": None,
 }
 _FRESH = "hidden_states_norms."  # normalise what is handed out; no checkpoint has them, and they begin with ones
+_HUB_NAMES = re.compile(r"dinov[23]|swin|convnext", re.IGNORECASE)
 _IN_A_LAYER = re.compile(r"(^|\.)(layers?|blocks|stages)\.\d+\.")
 
 
-def model_type(pretrained: Any) -> str | None:
+def is_backbone(pretrained: Any) -> bool:
+    """Say whether this is a backbone, by its config, or where the hub would have to be asked for it, by its name."""
+    kind = _model_type(pretrained, local_files_only=True)
+    if kind is None and isinstance(pretrained, (str, os.PathLike)) and is_hub_id(pretrained):
+        return _HUB_NAMES.search(str(pretrained)) is not None
+    return kind in MODEL_TYPES
+
+
+def _model_type(pretrained: Any, local_files_only: bool = False) -> str | None:
     """Return what the config of weights calls their architecture; None where there is no config that says so."""
     if not isinstance(pretrained, (str, os.PathLike)):
         return getattr(pretrained, "model_type", None)
-    path = _find(pretrained, _CONFIG)
+    path = _find(pretrained, _CONFIG, local_files_only)
     try:
         content = read_json(path) if path else {}
     except (OSError, ValueError):
@@ -63,7 +72,12 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
     """
     if isinstance(pretrained, PreTrainedConfig):
         return _class_of(pretrained)(_prepare(type(pretrained), pretrained.to_dict()))
-    kind = model_type(pretrained)
+    kind = _model_type(pretrained)
+    if kind is None and is_hub_id(pretrained):
+        raise InputError(
+            f"pretrained: the hub gave no {_CONFIG} of {pretrained}: check its name and your connection, or give a "
+            "folder with the model"
+        )
     if kind not in MODEL_TYPES:
         raise InputError(
             f"pretrained: {pretrained} has no {_CONFIG} with a model_type among {', '.join(MODEL_TYPES)} (it has "
@@ -85,10 +99,10 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
         raise InputError(f"pretrained: no backbone could be loaded from '{pretrained}' ({reason})") from error
 
 
-def _find(pretrained: str | os.PathLike, name: str) -> Path | None:
+def _find(pretrained: str | os.PathLike, name: str, local_files_only: bool = False) -> Path | None:
     if is_hub_id(pretrained):
         options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        found = cached_file(str(pretrained), name, **options)
+        found = cached_file(str(pretrained), name, local_files_only=local_files_only, **options)
         return Path(found) if found else None
     path = Path(pretrained) / name
     return path if path.is_file() else None
