@@ -78,7 +78,7 @@ RULES: dict[str, Rule] = {
     "optimizer::weight_decay": number(least=0),
     # the teacher
     "lora_rank": _COUNT,
-    "lora_targets": NAMES,
+    "lora_targets": optional(NAMES),
     "teacher_def::rank": _COUNT,
     "teacher_def::alpha": number(above=0),
     "teacher_def::dropout": number(least=0, below=1),

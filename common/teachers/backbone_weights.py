@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from common.errors import InputError
 from common.files.checkpoints import check_finite
@@ -128,7 +128,12 @@ def _load(config: PreTrainedConfig, state: dict[str, Tensor]) -> nn.Module:
     if depth > len(state):
         raise ValueError(f"{_CONFIG} has {depth} layers, but {_WEIGHTS} has {len(state)} tensors")
     options = {"config": config, "state_dict": state, "dtype": torch.float32, "output_loading_info": True}
-    backbone, report = _class_of(config).from_pretrained(None, **options)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would print is sorted out below
+    try:
+        backbone, report = _class_of(config).from_pretrained(None, **options)
+    finally:
+        logging.set_verbosity(verbosity)
     missing = sorted(name for name in map(str, report["missing_keys"]) if _FRESH not in name)
     unknown = sorted(name for name in map(str, report["unexpected_keys"]) if _IN_A_LAYER.search(name))
     if missing or unknown:

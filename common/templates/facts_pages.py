@@ -46,7 +46,7 @@ _DEFAULTS: dict[str, Any] = {
     "pixel_normalisation": None,
     "input_scale": 4,
     "lora_rank": 8,
-    "lora_targets": ["qkv", "proj"],
+    "lora_targets": None,
     "network_size": 256,
     "transfer_size": 128,
     "sample_size": 128,

@@ -58,7 +58,7 @@ def test_rates_are_finite_and_positive(key, value):
         ("whole_images", [True, False], [0, "true"]),
         ("teacher_orientations", [1, 2, 8], [0, 4, True, 8.0]),
         ("subject", ["student", "teacher"], ["pupil", None]),
-        ("lora_targets", ["qkv", ["qkv", "proj"]], ["", [], [3], 3, None]),
+        ("lora_targets", ["qkv", ["qkv", "proj"], None], ["", [], [3], 3]),
         ("diffusion_channels", [[8, 16]], [[], [8, 0], [8.0], 8, "8", [True]]),
         ("loss::terms::features::weight", [0, 1, 0.5], [-1, math.nan, math.inf, "1"]),
         ("loss::terms::mine::loss::temperature", [0.5], [0]),
