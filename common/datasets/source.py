@@ -217,8 +217,9 @@ def _read_colours(key: str, value: Any) -> dict[str, tuple[int, int, int]]:
 
 def _read_names(key: str, value: Any) -> dict[str, str]:
     table = {name: _read_text(f"{key}::{name}", text) for name, text in _read_table(key, value).items()}
+    fold = str.casefold if key == "class_files" else str  # files are found whatever their capitals
     for name, text in table.items():
-        same = [other for other in table if other != name and table[other] == text]
+        same = [other for other in table if other != name and fold(table[other]) == fold(text)]
         if same or not text:
             why = f"is that of {same[0]}, too" if same else "is empty"
             raise InputError(f"source::{key}: {name}: {text!r} {why}; {_MEANING[key]}")

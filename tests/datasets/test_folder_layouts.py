@@ -94,6 +94,21 @@ class TestPairs:
         )
         assert find(root, **PLAIN)[0] == {"A": "masks/A.png", "B": "masks/b.png", "c": "masks/c.png"}
 
+    def test_do_not_mind_capitals_of_suffixes_and_folders(self, put):
+        assert find(put("a.png", "a_MASK.png", "b.png", "b_Mask_1.PNG"), **AMONG)[:2] == (
+            {"a": "a_MASK.png", "b": "b_Mask_1.PNG"},
+            [],
+        )
+        suffixes = {"image_suffix": "photos/", "label_suffix": "masks/"}
+        labels, issues, _ = find(put("P/Photos/a.png", "P/MASKS/a.png", "P/photos/b.png", "P/masks/b.png"), **{
+            **AMONG, "images": "P", **suffixes
+        })  # fmt: skip
+        assert (labels, issues) == ({"a": "P/MASKS/a.png", "b": "P/masks/b.png"}, [])
+
+    def test_of_suffixes_that_differ_in_capitals_are_two_labels(self, put):
+        _, issues, _ = find(put("a.png", "a_mask.png", "a_MASK.png"), **AMONG)
+        assert issues == ["a_mask.png: there is a_MASK.png, two labels for one image; keep one"]
+
     def test_do_not_mind_the_form_of_accents_nor_spaces(self, put):
         composed, split = (unicodedata.normalize(form, "Fuß Ödem é 1") for form in ("NFC", "NFD"))
         assert composed != split

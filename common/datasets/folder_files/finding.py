@@ -58,6 +58,7 @@ def _find_in(place: Place, source: Source, root: Path, issues: DatasetIssues, sh
     if source.label_format != "polygons":
         labels = index_label_files(place, source, paths, issues, show)
         taken = {path for files in labels.values() for each in files.by_name.values() for path in each}
+        taken |= {path for files in labels.values() for path in files.repeated}
         paths = [path for path in paths if path not in taken]
     images, others = index_images(paths, place.images, source.image_suffix, issues, show)
     if not images:

@@ -36,19 +36,21 @@ def name_with(path: Path, folder: Path, suffix: str, numbered: bool = False) -> 
     Args:
         path: the file.
         folder: names start below it.
-        suffix: what the stem has beyond the name: ``_mask``. With ``masks/`` the file is in a folder of that name, and
-            with ``masks/_mask`` both; the name does without. Where the stem is nothing else, the name is that of its
-            folder: ``P1/mask.png`` is of ``P1``.
+        suffix: what the stem has beyond the name, such as ``_mask``, in whatever capitals. With ``masks/`` the file is
+            in a folder of that name, and with ``masks/_mask`` both; the name does without. Where the stem is nothing
+            else, the name is that of its folder: ``P1/mask.png`` is of ``P1``.
         numbered: whether ``_1`` and so on may follow a suffix that is not empty.
     """
     place, _, ending = suffix.rpartition("/")
     stem = stem_of(path)
-    match = re.fullmatch(rf"(.*?){re.escape(ending)}{_NUMBER if numbered and ending else ''}", stem, re.DOTALL)
+    pattern = rf"(.*?){re.escape(ending)}{_NUMBER if numbered and ending else ''}"
+    match = re.fullmatch(pattern, stem, re.DOTALL | re.IGNORECASE)
     parents = [normal(part) for part in path.relative_to(folder).parent.parts]
-    if match is None or (place and place not in parents):
+    places = [index for index, part in enumerate(parents) if part.casefold() == place.casefold()]
+    if match is None or (place and not places):
         return None
     if place:
-        parents.pop(len(parents) - 1 - parents[::-1].index(place))
+        del parents[places[-1]]
     return "/".join([*parents, *([match[1]] if match[1] else [])]) or None
 
 

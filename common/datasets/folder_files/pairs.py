@@ -15,6 +15,7 @@ class Files(NamedTuple):
 
     by_name: dict[str, list[Path]]
     others: list[Path]  # that have not the suffix
+    repeated: list[Path]  # further labels of an image, which are an issue
 
 
 def index_images(
@@ -54,16 +55,17 @@ def index_labels(
         issues: gets two files of one stem.
         show: names a file for a message.
     """
-    found = Files({}, [])
-    stems: dict[str, Path] = {}
+    found = Files({}, [], [])
+    stems: dict[tuple[str, str], Path] = {}
     for path in paths:
         name = name_with(path, folder, suffix, numbered=True)
         if name is None:
             found.others.append(path)
             continue
-        whole = name_below(path, folder, stem_of(path))
+        whole = (name, name_below(path, folder, stem_of(path)).casefold())
         if whole in stems:
             issues.add(f"{show(path)}: there is {show(stems[whole])}, two labels for one image; keep one")
+            found.repeated.append(path)
             continue
         stems[whole] = path
         found.by_name.setdefault(name, []).append(path)

@@ -94,7 +94,7 @@ def expected_label(image: Path, source: Source, root: Path) -> str:
     below, stem = root / source.images, stem_of(image)
     is_below = image.is_relative_to(below)
     name = name_with(image, below, source.image_suffix) if is_below else stem
-    if is_below and source.image_suffix == stem:  # P1/image.jpg and P1/mask.png
+    if is_below and source.image_suffix.casefold() == stem.casefold():  # P1/image.jpg and P1/mask.png
         name = f"{name}/"
     path = f"{labels}/{folder}{with_suffix(name or stem, join_suffixes(ending, source.label_suffix))}{suffix}"
     return path.removeprefix("./")
