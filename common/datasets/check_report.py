@@ -46,7 +46,7 @@ def check_dataset(dataset: SegmentationDataset, output_dir: str | os.PathLike) -
     logger.info(f"checking {dataset.root}: every image and label is read")
     dataset.check()
     for note in dataset.untold:
-        logger.info(note)
+        logger.info(f"note: {note}")
     cases = _read_cases(dataset, dataset.all_entries())
     agreement = dataset.agreement("test")
     labelled = {entry["image"] for split in SPLITS for entry in dataset.entries(split)}
