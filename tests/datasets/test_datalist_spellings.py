@@ -68,6 +68,8 @@ def test_absolute_paths_may_leave_out_links(tmp_path):
         ("image,Image,label\na,b,c\n", "list.csv: has the column 'image' twice; rename or remove one"),
         ("image,mask\nphotos/a.png,masks/a.png\n", "has no column 'label' (source::labels); its columns are image"),
         ('image,label\n"photos/a.png,masks/a.png\nphotos/b.png,masks/b.png\n', "a quote may be missing"),
+        ('"image,label\n' + "photos/a.png,masks/a.png\n" * 6000, "a quote may be missing"),
+        (f"image,label\n{'a' * 5000}.png,masks/a.png\n", "aaaa.png: no such file"),
         (
             "image,label\nphotos/a.png,masks/a.png\nphotos/a.png,masks/a.png\n",
             "list.csv row 3: photos/a is there twice",
@@ -144,6 +146,7 @@ def test_patients_with_a_few_images_each_are_believed(tmp_path):
         ('{"file_ending": "", "dataset": 3}', "file_ending: expected an ending such as .nii.gz, got ''"),
         ('{"objects": {"a": 3}}', "objects: a: expected its image and labels, got 3"),
         ('{"objects": {"a": {"image": 3}}}', "objects: a: expected its image and labels"),
+        ('[{"image": "%s.png", "label": "masks/a.png"}]' % ("a" * 5000), "aaaa.png: no such file"),
     ],
 )
 def test_damaged_lists_of_other_tools_are_refused(tmp_path, content, expected):

@@ -154,11 +154,11 @@ def _find(folders: tuple[Path, ...], text: str) -> Path | None:
     for folder in folders:
         for spelling in spellings:
             path = Path(os.path.abspath(folder / spelling))
-            if path.exists():
+            if os.path.exists(path):  # also of names that are too long to be any
                 return path
     for folder in folders:
         path = Path(os.path.abspath(folder / spellings[1]))
-        if path.parent.is_dir():
+        if os.path.isdir(path.parent):
             same = [each for each in path.parent.iterdir() if normal(each.name) == normal(path.name)]
             if same:
                 return same[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -84,10 +85,10 @@ def _read_text(path: Path) -> str:
 def _read_csv(path: Path, text: str) -> list[Row]:
     told = _SEPARATOR.match(text)
     text = text[told.end() :] if told else text
-    heads = {each: next(_cells_of(text, each, strict=False), []) for each in (told[1] if told else _DELIMITERS)}
-    delimiter = max(heads, key=lambda each: ("image" in map(column_key, heads[each]), len(heads[each])))
-    _check_head(path, heads[delimiter])
     try:
+        heads = {each: next(_cells_of(text, each, strict=False), []) for each in (told[1] if told else _DELIMITERS)}
+        delimiter = max(heads, key=lambda each: ("image" in map(column_key, heads[each]), len(heads[each])))
+        _check_head(path, heads[delimiter])
         lines = list(_cells_of(text, delimiter, strict=True))
     except csv.Error as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); a quote may be missing") from error
@@ -107,7 +108,8 @@ def _cells_of(text: str, delimiter: str, strict: bool) -> Iterator[list[str]]:
     """Yield the cells of each line, without the empty ones at its end that spreadsheets add.
 
     Raises:
-        csv.Error: if ``strict`` and a quote does not end, or ends within a cell.
+        csv.Error: if a cell is too long, as all rows are after a quote that does not end; if ``strict``, also if one
+            does not end, or ends within a cell.
     """
     for line in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=strict):
         cells = [cell.strip() for cell in line]
@@ -167,7 +169,8 @@ def _first_channel(folder: Path, image: str) -> str:
     name = image.rsplit("/", 1)[-1]
     start, dot, ending = name.partition(".")
     channel = f"{image[: len(image) - len(name)]}{start}_0000{dot}{ending}"
-    return channel if not (folder / image).exists() and (folder / channel).exists() else image
+    there, also_there = (os.path.exists(folder / each) for each in (image, channel))  # False for impossible names
+    return channel if also_there and not there else image
 
 
 def _nnunet_rows(path: Path, content: Mapping[str, Any]) -> list[Row]:
