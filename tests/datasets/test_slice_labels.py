@@ -14,6 +14,7 @@ from common.creation.options import Options
 from common.creation.places import find_places
 from common.datasets.folder_volumes import FolderVolumeDataset
 from common.datasets.readers.folder_labels import LoadFolderLabeld
+from common.datasets.readers.slice_labels import read_slice_labels
 from common.datasets.readers.volumes import LoadVolumed
 from common.errors import InputError
 
@@ -92,6 +93,40 @@ def test_what_does_not_pair_is_refused(change, expected, tmp_path):
     with pytest.raises(InputError, match="P2/Ground") as caught:
         open_dataset(tmp_path, BESIDE).check()
     assert expected in str(caught.value)
+
+
+def renamed(folder: Path, new_names: dict[str, str]) -> Path:
+    """Give files other names, all at once."""
+    for name in new_names:
+        (folder / name).rename(folder / f"{name}.old")
+    for name, new in new_names.items():
+        (folder / f"{name}.old").rename(folder / new)
+    return folder
+
+
+def values_of(patient: Path) -> np.ndarray:
+    return read_slice_labels(patient / "Ground", patient / "DICOM_anon").values
+
+
+def test_slices_whose_names_do_not_follow_the_patient_need_pictures_of_their_names(tmp_path):
+    patient = write(tmp_path, BESIDE, count=1) / "P0"
+    expected = values_of(patient)
+    shuffled = {f"i{index}.dcm": f"1.2.{5 * index % DEPTH}.dcm" for index in range(DEPTH)}
+    renamed(patient / "DICOM_anon", shuffled)
+    with pytest.raises(
+        InputError, match=r"Ground: .* do not follow the patient, first 1\.2\.\d+\.dcm and 1\.2\.\d+\.dcm"
+    ):
+        values_of(patient)
+    pictures = {f"liver_{index}.png": f"1.2.{5 * index % DEPTH}.png" for index in range(DEPTH)}
+    renamed(patient / "Ground", pictures)
+    np.testing.assert_array_equal(values_of(patient), expected)
+
+
+def test_a_picture_called_as_another_slice_is_refused(tmp_path):
+    patient = write(tmp_path, BESIDE, count=1) / "P0"
+    renamed(patient / "Ground", {f"liver_{index}.png": f"i{index + 1}.png" for index in range(DEPTH)})
+    with pytest.raises(InputError, match=r"i1\.png would be the label of i0\.dcm, .* but is called as i1\.dcm"):
+        values_of(patient)
 
 
 def test_pictures_are_no_label_of_a_nifti_file(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,16 +33,17 @@ def is_of_series(label: object) -> bool:
 def read_slice_labels(label: str | os.PathLike, series: str | os.PathLike | None) -> Volume:
     """Return the segments of DICOM SEG, or the pictures of a folder, as one volume that lies on its DICOM series.
 
-    Segments count by their numbers. Pictures and slices pair by their naturally sorted names, whatever these are, as in
-    CHAOS; the slices then go where they lie in the patient.
+    Segments count by their numbers. Pictures and slices pair by their naturally sorted names, as in CHAOS; the slices
+    then go where they lie in the patient.
 
     Args:
         label: the file or folder.
         series: the folder of the slices; None if it is not known.
 
     Raises:
-        InputError: if there is no series, it is none, or has another number of slices; or a picture is no label, or has
-            another size than its slice; or as :func:`read_on_series` does.
+        InputError: if there is no series, it is none, or has another number of slices; or names contradict the order
+            of the slices; or a picture is no label, or has another size than its slice; or as :func:`read_on_series`
+            does.
     """
     if series is None or not os.path.isdir(series):
         of_what = "an unknown image" if series is None else series
@@ -96,6 +97,7 @@ def _read_cached(label: Path, series: Path, pictures: tuple[Path, ...], changed:
             "since they pair by sorted name"
         )
     picture_of, slices = dict(zip(files, pictures, strict=True)), read_series(series)
+    _check_order(label, picture_of, [each.path for each in slices])
     layers = []
     for each in slices:
         path = picture_of[each.path]
@@ -107,3 +109,39 @@ def _read_cached(label: Path, series: Path, pictures: tuple[Path, ...], changed:
     values = np.stack(layers, axis=-1)
     values.flags.writeable = False  # several callers get it
     return Volume(label, values, affine_of(slices), None)
+
+
+def _check_order(label: Path, picture_of: Mapping[Path, Path], in_place: Sequence[Path]) -> None:
+    """Refuse pairs that are a guess: a picture is called as another slice, or names do not follow the patient.
+
+    Args:
+        label: the folder of the pictures.
+        picture_of: the picture of each slice, sorted by name.
+        in_place: the slices as they lie in the patient.
+
+    Raises:
+        InputError: naming an example.
+    """
+    slice_called = {called: path for path in picture_of for called in (path.stem, path.name)}
+    called_alike = {path: slice_called.get(picture.stem) for path, picture in picture_of.items()}
+    advice = "name each picture as its slice"
+    other = next((path for path, alike in called_alike.items() if alike not in (None, path)), None)
+    if other is not None:
+        raise InputError(
+            f"{label}: {picture_of[other].name} would be the label of {other.name}, the next by sorted name, but is "
+            f"called as {called_alike[other].name}; {advice}"
+        )
+    by_name = list(picture_of)
+    if None in called_alike.values() and by_name not in (list(in_place), list(in_place)[::-1]):
+        places = [in_place.index(path) for path in by_name]
+        first = next(index for index in range(2, len(places)) if not _lies_between(places[index - 2 : index + 1]))
+        raise InputError(
+            f"{label}: pictures and slices pair by sorted name, but those of the slices do not follow the patient, "
+            f"first {by_name[first - 1].name} and {by_name[first].name}: {advice}"
+        )
+
+
+def _lies_between(places: Sequence[int]) -> bool:
+    """Tell whether the second of three places lies between the others."""
+    first, second, third = places
+    return (second - first) * (third - second) > 0
