@@ -55,6 +55,15 @@ def test_a_folder_for_each_case(tmp_path):
     assert found.items["P1"].patient == "P1"
 
 
+def test_further_images_of_a_case_are_refused_since_all_labels_would_be_those_of_the_first(tmp_path):
+    names = ("image.jpg", "image_1.jpg", "mask.png", "mask_1.png")
+    put(tmp_path, *(f"P{index}/{name}" for index in range(6) for name in names))
+    issues = DatasetIssues("images", tmp_path)
+    find_items(tmp_path, draft(tmp_path), issues)
+    assert len(issues.messages) == 6
+    assert issues.messages[0].startswith("P0/image_1.jpg: is a further image beside P0/image.jpg")
+
+
 def test_folders_of_images_and_labels_for_each_patient(tmp_path):
     put(tmp_path, *(f"P{patient}/{kind}/{n}.png" for patient in range(6) for kind in ("photos", "masks") for n in "ab"))
     source = draft(tmp_path)

@@ -15,6 +15,7 @@ from common.datasets.folder_files.labelling import (
     index_label_files,
 )
 from common.datasets.folder_files.listing import describe_nothing, list_pictures, list_volumes
+from common.datasets.folder_files.names import name_with
 from common.datasets.folder_files.pairs import index_images
 from common.datasets.folder_files.places import Place, leave_out, places_of, shown_from
 from common.datasets.folder_files.spellings import unite_spellings
@@ -68,6 +69,13 @@ def _find_in(place: Place, source: Source, root: Path, issues: DatasetIssues, sh
             state = f"no name ends in '{ending}' (source::image_suffix), the first image is {others[0].name}"
         issues.add(f"{show(place.images)}: {state}")
         return Found()
+    for path in others:
+        name = name_with(path, place.images, source.image_suffix, numbered=True)
+        if name in images:  # labels that count on would all be those of the first
+            issues.add(
+                f"{show(path)}: is a further image beside {show(images[name])}, and only labels may count on by _1: give "
+                "it a folder of its own, or list images and labels in a CSV with the columns image and label"
+            )
     found = Found({name: Item(path, split=place.split) for name, path in images.items()})
     if source.label_format == "polygons":
         add_polygons(found, place, source, root, issues)
