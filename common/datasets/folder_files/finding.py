@@ -73,8 +73,8 @@ def _find_in(place: Place, source: Source, root: Path, issues: DatasetIssues, sh
         name = name_with(path, place.images, source.image_suffix, numbered=True)
         if name in images:  # labels that count on would all be those of the first
             issues.add(
-                f"{show(path)}: is a further image beside {show(images[name])}, and only labels may count on by _1: give "
-                "it a folder of its own, or list images and labels in a CSV with the columns image and label"
+                f"{show(path)}: is a further image beside {show(images[name])}, and labels alone may count on (_1): "
+                "give it a folder of its own, or list images and labels in a CSV with the columns image and label"
             )
     found = Found({name: Item(path, split=place.split) for name, path in images.items()})
     if source.label_format == "polygons":
