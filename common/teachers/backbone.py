@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -54,7 +55,8 @@ class BackboneTeacher(Teacher):
         names = [name for name, module in self.encoder.named_modules() if isinstance(module, nn.Linear)]
         names = [name for name in names if not name.rpartition(".")[2].isdigit()]  # layers of a sequence
         attention = [name for name in names if "attention" in name]
-        return tuple(sorted({name.rpartition(".")[2] for name in attention or names}))
+        others = [name for name in names if attention and name not in attention]
+        return tuple(sorted({_own_ending(name, others) for name in attention or names}))
 
     @property
     def stride(self) -> int:
@@ -103,3 +105,10 @@ def make_decoder(channels: int, num_classes: int) -> nn.Sequential:
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.GELU()]
         layers += [nn.ConvTranspose2d(width, following, 2, stride=2), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(_WIDTHS[-1], num_classes, 1))
+
+
+def _own_ending(name: str, others: Sequence[str]) -> str:
+    """Return as much of the end of a module's name as none of the others ends in; Swin V2 has several ``dense``."""
+    parts = name.split(".")
+    endings = (".".join(parts[start:]) for start in reversed(range(len(parts))))
+    return next(ending for ending in endings if not any(f".{other}".endswith(f".{ending}") for other in others))
