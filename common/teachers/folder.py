@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.files.atomic import atomic_folder, is_writer
+from common.files.atomic import atomic_folder, check_replaceable, is_writer
 from common.files.checkpoints import check_finite
 from common.files.fingerprints import state_digest
 from common.files.json_files import read_json
@@ -37,9 +37,13 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
     Args:
         network: what :func:`~common.teachers.lora.add_lora` returned, also within ``DistributedDataParallel``.
         folder: made, or replaced by an atomic folder.
+
+    Raises:
+        InputError: if the folder holds something that is no teacher.
     """
     if not is_writer():
         return
+    check_replaceable(folder, mark=_DESCRIPTION)
     network = unwrap(network)
     teacher = network.get_base_model()
     card = {"card": teacher.card.describe()} if teacher.card else {}

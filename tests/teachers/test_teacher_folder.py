@@ -230,3 +230,11 @@ def test_pickles_in_the_folder_are_not_opened(folder, trap):
     shutil.copy(path, folder / "adapter_model.bin")
     refused(folder)
     assert not sprung.exists()
+
+
+def test_folder_of_something_else_is_not_replaced(tiny_sam_folder, tmp_path):
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "lesson.txt").write_text("somebody's", encoding="utf-8")
+    with pytest.raises(InputError, match=r"teacher exists and holds no teacher\.json, so it is not overwritten"):
+        save_teacher(add_lora(SamTeacher(tiny_sam_folder, num_classes=2)), tmp_path / "teacher")
+    assert [path.name for path in (tmp_path / "teacher").iterdir()] == ["lesson.txt"]
