@@ -79,6 +79,13 @@ def test_weights_of_a_whole_model_tell_the_family_and_give_logits_of_any_size_th
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("size", [64, 128])
+def test_dinov2_sees_the_sizes_of_a_student_at_seven_quarters(folders, size):
+    teacher = build_teacher(folders["dinov2"], 2, input_scale=1.75).eval()
+    assert teacher(torch.rand(1, 3, size, size)).shape == (1, 2, size, size)
+
+
+@torch.no_grad()
 def test_features_are_those_of_the_model(folders):
     """The last level of DINOv2 is what the whole model puts out, without its class token."""
     teacher = build_teacher(folders["dinov2"], 2).eval()
