@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,11 @@ from torch import Tensor, nn
 from transformers import SamConfig
 
 from common.teachers.base import FeatureLayout, Teacher
-from common.teachers.cards import Card, sam_card
+from common.teachers.cards import CARDS, Card, sam_card
+from common.teachers.normalisation import NORMALISATIONS, PixelNormalisation
 from common.teachers.sam_weights import load_sam
+
+logger = logging.getLogger(__name__)
 
 
 class SamTeacher(Teacher):
@@ -42,6 +46,10 @@ class SamTeacher(Teacher):
     def __init__(self, pretrained: str | os.PathLike | SamConfig, num_classes: int, **options: Any) -> None:
         sam = load_sam(pretrained)
         super().__init__(pretrained, num_classes, **options)
+        usual = PixelNormalisation(**NORMALISATIONS["imagenet"]).describe()
+        nobody_said = options.get("pixel_normalisation") is None and self.pixel_normalisation.describe() == usual
+        if nobody_said and self.card is CARDS["medsam"]:
+            logger.warning("%s: MedSAM was trained on pixels in [0, 1]; add --pixel_normalisation none", pretrained)
         self.encoder = sam.vision_encoder
         self.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
         self.decoder.set_classes(num_classes)

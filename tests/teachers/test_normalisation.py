@@ -192,3 +192,18 @@ def test_truncated_file_is_named(weights):
     (weights / "preprocessor_config.json").write_text(json.dumps(SAM)[:40])
     with pytest.raises(InputError, match=r"preprocessor_config\.json does not say .*repair or remove it"):
         build_teacher(weights, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "said"),
+    [
+        ("medsam_vit_b.pth", None, 1),
+        ("medsam_vit_b.pth", "none", 0),
+        ("medsam_vit_b.pth", "imagenet", 0),
+        ("a.pth", None, 0),
+    ],
+)
+def test_medsam_without_its_normalisation_is_warned_of(original_checkpoint, tmp_path, caplog, name, stated, said):
+    (tmp_path / name).write_bytes(original_checkpoint.read_bytes())
+    build_teacher(tmp_path / name, 2, pixel_normalisation=stated)
+    assert sum("add --pixel_normalisation none" in each for each in caplog.messages) == said
