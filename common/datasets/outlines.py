@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from monai.transforms import FillHoles
-from monai.transforms.utils import distance_transform_edt
+from scipy import ndimage
 
 from common.datasets.findings import name_some
 
 _SIDE = 512  # pixels at which it is looked for
 _FILLED = 3  # times the pixels of an outline are those of what it encloses: a line of a twelfth of a disc's diameter
 _RIM = 0.25  # how far, of the way from border to centre, an outline may reach; in vessels 0.33 and more
-_fill_holes = FillHoles(connectivity=1)  # MONAI's, so that a release needs no package more
 _FEWEST = 3  # labels, since a structure may be a thin ring indeed
 
 
@@ -64,10 +62,10 @@ def is_outline(mask: np.ndarray, background: np.ndarray) -> bool:
     """
     step = -(-max(mask.shape) // _SIDE)
     mask, background = _smaller(mask, step), background[::step, ::step]
-    filled = np.asarray(_fill_holes(mask[np.newaxis].copy()), bool)[0]  # it fills what it is given
+    filled = ndimage.binary_fill_holes(mask)
     if (filled & background).sum() + mask.sum() < _FILLED * mask.sum():
         return False
-    depths = np.asarray(distance_transform_edt(filled[np.newaxis]))[0]
+    depths = ndimage.distance_transform_edt(filled)
     return bool(np.percentile(depths[mask], 90) <= _RIM * depths.max())
 
 

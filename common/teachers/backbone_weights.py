@@ -72,6 +72,11 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
     """
     if isinstance(pretrained, PreTrainedConfig):
         return _class_of(pretrained)(_prepare(type(pretrained), pretrained.to_dict()))
+    if os.path.isdir(pretrained):
+        try:
+            check_no_way_out(Path(pretrained), (_CONFIG, _WEIGHTS))
+        except InputError as error:
+            raise InputError(f"pretrained: {error}") from error
     kind = _model_type(pretrained)
     if kind is None and is_hub_id(pretrained):
         raise InputError(
@@ -84,8 +89,6 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
             f"{kind or 'none'})"
         )
     try:
-        if os.path.isdir(pretrained):
-            check_no_way_out(Path(pretrained), (_CONFIG, _WEIGHTS))
         weights = _find(pretrained, _WEIGHTS)
         if weights is None:
             raise FileNotFoundError(f"{_WEIGHTS} is missing")

@@ -14,7 +14,9 @@ from common.errors import InputError
 from common.files import provenance
 from common.files.checkpoints import read_checkpoint
 from common.files.weights import load_weights
+from common.teachers import build_teacher
 from common.teachers.sam_weights import load_sam
+from common.teachers.tiny_sam_weights import load_tiny_sam
 
 
 def read_provenance(path: Path) -> None:
@@ -28,6 +30,8 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "what a student begins with": lambda path: provenance.of_training(path, []),
     "the provenance of weights": read_provenance,
     "an original SAM": lambda path: load_sam(path),
+    "a LiteMedSAM": lambda path: load_tiny_sam(path),
+    "a teacher of whatever family": lambda path: build_teacher(path, num_classes=2),
 }
 
 

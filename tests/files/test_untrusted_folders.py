@@ -14,29 +14,35 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from integration import tiny_unet
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, Dinov2Config
 from untrusted import JSONS, SAFETENSORS
 
 from common.distillation.stored_arrays import find_damage, write_arrays
 from common.errors import InputError
 from common.synthesis.diffusion_folder import load_pipeline, save_pipeline
 from common.synthesis.transfer_set import read_transfer_set
+from common.teachers.backbone_weights import load_backbone
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 from common.teachers.sam import SamTeacher
 from common.teachers.sam_weights import load_sam
 
+DINOV2 = Dinov2Config(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=56, mlp_ratio=2)
 LOADERS: dict[str, Callable[[Path], object]] = {
     "sam": load_sam,
+    "backbone": load_backbone,
     "teacher": load_teacher,
     "diffusion": load_pipeline,
 }
 WEIGHTS = {
     "sam": "model.safetensors",
+    "backbone": "model.safetensors",
     "teacher": "adapter_model.safetensors",
     "diffusion": "unet/diffusion_pytorch_model.safetensors",
 }
 CONFIGS = [
     ("sam", "config.json"),
+    ("backbone", "config.json"),
     ("teacher", "teacher.json"),
     ("teacher", "adapter_config.json"),
     ("diffusion", "model_index.json"),
@@ -50,6 +56,7 @@ def originals(tmp_path_factory, tiny_sam_folder) -> Path:
     """A folder of each kind, by its name; not to be changed."""
     parent = tmp_path_factory.mktemp("originals")
     shutil.copytree(tiny_sam_folder, parent / "sam")
+    AutoModel.from_config(DINOV2).save_pretrained(parent / "backbone")
     save_teacher(add_lora(SamTeacher(tiny_sam_folder, num_classes=3), rank=2), parent / "teacher")
     save_pipeline(tiny_unet(), DDPMScheduler(), parent / "diffusion")
     return parent

@@ -25,7 +25,8 @@ from common.release import release_bundle
 
 PYTHON = Path(__file__).parents[2] / ".venv-release" / "bin" / "python"
 PROBE = Path(__file__).parent / "probe.py"
-WITHOUT_PYDICOM = Path(__file__).parent / "without_pydicom"  # which the environment has for CHAOS alone
+HIDDEN = Path(__file__).parent / "hidden"
+NEEDED_BY = {"pydicom": ["chaos"], "scipy": ["busi"]}  # what the environment has for these alone
 DEFAULT_STUDENT = "drive"  # released with its ViT-Tiny, the others with a small one
 
 
@@ -43,8 +44,8 @@ def run_fresh(release: Released, *arguments: Any, cwd: Path | None = None) -> su
     """Run the fresh environment's ``python`` in the folder of a release, with as many threads as are used here."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     environment |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONDONTWRITEBYTECODE": "1"}
-    if release.name != "chaos":
-        environment["PYTHONPATH"] = str(WITHOUT_PYDICOM)
+    hidden = [str(HIDDEN / package) for package, names in NEEDED_BY.items() if release.name not in names]
+    environment["PYTHONPATH"] = os.pathsep.join(hidden)
     command = [str(PYTHON), "-W", "ignore", *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd or release.folder, env=environment, capture_output=True, text=True, timeout=900, check=False

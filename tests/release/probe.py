@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from monai.bundle import ckpt_export, load, verify_net_in_out
 
-ABSENT = ("common", "transformers", "peft", "diffusers", "scipy", "matplotlib", "tqdm", "tensorboard", "openpyxl")
+ABSENT = ("common", "transformers", "peft", "diffusers", "matplotlib", "tqdm", "tensorboard", "openpyxl")
 
 
 def main(dist: str, name: str, channels: int) -> None:
