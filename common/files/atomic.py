@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.files.writing import explained
+from common.files.writing import explained, temporary_stem
 
 LOCK_NAME = ".lock"  # of the file that a run locks in its output folder
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>partial|outdated)")
@@ -32,14 +32,18 @@ def is_writer() -> bool:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike, key: str = "output_dir") -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when all went well.
+
+    Args:
+        path: the file; its folder is made where it does not exist.
+        key: what the user gives to write elsewhere, for messages.
 
     Raises:
         InputError: if the disk is full, or there is no permission to write, or something else is in the way.
     """
     path = Path(path)
-    with explained(path):
+    with explained(path, key):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _temporary(path, "partial")
         try:
@@ -119,7 +123,9 @@ def check_replaceable(folder: str | os.PathLike, mark: str) -> None:
 
 def _temporary(path: Path, kind: str) -> Path:
     """Return a name that no other process, and no other call, has for ``path``."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
+    # What was moved away is put back under its own name, so it keeps that; nothing else needs the whole of it.
+    stem = path.name if kind == "outdated" else temporary_stem(path)
+    return path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
 
 
 def _restore(path: Path) -> None:

@@ -24,7 +24,8 @@ def lock_folder(folder: str | os.PathLike) -> None:
     """Take an output folder for this process, and clear away what a killed run left half-written in it.
 
     Where another run has the folder it waits for ``PATIENCE``, lest one that was just killed is still ending. A folder
-    that this process has already is not locked again. The lock ends with the process, however that ends:
+    that this process has already is not locked again. Where no run has had the folder before, nothing is cleared away:
+    what is half-written there is of a run that has a folder above, and may go on. The lock ends with the process, however that ends:
     filelock, from its version 4 on, closes it in the worker processes, which may outlive a killed run. The file
     ``.lock`` stays and means nothing by itself. Of several processes of one training, only the first one locks.
 
@@ -36,8 +37,10 @@ def lock_folder(folder: str | os.PathLike) -> None:
     """
     folder = Path(folder).resolve()
     if is_writer() and folder / LOCK_NAME not in _held:
+        had_a_run = (folder / LOCK_NAME).exists()
         _lock(folder, LOCK_NAME)
-        remove_leftovers(folder)
+        if had_a_run:
+            remove_leftovers(folder)
 
 
 @contextmanager

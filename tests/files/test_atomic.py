@@ -61,6 +61,17 @@ def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path):
     assert names_in(tmp_path) == ["file.txt"]
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "ä" * 125 + ".png", "\N{SKULL}" * 62 + ".png"])
+def test_a_name_as_long_as_there_can_be_is_written(tmp_path, name):
+    with atomic_file(tmp_path / name) as fresh:
+        fresh.write_text("new")
+        assert names_in(tmp_path) == [fresh.name]
+        remove_leftovers(tmp_path)
+        assert names_in(tmp_path) == [], "not known as a leftover"
+        fresh.write_text("new")
+    assert names_in(tmp_path) == [name]
+
+
 # Folders
 
 
@@ -168,6 +179,12 @@ def test_an_empty_folder_and_one_with_the_mark_are_replaceable_and_no_other(tmp_
             check_replaceable(path, "teacher.json")
     (tmp_path / "teacher.json").touch()
     check_replaceable(tmp_path, "teacher.json")
+
+
+def test_a_folder_with_a_long_name_is_made(tmp_path):
+    with atomic_folder(tmp_path / ("a" * 255)) as fresh:
+        fill(fresh, "new")
+    assert names_in(tmp_path) == ["a" * 255]
 
 
 # Leftovers

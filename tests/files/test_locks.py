@@ -76,7 +76,8 @@ def test_what_another_run_is_writing_in_a_folder_inside_stays(tmp_path):
     with subprocess.Popen([sys.executable, "-c", RUN, str(job)], stdout=subprocess.PIPE, text=True) as run:
         worker = int(run.stdout.readline())
         (half,) = job.glob(".model.pt.*")
-        (tmp_path / "study" / ".results.csv.12-0a1b2c3d.partial").touch()
+        for name in (".lock", ".results.csv.12-0a1b2c3d.partial"):
+            (tmp_path / "study" / name).touch()
         try:
             lock_folder(tmp_path / "study")
         finally:
@@ -86,6 +87,15 @@ def test_what_another_run_is_writing_in_a_folder_inside_stays(tmp_path):
     assert sorted(path.name for path in (tmp_path / "study").iterdir()) == [".lock", "job"]
     lock_folder(job)
     assert not half.exists()
+
+
+def test_what_a_run_of_a_folder_above_is_writing_stays(tmp_path):
+    """As where one predict writes the folders of its input, and another one starts in one of them."""
+    half = tmp_path / "out" / "more" / ".c_mask.png.12-0a1b2c3d.partial"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    lock_folder(half.parent)
+    assert half.exists()
 
 
 def test_one_process_may_lock_a_folder_twice_and_others_may_when_it_gives_it_back(tmp_path, monkeypatch):

@@ -196,7 +196,8 @@ class TestMethods:
 
     def test_what_a_killed_pipeline_left_half_written_goes(self, stages, dataset_dir, tmp_path):
         finish(tmp_path, "train")
-        (tmp_path / ".seconds.json.12-0a1b2c3d.partial").touch()
+        for name in (".lock", ".seconds.json.12-0a1b2c3d.partial"):
+            (tmp_path / name).touch()
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), stages="train")
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".pipeline.lock", "model.pt"]
 
