@@ -203,6 +203,9 @@ def test_what_is_wrong_with_a_csv(root, content, message):
         ("3", "expected a list of images, or sections such as training, got 3"),
         ({"images": []}, "has no list 'training'; it has images, which is no datalist known here"),
         ([3], r"list.json[0]: expected image and label, got 3"),
+        ([{"image": "photos/a.png", "label": "masks/a.png", "Label ": "masks/b.png"}], "[0] has 'label' twice; rename"),
+        ([{"image": "photos/a.png", "label": {"wound": "masks/a.png", "Wound": ""}}], "[0] has 'wound' twice; rename"),
+        ('[{"image": "photos/a.png", "label": "masks/a.png", "label": ""}]', "('label' is there twice in one object)"),
         ([{"label": "masks/a.png"}], "has no column 'image'; its columns are label"),
         (
             [{"image": ["photos/a.png", "photos/b.png"], "label": "masks/a.png"}],

@@ -7,7 +7,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ class Cells(Mapping[str, Any]):
     """The values of a row by column; capitals and spaces around a column's name do not matter.
 
     Args:
-        values: by column as it is written.
+        values: by column as it is written, no two of which differ in capitals and spaces alone.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -68,9 +69,16 @@ def parse_json(path: Path) -> Any:
     """
     text = _read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once_each)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = _find_twice(key for key, _ in pairs)
+    if twice is not None:
+        raise ValueError(f"'{twice}' is there twice in one object")
+    return dict(pairs)
 
 
 def _read_text(path: Path) -> str:
@@ -127,9 +135,13 @@ def _check_head(path: Path, columns: list[str]) -> None:
     keys = [column_key(column) for column in columns if column]
     if "image" not in keys:
         raise InputError(f"{path}: has no column 'image'; its first row is {', '.join(columns) or 'empty'}")
-    twice = next((key for key in keys if keys.count(key) > 1), None)
+    twice = _find_twice(keys)
     if twice is not None:
         raise InputError(f"{path}: has the column '{twice}' twice; rename or remove one")
+
+
+def _find_twice(keys: Iterable[str]) -> str | None:
+    return next((key for key, times in Counter(keys).items() if times > 1), None)
 
 
 def _read_json(path: Path, content: Any) -> list[Row]:
@@ -158,6 +170,10 @@ def _as_rows(path: Path, place: str, rows: list[Any]) -> Iterator[Row]:
             row = {"image": row}
         if not isinstance(row, Mapping):
             raise InputError(f"{path}: {place}[{number}]: expected image and label, got {row!r:.60}")
+        for keys in (row, *(value for value in row.values() if isinstance(value, Mapping))):  # labels by class
+            twice = _find_twice(map(column_key, keys))
+            if twice is not None:
+                raise InputError(f"{path}: {place}[{number}] has '{twice}' twice; rename or remove one")
         values = {"image" if column_key(key) == "image" else key: value for key, value in row.items()}
         if isinstance(values.get("image"), str):
             values["image"] = _first_channel(path.parent, values["image"])
