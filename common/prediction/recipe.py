@@ -11,6 +11,7 @@ from common.errors import InputError
 SEES = ("images", "crops", "slices")
 _SIZE_KEYS = {"images": "image_size", "crops": "crop_size", "slices": "image_size"}
 _OF_CHAOS = {"ct": "CT", "t1_in": "MR", "t1_out": "MR", "t2": "MR"}
+_AIR = -50.0  # Hounsfield units: windows that start below are of CT, since MR has no such values, normalised or not
 _INTENSITIES = ("range", "window", "percentiles")
 
 
@@ -87,9 +88,9 @@ def _dicom_modality(facts: Mapping[str, Any], intensity: Mapping[str, Any]) -> s
     stated = facts.get("dicom_modality")
     if isinstance(stated, str) and stated:
         return stated
-    if "window" in intensity:
-        return "CT"
-    return _OF_CHAOS.get(str(facts.get("modality")))
+    of_chaos = _OF_CHAOS.get(str(facts.get("modality")))
+    is_hounsfield = "window" in intensity and intensity["window"][0] <= _AIR
+    return of_chaos or ("CT" if is_hounsfield else None)
 
 
 def _get(facts: Mapping[str, Any], key: str, weights: str) -> Any:

@@ -83,6 +83,8 @@ def test_what_cannot_be_true_is_refused(key, value):
     [
         ({}, None),
         ({"intensity": {"window": [-160, 240]}}, "CT"),  # Hounsfield units
+        ({"intensity": {"window": [0, 900]}}, None),  # of MR as well
+        ({"intensity": {"window": [-3, 3]}}, None),  # normalised
         ({"modality": "ct"}, "CT"),
         ({"modality": "t1_out"}, "MR"),
         ({"modality": "t2", "dicom_modality": None}, "MR"),
