@@ -24,10 +24,11 @@ def lock_folder(folder: str | os.PathLike) -> None:
     """Take an output folder for this process, and clear away what a killed run left half-written in it.
 
     Where another run has the folder it waits for ``PATIENCE``, lest one that was just killed is still ending. A folder
-    that this process has already is not locked again. Where no run has had the folder before, nothing is cleared away:
-    what is half-written there is of a run that has a folder above, and may go on. The lock ends with the process, however that ends:
+    that this process has already is not locked again. The lock ends with the process, however that ends:
     filelock, from its version 4 on, closes it in the worker processes, which may outlive a killed run. The file
-    ``.lock`` stays and means nothing by itself. Of several processes of one training, only the first one locks.
+    ``.lock`` stays and says only that a run has had the folder. Where none has, nothing is cleared away: what is
+    half-written there is of a run that has a folder above, and may go on. Of several processes of one training, only
+    the first one locks.
 
     Args:
         folder: made where it does not exist.
