@@ -156,6 +156,20 @@ class TestClasses:
         assert labels == {"a": {"wound": "masks/wound/a.png", "skin": "masks/skin/a.png"}}
         assert issues == []
 
+    def test_may_be_called_as_the_end_of_another_one(self, put):
+        source = {**PLAIN, **self.FILES, "class_files": {"wound": "_ear", "skin": "_inner_ear"}}
+        root = put("photos/a.png", "masks/a_ear.png", "masks/a_inner_ear.png")
+        labels, issues, found = find(root, **source)
+        assert labels == {"a": {"wound": "masks/a_ear.png", "skin": "masks/a_inner_ear.png"}}
+        assert (issues, found.orphans) == ([], [])
+        put("photos/a_inner.png", "masks/b_inner_ear.png")
+        _, issues, found = find(root, **source)
+        assert [path.name for path in found.orphans] == ["b_inner_ear.png"]
+        assert issues == [
+            "masks/a_inner_ear.png: is by its name a label of photos/a_inner.png and of photos/a.png; give each class "
+            "a folder of its own"
+        ]
+
     def test_may_lie_among_the_images(self, put):
         root = put("a.png", "a_w.png", "a_s.png")
         source = {**self.FILES, "images": ".", "class_files": {"wound": "_w", "skin": "_s"}}

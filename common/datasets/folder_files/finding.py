@@ -80,7 +80,7 @@ def _find_in(place: Place, source: Source, root: Path, issues: DatasetIssues, sh
     if source.label_format == "polygons":
         add_polygons(found, place, source, root, issues)
     else:
-        add_label_files(found, labels)
+        add_label_files(found, labels, issues, show)
     if place.fov is not None:
         add_fields_of_view(found, place.fov, source, issues, show)
     return found
@@ -96,6 +96,6 @@ def _add_labels_of_folder(
     if source.label_format == "polygons":
         add_polygons(found, place, source, root, issues)
     else:
-        add_label_files(found, index_label_files(place, source, [], issues, show))
+        add_label_files(found, index_label_files(place, source, [], issues, show), issues, show)
     labelled = {item.image for item in found.items.values() if item.label is not None}
     found.unlabelled = [path for path in found.unlabelled if path not in labelled]

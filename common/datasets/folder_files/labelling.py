@@ -53,7 +53,9 @@ def list_labels(folder: Path, source: Source, leave_out: set[Path] = frozenset()
     return (list_volume_labels if source.kind == "volumes" else list_pictures)(folder, leave_out)
 
 
-def add_label_files(found: Found, labels: Mapping[str, Files]) -> None:
+def add_label_files(
+    found: Found, labels: Mapping[str, Files], issues: DatasetIssues, show: Callable[[Path], str]
+) -> None:
     """Give each image its label files.
 
     An image that has files of some classes lacks the others, which is noted.
@@ -61,15 +63,25 @@ def add_label_files(found: Found, labels: Mapping[str, Files]) -> None:
     Args:
         found: gets labels, those without an image, and notes.
         labels: as :func:`index_label_files` returns them.
+        issues: gets files that are labels of two images, as where the name of a class ends that of another one.
+        show: names a file for a message.
     """
     images = {name: item.image for name, item in found.items.items()}
     by_class: dict[str, dict[str, Any]] = {}
+    orphans: list[Path] = []
+    owners: dict[Path, str] = {}
     for each, files in labels.items():
         pairs = pair(images, files)
         by_class[each] = {name: paths for name, (_, paths) in pairs.items()}
         matched = {name: other for name, (other, _) in pairs.items()}
         _note_capitals(found, matched)
-        found.orphans += [paths[0] for other, paths in files.by_name.items() if other not in matched.values()]
+        image_of = {other: name for name, other in matched.items()}
+        orphans += [paths[0] for other, paths in files.by_name.items() if other not in image_of]
+        for path, image in ((path, image) for other, image in image_of.items() for path in files.by_name[other]):
+            if owners.setdefault(path, image) != image:
+                both = f"{show(images[owners[path]])} and of {show(images[image])}"
+                issues.add(f"{show(path)}: is by its name a label of {both}; give each class a folder of its own")
+    found.orphans += [path for path in dict.fromkeys(orphans) if path not in owners]
     for name, item in found.items.items():
         label = {each: paths[name] for each, paths in by_class.items() if name in paths}
         if label:
