@@ -18,6 +18,7 @@ from common.release.rendering import render
 from common.release.summaries import METRICS
 
 _SECTIONS = ("Data", "Preprocessing", "Intended use", "References", "License")  # of the source's page
+_NOT_STATED = "not stated"  # how the sources of a created bundle begin until somebody fills them in
 _DIGITS = {"dice": 3, "iou": 3, "hd95": 1}
 _SETTINGS = {
     "num_labels": "labelled training images",
@@ -75,6 +76,7 @@ def model_card(
         network=describe_network(network),
         making=describe_making(evidence),
         trained_on=trained_on,
+        data_source=_stated(metadata.get("data_source")),
         settings=[(label, known[key]) for key, label in _SETTINGS.items() if key in known],
         unit="pixels" if summary.get("distance_unit", "px") == "px" else summary["distance_unit"],
         performance=_performance(summary["metrics"]),
@@ -94,6 +96,10 @@ def model_card(
 def missing_sections(page: str) -> list[str]:
     """Return the sections that a source's page lacks for a card to be made of it."""
     return [title for title in _SECTIONS if title not in _sections(page)]
+
+
+def _stated(source: str | None) -> str | None:
+    return None if source is None or source.startswith(_NOT_STATED) else source
 
 
 def _sections(page: str) -> dict[str, str]:

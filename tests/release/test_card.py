@@ -100,6 +100,22 @@ class TestData:
         assert "- **Data**: **phantoms**" in one_line(text)
         assert "Measured on 5 held-out cases: mean" in one_line(text)
 
+    @pytest.mark.parametrize(
+        ("phantoms", "data"),
+        [
+            (True, "**phantoms**: images drawn by a program, none of a patient."),
+            (False, "images of one's own, whose source whoever released this has not stated; the table says how many"),
+            (None, "images of one's own; whether they were real"),
+        ],
+    )
+    def test_a_source_that_nobody_filled_in_is_said_to_be_unknown(self, phantoms, data, card, tmp_path):
+        bundle = Path(shutil.copytree(bundle_of("drive"), tmp_path / "drive_segmentation"))
+        change_json(bundle / "configs" / "metadata.json", data_source="not stated: fill in")
+        text, _ = card({"teacher": None, "phantoms": phantoms}, bundle=bundle)
+        training = one_line(text.split("## Training")[1].split("## Performance")[0])
+        assert training.startswith(f"- **Data**: {data}")
+        assert "fill in" not in training
+
     def test_the_user_may_say_what_it_was_trained_on(self, card):
         said = "20 photographs of our clinic"
         assert f"- **Data**: {said} (as stated by whoever released it).\n" in card(trained_on=said)[0]
