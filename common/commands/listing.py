@@ -72,9 +72,13 @@ def _methods() -> _Rows:
 
 def _teachers() -> _Rows:
     from common.teachers.base_names import STAND_IN
+    from common.teachers.published_weights import PUBLISHED
     from common.teachers.registry import TEACHERS
 
     yield f"--pretrained {STAND_IN}", "the stand-in teacher: ships with this package, pre-trained on procedural shapes"
+    for name, published in PUBLISHED.items():
+        size = f"{published.size / 1e6:.0f} MB"
+        yield f"--pretrained {name}", f"{published.title}'s published weights; downloaded by pip when needed ({size})"
     yield (
         "--pretrained OWNER/NAME",
         "of the Hugging Face hub, such as facebook/sam-vit-base; downloaded when needed",

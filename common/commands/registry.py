@@ -133,6 +133,13 @@ _ALL = (
         examples=("list", "list keys bundles/drive_segmentation train"),
     ),
     Command(
+        name="weights",
+        function="common.teachers.published_weights:fetch_weights",
+        summary="download a published teacher, LiteMedSAM",
+        examples=("weights lite_medsam", "weights lite_medsam --cache_dir /data/weights"),
+        said="{}",
+    ),
+    Command(
         name="pretrain_teacher",
         function="common.teachers.stand_in.pretraining:pretrain_teacher",
         summary="pre-train the stand-in teacher",

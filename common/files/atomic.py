@@ -32,18 +32,14 @@ def is_writer() -> bool:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike, key: str = "output_dir") -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when all went well.
-
-    Args:
-        path: the file; its folder is made where it does not exist.
-        key: what the user gives to write elsewhere, for messages.
 
     Raises:
         InputError: if the disk is full, or there is no permission to write, or something else is in the way.
     """
     path = Path(path)
-    with explained(path, key):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _temporary(path, "partial")
         try:

@@ -146,6 +146,10 @@ class Teacher(nn.Module, ABC):
         logits = self.decode(self.encode(self.normalise(images.expand(-1, 3, -1, -1))))
         return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
 
+    def describe_as_from(self, pretrained: str | os.PathLike) -> None:
+        """Have :meth:`describe` say that the weights are from here: a name that means the same on other machines."""
+        self._pretrained = str(pretrained)
+
     def describe(self) -> dict[str, Any]:
         """Return the arguments of :func:`~common.teachers.build_teacher` that make the teacher again, as JSON has them.
 

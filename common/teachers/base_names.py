@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files.provenance import base_name
+from common.teachers.published_weights import PUBLISHED, is_published
 
 STAND_IN = "embedded"  # as a value of ``pretrained``
 
@@ -28,9 +29,14 @@ def is_hub_id(pretrained: str | os.PathLike) -> bool:
 
 
 def name_of_base(pretrained: Any) -> str | None:
-    """Return what to call a base in a report: a hub id as it is, of a path the last part, None for random weights."""
+    """Return what to call a base in a report: a hub id as it is, of a path the last part, None for random weights.
+
+    Weights that have a name of this project, such as ``lite_medsam``, are called what their authors call them.
+    """
     if not isinstance(pretrained, (str, os.PathLike)):
         return None
     if is_stand_in(pretrained):
         return STAND_IN
+    if is_published(pretrained):
+        return PUBLISHED[str(pretrained)].title
     return base_name(os.path.abspath(pretrained) if os.path.exists(pretrained) else pretrained)

@@ -9,6 +9,8 @@ from typing import Any
 
 from common.errors import InputError
 from common.teachers.base import Teacher
+from common.teachers.base_names import name_of_base
+from common.teachers.published_weights import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +47,22 @@ def build_teacher(
     """Build a teacher from pretrained weights; the arguments are those of :class:`~common.teachers.base.Teacher`.
 
     Args:
+        pretrained: also a name of published weights, such as ``lite_medsam``, which are downloaded where needed. The
+            teacher describes itself by that name, so that it is rebuilt where the cache is elsewhere.
         family: a key of ``TEACHERS``; None takes the first family that recognises the weights, or else ``sam``.
 
     Raises:
         InputError: if there is no such family, or the weights cannot be loaded.
         ValueError: if ``num_classes`` or ``input_scale`` is out of range.
     """
+    weights = resolve(pretrained)
     if family is None:
-        family = next((name for name in TEACHERS if find_family(name).recognises(pretrained)), "sam")
+        family = next((name for name in TEACHERS if find_family(name).recognises(weights)), "sam")
+    base_name = base_name or name_of_base(pretrained)
     options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "base_name": base_name}
-    teacher = find_family(family)(pretrained, num_classes, **options)
+    teacher = find_family(family)(weights, num_classes, **options)
+    if weights is not pretrained:
+        teacher.describe_as_from(pretrained)
     if teacher.card:
         logger.info(f"the teacher: {teacher.card}")
     return teacher

@@ -39,6 +39,7 @@ def test_registries_are_listed_with_a_line_for_each_entry(rows):
     assert [row.split()[0] for row in methods] == list(METHODS)
     assert methods[0].startswith("task_specific_kd task-specific KD, the default; stages: finetune_teacher, ")
     assert rows("teachers")[0].startswith("--pretrained embedded the stand-in teacher")
+    assert any(row.startswith("--pretrained lite_medsam LiteMedSAM's published weights") for row in rows("teachers"))
 
 
 def test_bundles_are_those_in_the_folder_and_those_that_create_writes(rows, monkeypatch):
