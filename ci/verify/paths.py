@@ -28,12 +28,13 @@ _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt", ".py", ".conf")
 
 
 def personal_paths(bundle: Bundle) -> Iterator[Issue]:
-    own = own_paths(bundle)
+    own = [_as_written(path) for path in own_paths(bundle)]
     for name in bundle.files:
         if name.split("/")[0] in ("configs", "docs", "models", bundle.package) and name.endswith(_TEXTS):
-            for issue in _search(name, (bundle.root / name).read_text(encoding="utf-8"), _PERSONAL):
-                if not any(path.startswith(issue.found) for path in own):  # it is found up to the first space
-                    yield issue
+            text = (bundle.root / name).read_text(encoding="utf-8")
+            for path in own:
+                text = path.sub("", text)
+            yield from _search(name, text, _PERSONAL)
     for name, text in _exported_texts(bundle):
         yield from _search(name, text, _PERSONAL, _SOURCE_PATH)
 
@@ -46,6 +47,20 @@ def own_paths(bundle: Bundle) -> list[str]:
     facts = yaml.safe_load(file.read_text(encoding="utf-8"))
     paths = [str(facts.get(key)) for key in _OWN_KEYS] if isinstance(facts, dict) else []
     return [path for path in paths if _PERSONAL.match(path)]
+
+
+def _as_written(path: str) -> re.Pattern[str]:
+    """Return what finds a whole path in YAML, JSON or a page: characters may be escaped, and lines broken."""
+
+    def one(character: str) -> str:
+        if character.isspace():
+            return r"[\s\\]+"
+        escaped = re.escape(character)
+        return rf"(?:{escaped}|(?:\\[xuU][0-9A-Fa-f]+)+)" if not character.isascii() else rf"\\?{escaped}"
+
+    line_break = r"(?:\\\n *)?"  # YAML has it after what it escapes
+    joined = line_break.join(map(one, " ".join(path.rstrip("/").split()))).replace("'", "''?")
+    return re.compile(rf"(?<![\w./]){joined}/?(?![\w-]|\.\w|[/\\]+\w)")
 
 
 def _search(name: str, text: str, *patterns: re.Pattern[str]) -> Iterator[Issue]:

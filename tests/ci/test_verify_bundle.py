@@ -61,16 +61,53 @@ class TestOwnBundle:
         (bundle / "docs" / "facts.yaml").write_text(yaml.safe_dump(facts), encoding="utf-8")
         return bundle
 
-    @pytest.mark.parametrize("folder", ["/home/jane/PH2", "/home/jane/my images"])
+    @pytest.mark.parametrize(
+        "folder",
+        [
+            "/home/jane/PH2",
+            "/home/jane/PH2/",
+            "/home/jane/my images",
+            "/home/jane/photographs of all wounds that we saw in our clinic in the years before and after",
+            "/home/jane/Jane's images",
+            r"C:\Users\jane\my images",
+        ],
+    )
     def test_its_data_are_named_with_what_to_do_before_sharing(self, folder, bundle):
         own = self.own(bundle, folder)
         assert own_paths(Bundle(own)) == [folder]
         assert not list(personal_paths(Bundle(own)))
 
-    def test_other_paths_are_issues_all_the_same(self, bundle):
+    def test_they_are_known_however_they_are_escaped(self, bundle):
+        folder = '/home/jane/Bilder \u00fcber Jane\'s H\u00fcfte \U0001f480, "alle"'
+        own = self.own(bundle, "/data/PH2")
+        (own / "docs" / "facts.yaml").write_text(yaml.safe_dump({"dataset_dir": folder}), encoding="utf-8")
+        written = [
+            f"{write({'a': folder}, **options)}\n"
+            for write, options in (
+                (json.dumps, {}),
+                (json.dumps, {"ensure_ascii": False}),
+                (yaml.safe_dump, {"width": 20}),
+                (yaml.safe_dump, {"allow_unicode": True}),
+            )
+        ]
+        (own / "docs" / "notes.md").write_text("".join(written), encoding="utf-8")
+        assert not list(personal_paths(Bundle(own)))
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            "/home/john/PH2",
+            "/home/jane",
+            "/home/jane/PH",
+            "/home/jane/PH2-old",
+            "/home/jane/PH2/a.png",
+            "/home/jane/P.H",
+        ],
+    )
+    def test_other_paths_are_issues_all_the_same(self, other, bundle):
         own = self.own(bundle, "/home/jane/PH2")
-        (own / "docs" / "notes.md").write_text("/home/john/PH2")
-        assert [issue.found for issue in personal_paths(Bundle(own))] == ["/home/john/PH2"]
+        (own / "docs" / "notes.md").write_text(f"{other}, and /home/jane/PH2.")
+        assert [issue.found for issue in personal_paths(Bundle(own))] == [other]
 
     def test_its_release_must_not_name_them(self, bundle):
         own = self.own(bundle, "/home/jane/PH2")
