@@ -20,7 +20,7 @@ def describe_teacher(pretrained: Any) -> dict[str, str | None]:
     """Return the facts about a teacher that follow from its weights.
 
     Args:
-        pretrained: as configs have it: a hub id, a folder, a file, or ``embedded``.
+        pretrained: as configs have it: a hub id, a folder, a file, ``lite_medsam`` or ``embedded``.
 
     Returns:
         ``teacher_title``, for headings; ``teacher_is``, for sentences; ``teacher_hint``, a paragraph on what to give
