@@ -105,6 +105,23 @@ def _orientation(group: pydicom.Dataset) -> list[float] | None:
     return [float(each) for each in found[0].ImageOrientationPatient] if found else None
 
 
+def drawn_segments(path: Path) -> dict[int, str]:
+    """Return the names, by number, of the segments that have a pixel.
+
+    Raises:
+        InputError: as :func:`read_segmentation` does.
+    """
+    return _drawn_cached(path, _modified(path))
+
+
+@lru_cache(maxsize=256)
+def _drawn_cached(path: Path, modified: int) -> dict[int, str]:
+    segmentation = read_segmentation(path)
+    has_pixels = segmentation.frames.any(axis=(1, 2))
+    drawn = {number for number, has_any in zip(segmentation.segments, has_pixels, strict=True) if has_any}
+    return {number: name for number, name in segmentation.names.items() if number in drawn}
+
+
 def segment_values(path: Path) -> np.ndarray:
     """Return the numbers of the segments in all frames ``(N, H, W)``, 0 outside of them."""
     segmentation = read_segmentation(path)

@@ -19,7 +19,7 @@ from common.datasets.readers.labels import LoadLabeld, read_volume_label
 from common.datasets.readers.nifti import is_volume_file
 from common.datasets.readers.pictures import explain_sizes, read_image, read_stored
 from common.datasets.readers.polygons.drawing import draw_annotated
-from common.datasets.readers.slice_labels import check_segment_names, is_of_series
+from common.datasets.readers.slice_labels import check_only_segment, check_segment_names, is_of_series
 from common.datasets.source import Source
 from common.errors import InputError
 
@@ -72,17 +72,23 @@ class LoadFolderLabeld(LoadLabeld):
         def read(path: str) -> np.ndarray:
             return read_volume_label(path, image, index)
 
+        def read_inside(path: str, name: str) -> np.ndarray:
+            if not path.lower().endswith(".dcm"):
+                return split_shades(read(path), path)
+            check_only_segment(path, name, self.source.classes)
+            return read(path) > 0  # whatever its number
+
         def read_class_ids(path: str) -> np.ndarray:
-            values, meaning = read(path), self.source.values
             if self.source.label_format == "black_white":
-                return split_shades(values, path).astype(np.uint8)
+                return read_inside(path, self.source.classes[1]).astype(np.uint8)
+            values, meaning = read(path), self.source.values
             # A server knows nothing of other values, and volumes of pictures are a server's.
             known = meaning is not None and np.isin(values, [0, *meaning]).all()
             if meaning is None and path.lower().endswith(".dcm"):
                 check_segment_names(path, class_ids(self.source))
             return to_ids(values, path, num_classes, meaning if known else None)
 
-        return _join(label, self.source, read_class_ids, lambda path: split_shades(read(path), path))
+        return _join(label, self.source, read_class_ids, read_inside)
 
     def _is_of_a_server(self, path: str | os.PathLike) -> bool:
         """Tell whether a file has class ids that this folder's own labels would not have."""
@@ -129,7 +135,7 @@ def read_folder_label(label: Any, source: Source, image_size: tuple[int, int] | 
             return check_size(path, read_colours(path, source.colours or {}, class_ids(source)))
         return check_size(path, read_ids(path, len(source.classes), source.values))
 
-    return _join(label, source, read_class_ids, lambda path: check_size(path, read_black_white(path)))
+    return _join(label, source, read_class_ids, lambda path, _: check_size(path, read_black_white(path)))
 
 
 def explain_size(label: Any, image: str | os.PathLike) -> str:
@@ -157,19 +163,21 @@ def files_of(label: Any) -> list[str]:
     return [os.fspath(label)] if isinstance(label, str | os.PathLike) else [os.fspath(path) for path in label]
 
 
-def _join(label: Any, source: Source, read_class_ids: _Read, read_inside: _Read) -> np.ndarray:
+def _join(
+    label: Any, source: Source, read_class_ids: _Read, read_inside: Callable[[str, str], np.ndarray]
+) -> np.ndarray:
     """Return the class ids of one or several files.
 
     Args:
         label: as for :func:`read_folder_label`, but for polygons.
         source: of the dataset.
         read_class_ids: for files that have all classes.
-        read_inside: for files of one class.
+        read_inside: for files of one class, which gets its name too.
     """
     if not isinstance(label, Mapping):
         return _unite([(path, read_class_ids(path)) for path in files_of(label)])
     numbers = class_ids(source)
-    parts = [(path, read_inside(path), numbers[name]) for name, own in label.items() for path in files_of(own)]
+    parts = [(path, read_inside(path, name), numbers[name]) for name, own in label.items() for path in files_of(own)]
     # Background has a number of its own until all are joined, lest it overlaps with a class and nobody sees it.
     apart = [(path, inside * np.int16(number or len(numbers))) for path, inside, number in parts]
     joined = _unite(apart)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -81,6 +81,38 @@ def check_segment_names(path: str | os.PathLike, classes: Mapping[str, int]) -> 
         raise InputError(
             f"{path}: its segment {wrong} is called {names[wrong]}, which is the class {meant[wrong]}; give --values "
             f"{pairs} (source::values)"
+        )
+
+
+def check_only_segment(path: str | os.PathLike, name: str, classes: Iterable[str]) -> None:
+    """Refuse DICOM SEG of one class that has several segments, or one that is called like another class.
+
+    Segments that have no pixel do not matter.
+
+    Args:
+        path: the file.
+        name: of the class.
+        classes: names of all classes.
+
+    Raises:
+        InputError: saying which they are.
+    """
+    from common.datasets.readers.dicom_segmentation import drawn_segments
+
+    drawn = drawn_segments(Path(path))
+    others = {other.casefold(): other for other in classes if other != name}
+    for number, called in drawn.items():
+        other = others.get(called.strip().casefold())
+        if other is not None:
+            raise InputError(
+                f"{path}: its segment {number} is called {called}, but it is a label of {name}; see whether labels of "
+                f"{name} and {other} are swapped"
+            )
+    if len(drawn) > 1:
+        listed = ", ".join(f"{number} {called}" for number, called in drawn.items())
+        raise InputError(
+            f"{path}: has {len(drawn)} segments ({listed}), but is a label of {name} alone; export each segment to a "
+            "file of its own, or give label_format ids and values, the class of each segment"
         )
 
 

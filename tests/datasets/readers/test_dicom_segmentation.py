@@ -117,6 +117,37 @@ def test_names_of_segments_that_contradict_the_classes_are_refused(pair, tmp_pat
     np.testing.assert_array_equal(told.load(entry)[1], np.array([0, 2, 1], np.uint8)[ids_of()[..., 1].T])
 
 
+class TestOneClass:
+    """A file of one class has one segment, of any number, and of any name but those of other classes."""
+
+    def load(self, root: Path, ids: np.ndarray, names: tuple[str, ...], **source) -> np.ndarray:
+        series = write_series(root / "scans" / "a")
+        write_segmentation(ids, series, names, root / "a.dcm")
+        entry = {"image": str(series), "label": str(root / "a.dcm"), "slice": 1}
+        source = {**SOURCE, "label_format": "file_per_class", "class_files": {"liver": "_l", "spleen": "_s"}, **source}
+        if source["label_format"] == "file_per_class":
+            entry["label"] = {"spleen": entry["label"]}
+        return FolderVolumeDataset(root=root, source=source).load(entry)[1]
+
+    @pytest.mark.parametrize("names", [NAMES, ("background", "table", "Spleen "), ("background", "liver", "segment 2")])
+    def test_the_second_segment_is_read_as_what_its_file_is_of(self, names, tmp_path):
+        second = np.where(ids_of() == 2, 2, 0).astype(np.uint8)
+        np.testing.assert_array_equal(self.load(tmp_path, second, names), second[..., 1].T)
+
+    def test_it_is_the_structure_of_black_and_white_too(self, tmp_path):
+        second = np.where(ids_of() == 2, 2, 0).astype(np.uint8)
+        source = {"label_format": "black_white", "classes": ["background", "spleen"], "class_files": None}
+        np.testing.assert_array_equal(self.load(tmp_path, second, NAMES, **source), second[..., 1].T > 0)
+
+    def test_that_of_another_class_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match="segment 1 is called liver, but it is a label of spleen; see whether"):
+            self.load(tmp_path, (ids_of() == 1).astype(np.uint8), NAMES)
+
+    def test_several_are_refused(self, tmp_path):
+        with pytest.raises(InputError, match=r"has 2 segments \(1 left, 2 right\), but is a label of spleen alone"):
+            self.load(tmp_path, ids_of(), ("background", "left", "right"))
+
+
 def test_a_survey_sees_the_numbers_of_segments(pair):
     survey = describe_label_files([pair[0]])
     assert (survey.formats, set(survey.values), survey.label_formats) == ({"DICOM SEG": 1}, {0, 1, 2}, ("ids",))
