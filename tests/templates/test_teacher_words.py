@@ -12,6 +12,7 @@ from common.templates.facts_pages import FACTS
 
 TITLES = {
     "embedded": "a stand-in teacher",
+    "lite_medsam": "LiteMedSAM",
     "facebook/sam-vit-huge": "SAM",
     "/home/jane/sam_vit_b_01ec64.pth": "SAM",
     "/home/jane/other_sam": "other_sam",
