@@ -20,6 +20,7 @@ from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.teachers.base_names import is_hub_id
+from common.teachers.hub import is_reachable
 
 MODEL_TYPES = (
     "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "swin", "swinv2", "convnext", "convnextv2",
@@ -64,6 +65,18 @@ def _model_type(pretrained: Any, local_files_only: bool = False) -> str | None:
     return content.get("model_type") if isinstance(content, dict) else None
 
 
+def patch_size_of(pretrained: str | os.PathLike) -> int | None:
+    """Return the side of a backbone's patches in pixels, without loading it or asking the hub; None if it is unknown.
+
+    DINOv2 has patches of 14, and where its config is not on this machine its name tells.
+    """
+    kind = _model_type(pretrained, local_files_only=True)
+    if kind is None:
+        return 14 if "dinov2" in str(pretrained).lower() else None
+    content = read_json(_find(pretrained, _CONFIG, local_files_only=True))
+    return content.get("patch_size", CONFIG_MAPPING[kind]().to_dict().get("patch_size"))
+
+
 def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module:
     """Load a backbone that hands out several levels of features; a config gives random weights.
 
@@ -105,6 +118,7 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
 def _find(pretrained: str | os.PathLike, name: str, local_files_only: bool = False) -> Path | None:
     if is_hub_id(pretrained):
         options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        local_files_only = local_files_only or not is_reachable()
         found = cached_file(str(pretrained), name, local_files_only=local_files_only, **options)
         return Path(found) if found else None
     path = Path(pretrained) / name

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files.json_files import read_json
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER, is_hub_id
+from common.teachers.hub import is_reachable
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def _beside(pretrained: str | os.PathLike, name: str) -> Path | None:
         from transformers.utils import cached_file  # here because a student's stages do without transformers
 
         options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        found = cached_file(str(pretrained), name, **options)
+        found = cached_file(str(pretrained), name, local_files_only=not is_reachable(), **options)
         return Path(found) if found else None
     path = STAND_IN_FOLDER if str(pretrained) == STAND_IN else Path(pretrained)
     file = (path if path.is_dir() else path.parent) / name

@@ -18,6 +18,7 @@ from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER
+from common.teachers.hub import is_reachable
 from common.teachers.original_checkpoints import KEY_MAPPING, is_original, read_original
 
 
@@ -33,7 +34,7 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
     if is_original(path):
         return _load_original(path)
     try:
-        return _load_folder(path) if path.is_dir() else _load_completely(str(pretrained), **_FROM_HUB)
+        return _load_folder(path) if path.is_dir() else _load_from_hub(str(pretrained))
     except InputError as error:
         raise InputError(f"pretrained: {error}") from error
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError, SafetensorError) as error:
@@ -47,6 +48,10 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
 # A config could name another implementation of attention, with code of its own on the hub.
 _FROM_HUB = {"use_safetensors": True, "attn_implementation": "sdpa"}
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+def _load_from_hub(name: str) -> SamModel:
+    return _load_completely(name, **_FROM_HUB, local_files_only=not is_reachable())
 
 
 def _load_folder(folder: Path) -> SamModel:
