@@ -6,7 +6,7 @@ import inspect
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from common.commands.registry import COMMANDS, Command
 from common.configs.argument_kinds import ArgumentKind
 from common.configs.arguments import argument_kinds, usage
 from common.configs.checks import RULES
+from common.configs.rules import Rule
 
 _COLUMN = 28  # where the texts beside options begin
 _LISTED = {  # arguments whose values the command list has
@@ -65,9 +66,9 @@ def command_help(command: Command) -> str:
     """Return what a command does, each of its arguments with type and default, and examples."""
     signature, docstring = command.source
     said = read_docstring(docstring)
-    kinds = list(argument_kinds(signature).values())
-    needed = [_describe(kind, said.arguments, is_first=kind is kinds[0]) for kind in kinds if kind.is_needed]
-    options = [_describe(kind, said.arguments) for kind in kinds if not kind.is_needed]
+    kinds, rules = list(argument_kinds(signature).values()), RULES | command.rules
+    needed = [_describe(kind, said.arguments, rules, is_first=kind is kinds[0]) for kind in kinds if kind.is_needed]
+    options = [_describe(kind, said.arguments, rules) for kind in kinds if not kind.is_needed]
     options += [
         _entry("--KEY VALUE", said.arguments.get(name, "").removesuffix("."), _remark(_listed("keys BUNDLE")))
         for name, each in signature.parameters.items()
@@ -87,10 +88,12 @@ def _block(title: str, lines: Sequence[str]) -> str:
     return "\n".join([f"{title}:", *lines]) if lines else ""
 
 
-def _describe(kind: ArgumentKind, texts: dict[str, str], is_first: bool = False) -> str:
+def _describe(kind: ArgumentKind, texts: Mapping[str, str], rules: Mapping[str, Rule], is_first: bool = False) -> str:
     head = kind.name.upper() if is_first else f"--{kind.name} {kind.placeholder}".rstrip()
     listed = _listed(_LISTED[kind.name]) if kind.name in _LISTED else ""
-    return _entry(head, texts.get(kind.name, "").removesuffix("."), _remark(_limits(kind), _default(kind), listed))
+    return _entry(
+        head, texts.get(kind.name, "").removesuffix("."), _remark(_limits(kind, rules), _default(kind), listed)
+    )
 
 
 def _remark(*texts: str) -> str:
@@ -102,9 +105,9 @@ def _listed(what: str) -> str:
     return f"see: {program()} list {what}"
 
 
-def _limits(kind: ArgumentKind) -> str:
+def _limits(kind: ArgumentKind, rules: Mapping[str, Rule]) -> str:
     """Return what a value may be where its placeholder does not say so."""
-    rule = RULES.get(kind.name)
+    rule = rules.get(kind.name)
     return rule.expected if rule and kind.placeholder == "NUMBER" else ""
 
 

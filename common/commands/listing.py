@@ -30,19 +30,22 @@ def list_contents(what: str | None = None, bundle: str | os.PathLike | None = No
         InputError: if there is no such bundle or stage.
     """
     if what is None:
-        print(_table([(name, each.summary) for name, each in _LISTS.items()]))
+        print(_table([("LIST", "WHAT IT HAS"), *((name, each.summary) for name, each in _LISTS.items())]))
         return
     name = str(what)
     if name not in _LISTS:
         raise UsageError(f"list: there is no list of {name!r}; there are {', '.join(_LISTS)}")
-    print(_table(_LISTS[name].rows(bundle, stage)))
+    print(_table([_LISTS[name].head, *_LISTS[name].rows(bundle, stage)]))
 
 
 class _List:
-    """A list: what it says, the rows of its table, and whether it is of a bundle."""
+    """A list: what it says, the head and the rows of its table, and whether it is of a bundle."""
 
-    def __init__(self, summary: str, make: Callable[..., _Rows], takes: Sequence[str] = (), needs: str = "") -> None:
-        self.summary, self._make, self._takes, self._needs = summary, make, takes, needs
+    def __init__(
+        self, summary: str, head: str, make: Callable[..., _Rows], takes: Sequence[str] = (), needs: str = ""
+    ) -> None:
+        self.summary, self.head = summary, [cell.strip().upper() for cell in head.split("|")]
+        self._make, self._takes, self._needs = make, takes, needs
 
     def rows(self, bundle: str | os.PathLike | None, stage: str | None) -> _Rows:
         """Return the rows of the table."""
@@ -104,14 +107,27 @@ def _overlays(bundle: str | os.PathLike | None = None) -> _Rows:
     return describe_overlays(None if bundle is None else find_configs(bundle))
 
 
+_WHAT = "what it is"
 _LISTS = {
-    "bundles": _List("bundles in this folder, and those that create writes", lambda: describe_bundles(Path())),
-    "stages": _List("what pipeline runs, in order: list stages [BUNDLE]", _stages, ["bundle"]),
-    "keys": _List("what --KEY VALUE overrides: list keys BUNDLE [STAGE]", _keys, ["bundle", "stage"], "bundle"),
-    "overlays": _List("what --overlay lays on each stage: list overlays [BUNDLE]", _overlays, ["bundle"]),
-    "datasets": _List("datasets that this project reads", _datasets),
-    "methods": _List("what prepares a student before it is fine-tuned, as --method", _methods),
-    "teachers": _List("what a student can be distilled from, as --pretrained", _teachers),
+    "bundles": _List(
+        "bundles in this folder, and those that create writes", f"bundle | {_WHAT}", lambda: describe_bundles(Path())
+    ),
+    "stages": _List(
+        "what pipeline runs, in order: list stages [BUNDLE]", "stage | writes | what it does", _stages, ["bundle"]
+    ),
+    "keys": _List(
+        "what --KEY VALUE overrides: list keys BUNDLE [STAGE]",
+        f"key | value | {_WHAT}",
+        _keys,
+        ["bundle", "stage"],
+        "bundle",
+    ),
+    "overlays": _List(
+        "what --overlay lays on each stage: list overlays [BUNDLE]", f"overlay | {_WHAT}", _overlays, ["bundle"]
+    ),
+    "datasets": _List("datasets that this project reads", f"dataset | {_WHAT}", _datasets),
+    "methods": _List("what prepares a student before it is fine-tuned, as --method", f"method | {_WHAT}", _methods),
+    "teachers": _List("what a student can be distilled from, as --pretrained", f"teacher | {_WHAT}", _teachers),
 }
 
 

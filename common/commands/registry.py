@@ -11,6 +11,7 @@ from typing import Any
 
 from common.commands.sources import Source, read_source
 from common.configs.arguments import UsageError
+from common.configs.rules import Rule, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Command:
         examples: command lines, without the name of the program.
         said: what to print of the result; None where the function prints itself.
         earlier: earlier names of its arguments, by which they are still known.
+        rules: of arguments that may be less here than as keys of the stages.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Command:
     examples: Sequence[str]
     said: str | None = None
     earlier: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> Source:
@@ -67,6 +70,7 @@ _ALL = (
             "create drive bundles",
         ),
         earlier={"facts": "name"},
+        rules={"num_validation": whole(1)},  # a bundle of one's own always chooses the best weights
     ),
     Command(
         name="check",

@@ -76,6 +76,11 @@ def test_types_limits_and_lists_are_shown():
     assert "(default: task_specific_kd; see: task-distill list methods)" in printed
 
 
+def test_a_limit_is_that_of_the_command():
+    printed = " ".join(command_help(COMMANDS["create"]).split())
+    assert "to choose the best weights, one or more (a whole number of at least 1)" in printed
+
+
 def test_a_command_line_is_understood_before_pytorch_and_monai_are_imported():
     lines = [["--help"], ["--version"], ["pipeline", "--help"], ["predict", "--help"], ["pipeline"], ["pipelin"]]
     code = f"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from integration import BUNDLE
@@ -17,12 +19,12 @@ from common.pipeline.stages import STAGES
 
 @pytest.fixture
 def rows(monkeypatch, capsys):
-    """What a list prints: its lines, with one blank between words."""
+    """What a list prints below its head: its lines, with one blank between words."""
     monkeypatch.setenv("COLUMNS", "1000")
 
     def read(*what: str) -> list[str]:
         list_contents(*what)
-        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
 
     return read
 
@@ -30,6 +32,25 @@ def rows(monkeypatch, capsys):
 def test_without_a_name_it_says_which_lists_there_are(rows):
     names = [row.split()[0] for row in rows()]
     assert names == ["bundles", "stages", "keys", "overlays", "datasets", "methods", "teachers"]
+
+
+@pytest.mark.parametrize(
+    ("what", "head"),
+    [
+        ([], ["LIST", "WHAT IT HAS"]),
+        (["methods"], ["METHOD", "WHAT IT IS"]),
+        (["stages"], ["STAGE", "WRITES", "WHAT IT DOES"]),
+        (["keys", BUNDLE], ["KEY", "VALUE", "WHAT IT IS"]),
+    ],
+)
+def test_a_head_says_what_the_columns_are(monkeypatch, capsys, what, head):
+    monkeypatch.setenv("COLUMNS", "1000")
+    list_contents(*what)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert re.split(r"  +", first) == head
+    last = first.index(head[-1])
+    assert {line[last - 1 : last] for line in others} <= {" ", ""}
+    assert any(line[last : last + 1].strip() for line in others)
 
 
 def test_registries_are_listed_with_a_line_for_each_entry(rows):
