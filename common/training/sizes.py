@@ -50,9 +50,10 @@ def check_image_size(
     try:
         network.eval()(torch.zeros(1, in_channels, size, size, device=device), *inputs)
     except (ValueError, RuntimeError) as error:
+        says_which = "divisible" in str(error)  # as teachers do, and DINOv2 wants another number than most
+        hint = "" if says_which else "; a size that is divisible by 32 suits most networks"
         raise InputError(
-            f"{key}: the {type(network).__name__} does not take images of {size} x {size} pixels ({error}); a size "
-            "that is divisible by 32 suits most networks"
+            f"{key}: the {type(network).__name__} does not take images of {size} x {size} pixels ({error}){hint}"
         ) from error
     finally:
         network.train(was_training)
