@@ -12,6 +12,7 @@ from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigParser, ReferenceResolver
 
+_RUN = ("initialize", "run", "finalize")  # by MONAI
 _MOST = 3  # keys that are named
 _ALSO_CALLED = {  # what people say, and other programs call, and the keys here
     "batch": ("batch_size",),
@@ -100,12 +101,17 @@ def _sharing_a_word(key: str, names: Iterable[str]) -> list[str]:
 
 
 def unknown_references(config: Mapping[str, Any]) -> list[str]:
-    """Return a line for each reference of a config, such as ``@epochs``, to a key that it has not."""
+    """Return a line for each reference of a config, such as ``@epochs``, to a key that it has not.
+
+    An overlay has the keys of all stages: one that nothing in this stage refers to is never looked at.
+    """
     parser = ConfigParser(dict(config))
+    references = {key: ReferenceResolver.match_refs_pattern(text) for key, text in _texts(config)}
+    used = {name.partition("::")[0] for names in references.values() for name in names}
     lines = []
-    for key, text in _texts(config):
-        for name in sorted(ReferenceResolver.match_refs_pattern(text)):
-            if name not in parser:
+    for key, names in references.items():
+        for name in sorted(names):
+            if name not in parser and (key in used or "::" in key or key in _RUN):
                 lines.append(f"{key}: there is no @{name} to refer to; {describe_unknown(name, [config])}")
     return lines
 

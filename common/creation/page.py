@@ -14,9 +14,10 @@ from common.creation.options import Options
 from common.creation.structures import Structures
 from common.creation.words import make_words
 from common.datasets.source import Source
+from common.teachers import suitable_scale
 from common.teachers.base_names import STAND_IN
+from common.teachers.published_weights import is_published
 
-_SAM_SIZE = 1024  # pixels a side that Segment Anything was trained on
 _STAND_IN_SIZE = 512  # what the stand-in is shown: twice what it was trained on
 _ALWAYS = ("images", "labels", "kind", "channels", "classes", "label_format")  # keys of the source that are shown
 
@@ -35,6 +36,7 @@ def make_page(
         num_validation: images, or volumes, for validation.
     """
     volumes = source.kind == "volumes"
+    teacher = _teacher(options.pretrained or STAND_IN, choices.size)
     noun = "slice" if volumes else "image"
     return {
         "name": options.name,
@@ -52,9 +54,9 @@ def make_page(
         **(_reading_volumes(choices) if volumes else _reading(source, choices)),
         **_motion(choices, source.channels),
         **_training(options, structures, choices, num_validation),
-        **_teacher(options.pretrained or STAND_IN, choices.size),
-        "demo": demo_budget(choices),
-        "cpu": cpu_budget(choices),
+        **teacher,
+        "demo": demo_budget(choices, teacher["pretrained"]),
+        "cpu": cpu_budget(choices, teacher["pretrained"]),
         **make_words(options, source),
     }
 
@@ -163,9 +165,11 @@ def _teacher(pretrained: str, size: int) -> dict[str, Any]:
             "lora_targets": ["qkv", "proj", "lin1", "lin2"],
         }
     path = os.path.abspath(os.path.expanduser(pretrained))
-    where = path if os.path.exists(path) else pretrained
+    is_path = os.path.exists(path) and not is_published(pretrained)
+    where = path if is_path else pretrained
+    name = os.path.basename(pretrained).lower()
     return {
         "pretrained": where,
-        "input_scale": max(1, _SAM_SIZE // size),
-        "pixel_normalisation": "none" if "medsam" in os.path.basename(pretrained).lower() else None,
+        "input_scale": suitable_scale(where, size),
+        "pixel_normalisation": "none" if "medsam" in name else None,
     }

@@ -33,6 +33,15 @@ _CLASSES = {
 }
 
 
+def check_room(folder: str | os.PathLike) -> None:
+    """Refuse a folder that :func:`save_pipeline` would refuse, hours before there is a pipeline to save.
+
+    Raises:
+        InputError: if the folder holds something that is not a pipeline.
+    """
+    check_replaceable(folder, mark=_INDEX)
+
+
 def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: str | os.PathLike) -> None:
     """Write a folder that ``diffusers.DiffusionPipeline.from_pretrained`` loads and samples from in few steps.
 
@@ -49,7 +58,7 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
     """
     if not is_writer():
         return
-    check_replaceable(folder, mark=_INDEX)
+    check_room(folder)
     with atomic_folder(folder) as fresh:
         DDPMPipeline(unet=unwrap(network), scheduler=solver_for(noise_scheduler)).save_pretrained(fresh)
 

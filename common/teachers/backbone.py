@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from common.teachers.backbone_weights import is_backbone, load_backbone
+from common.teachers.backbone_weights import is_backbone, load_backbone, patch_size_of
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import Card, backbone_card
 
@@ -44,6 +44,11 @@ class BackboneTeacher(Teacher):
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
         return is_backbone(pretrained)
+
+    @classmethod
+    def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        """Return what turns any multiple of 16 pixels into one of the stride, at about 512 pixels of the usual 256."""
+        return 1.75 if patch_size_of(pretrained) == 14 else 2
 
     @property
     def card(self) -> Card | None:

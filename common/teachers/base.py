@@ -94,6 +94,11 @@ class Teacher(nn.Module, ABC):
         """Say whether these weights are of this family, as far as a name or a file's head tells."""
         return False
 
+    @classmethod
+    def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        """Return the ``input_scale`` that suits these weights and images of ``size`` pixels, a multiple of 16."""
+        return 1
+
     @property
     def base_name(self) -> str | None:
         """What a report calls the pretrained weights; None for random ones."""

@@ -31,6 +31,15 @@ _NOTED = ("peft_type", "modules_to_save", "inference_mode", "auto_mapping", "bas
 _TARGETS = re.compile(r"encoder\\\.\(\.\*\\\.\)\?\([\w|\\.]+\)")  # the pattern of names that add_lora makes
 
 
+def check_room(folder: str | os.PathLike) -> None:
+    """Refuse a folder that :func:`save_teacher` would refuse, hours before there is a teacher to save.
+
+    Raises:
+        InputError: if the folder holds something that is no teacher.
+    """
+    check_replaceable(folder, mark=_DESCRIPTION)
+
+
 def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
     """Write the adapters and the decoder as PEFT does, and JSON that says which base they fit, on the first rank only.
 
@@ -43,7 +52,7 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
     """
     if not is_writer():
         return
-    check_replaceable(folder, mark=_DESCRIPTION)
+    check_room(folder)
     network = unwrap(network)
     teacher = network.get_base_model()
     card = {"card": teacher.card.describe()} if teacher.card else {}

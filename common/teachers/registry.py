@@ -36,6 +36,19 @@ def find_family(family: str) -> type[Teacher]:
     return getattr(import_module(module), name)
 
 
+def recognise_family(pretrained: Any) -> str:
+    """Return the first family that recognises these weights, or else ``sam``."""
+    return next((name for name in TEACHERS if find_family(name).recognises(pretrained)), "sam")
+
+
+def suitable_scale(pretrained: Any, size: int) -> float:
+    """Return the ``input_scale`` that suits a teacher and images of ``size`` pixels a side, a multiple of 16.
+
+    Nothing is downloaded; of weights that are not on this machine the name tells.
+    """
+    return find_family(recognise_family(pretrained)).suitable_scale(pretrained, size)
+
+
 def build_teacher(
     pretrained: Any,
     num_classes: int,
@@ -56,8 +69,7 @@ def build_teacher(
         ValueError: if ``num_classes`` or ``input_scale`` is out of range.
     """
     weights = resolve(pretrained)
-    if family is None:
-        family = next((name for name in TEACHERS if find_family(name).recognises(weights)), "sam")
+    family = family or recognise_family(weights)
     base_name = base_name or name_of_base(pretrained)
     options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "base_name": base_name}
     teacher = find_family(family)(weights, num_classes, **options)

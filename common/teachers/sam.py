@@ -20,6 +20,8 @@ from common.teachers.sam_weights import load_sam
 
 logger = logging.getLogger(__name__)
 
+TRAINED_AT = 1024  # pixels a side
+
 
 class SamTeacher(Teacher):
     """SAM's image encoder and mask decoder as a plain segmentation network.
@@ -54,6 +56,10 @@ class SamTeacher(Teacher):
         self.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
         self.decoder.set_classes(num_classes)
         self.position_embedding = sam.shared_image_embedding
+
+    @classmethod
+    def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        return max(1, TRAINED_AT // size)
 
     @property
     def card(self) -> Card | None:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import CARDS, Card
-from common.teachers.sam import SamDecoder, grid_positions
-from common.teachers.tiny_sam_weights import is_tiny_sam, load_tiny_sam
+from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions
+from common.teachers.tiny_sam_weights import is_lite_medsam, is_tiny_sam, load_tiny_sam
 
 _LITE_MEDSAM_STRIDE = 4
+_LITE_MEDSAM_TRAINED_AT = 256  # pixels a side
 
 
 class TinySamTeacher(Teacher):
@@ -56,6 +57,10 @@ class TinySamTeacher(Teacher):
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
         return is_tiny_sam(pretrained)
+
+    @classmethod
+    def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        return max(1, (_LITE_MEDSAM_TRAINED_AT if is_lite_medsam(pretrained) else TRAINED_AT) // size)
 
     @property
     def card(self) -> Card:

@@ -14,6 +14,7 @@ from common.errors import InputError
 from common.teachers.original_checkpoints import mentions, read_original, rename
 from common.teachers.tiny_vit import PATCH_KERNELS, TinyVit
 
+_PUBLISHED = "lite_medsam"  # the name by which LiteMedSAM is downloaded
 _FIRST = "image_encoder.patch_embed.seq.0.c.weight"
 _ENCODER, _NECK = "image_encoder.", "image_encoder.neck."
 # MobileSAM's file has a classifier that nothing uses; the others are computed or counted.
@@ -42,7 +43,19 @@ class TinySam(nn.Module):
 
 def is_tiny_sam(pretrained: str | os.PathLike) -> bool:
     """Say whether this is a checkpoint of MobileSAM or LiteMedSAM, as far as the names in it tell."""
-    return mentions(pretrained, _FIRST)
+    return str(pretrained) == _PUBLISHED or mentions(pretrained, _FIRST)
+
+
+def is_lite_medsam(pretrained: str | os.PathLike) -> bool:
+    """Say whether a checkpoint of one of the two is LiteMedSAM's, by its name or its patch embedding.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    if str(pretrained) == _PUBLISHED:
+        return True
+    first = read_original(Path(pretrained)).get(_FIRST)
+    return isinstance(first, Tensor) and first.shape[-1] == 1  # pixel; MobileSAM's kernels are of 3x3
 
 
 def load_tiny_sam(pretrained: str | os.PathLike) -> TinySam:

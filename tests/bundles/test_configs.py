@@ -22,6 +22,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from monai.transforms import RandomizableTrait
 from torch import nn
 
+from common.configs.known_keys import unknown_references
 from common.datasets import dataset_class
 from common.files.weights import save_weights
 
@@ -95,10 +96,7 @@ class TestNames:
 
     @pytest.mark.parametrize("names", stacks(), ids=stack_name)
     def test_every_reference_is_a_key(self, bundle, names):
-        parser = ConfigParser(load(bundle, *names))
-        for value in strings(parser.get()):
-            for reference in ReferenceResolver.match_refs_pattern(value):
-                assert reference in parser, value
+        assert unknown_references(load(bundle, *names)) == []
 
     @pytest.mark.parametrize("names", stacks(), ids=stack_name)
     def test_every_expression_finds_what_it_imports(self, bundle, names):
@@ -168,8 +166,22 @@ class TestConventions:
             parser = ConfigParser({**load(bundle, name, overlay), "stage": stage})
             for key in values.keys() & load(bundle, name).keys():
                 value = parser.get_parsed_content(key)
-                assert value is not None
+                assert value is not None or key == "lora_targets"  # the teacher's own
                 assert not isinstance(value, dict), f"{key} is for all stages together"
+
+    @pytest.mark.parametrize("overlay", ["cpu", "demo"])
+    def test_an_overlay_has_other_values_for_the_stand_in_than_for_a_published_teacher(self, bundle, overlay):
+        config = load(bundle, "finetune_teacher", overlay)
+
+        def values(pretrained: str) -> dict[str, Any]:
+            parser = ConfigParser({**config, "stage": "finetune_teacher", "pretrained": pretrained})
+            return {key: parser.get_parsed_content(key) for key in ("lora_rank", "lora_targets", "input_scale")}
+
+        usual = {**load(bundle, "finetune_teacher"), "lora_rank": 8}
+        published = {key: usual[key] for key in ("lora_rank", "lora_targets", "input_scale")}
+        assert values("facebook/dinov2-small") == published
+        stand_in = values("embedded")
+        assert (stand_in["lora_rank"], stand_in["lora_targets"]) == (64, ["qkv", "proj", "lin1", "lin2"])
 
     @pytest.mark.parametrize("name", STAGES)
     def test_the_device_can_be_named_on_the_command_line(self, bundle, name):

@@ -65,3 +65,13 @@ def test_a_reference_to_nothing_is_named_with_what_refers_to_it():
     assert unknown_references({**CONFIG, **references}) == [
         "b::0: there is no @epoch to refer to; did you mean epochs? task-distill list keys BUNDLE shows all"
     ]
+
+
+def test_a_key_of_an_overlay_that_a_stage_makes_no_use_of_may_refer_to_one_that_it_has_not():
+    overlay = {"lora_rank": "$64 if @pretrained == 'embedded' else 8"}
+    assert unknown_references({**CONFIG, **overlay}) == []
+    used = {"teacher_def": {"rank": "@lora_rank"}}
+    assert [line.partition(";")[0] for line in unknown_references({**CONFIG, **overlay, **used})] == [
+        "lora_rank: there is no @pretrained to refer to"
+    ]
+    assert unknown_references({**CONFIG, "run": "$@trainer.run()"})[0].startswith("run: there is no @trainer")

@@ -442,3 +442,26 @@ class TestTheBundle:
         config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
         assert (config["pretrained"], config["lora_rank"]) == ("facebook/sam-vit-base", 8)
         assert config["image_size"] * config["input_scale"] == 1024
+
+    def test_overlays_suit_its_teacher_and_the_stand_in(self, wounds, tmp_path):
+        bundle = create(wounds, FOUND["black_white"], tmp_path, pretrained="facebook/dinov2-small")
+        stage = bundle / "configs" / "finetune_teacher.yaml"
+
+        def scale_and_size(overlay: str, **overrides) -> tuple[float, int]:
+            config = ConfigParser.load_config_files([str(stage), str(bundle / "configs" / f"{overlay}.yaml")])
+            parser = ConfigParser({**config, **overrides})
+            return parser.get_parsed_content("input_scale"), parser.get_parsed_content("image_size")
+
+        assert yaml.safe_load(stage.read_text(encoding="ascii"))["input_scale"] == 1.75
+        assert scale_and_size("cpu") == (1.75, 128)
+        assert scale_and_size("cpu", pretrained="embedded") == (2, 128)
+        assert scale_and_size("demo") == (4, 64)
+
+    def test_its_teacher_may_be_named(self, wounds, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("lite_medsam").mkdir()  # which is not meant
+        bundle = create(wounds, FOUND["black_white"], tmp_path / "out", pretrained="lite_medsam")
+        config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
+        assert config["pretrained"] == "lite_medsam"
+        assert config["image_size"] * config["input_scale"] == 256
+        assert "distilled from LiteMedSAM" in (bundle / "docs" / "README.md").read_text()

@@ -116,6 +116,13 @@ class TestRefused:
             ).initialize()
         assert not (tmp_path / "run" / "checkpoints").exists()
 
+    @pytest.mark.parametrize(("stage", "folder"), [("finetune_teacher", "teacher"), ("train_diffusion", "diffusion")])
+    def test_a_folder_of_something_else_where_the_result_is_to_be(self, stage, folder, dataset_dir, tmp_path):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "lesson.txt").write_text("somebody's", encoding="utf-8")
+        with refused(rf"{folder} exists and holds no \w+\.json, so it is not overwritten"):
+            load_stage(stage, dataset_dir=dataset_dir, output_dir=tmp_path).initialize()
+
     @pytest.mark.parametrize("stage", ["inference", "evaluate"])
     def test_a_window_that_does_not_suit_the_student(self, stage, dataset_dir, tmp_path):
         torch.save(tiny_student().state_dict(), tmp_path / "model.pt")
