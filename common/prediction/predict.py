@@ -18,13 +18,13 @@ from common.datasets.readers.pictures import read_picture
 from common.errors import InputError
 from common.evaluation.outcome import MAX_NAMED, Outcome
 from common.files.writing import explained
+from common.files.written import WrittenFiles
 from common.prediction.base import Student
 from common.prediction.colours import Colours
 from common.prediction.picture import PictureSegmenter
 from common.prediction.results import Results
 from common.prediction.student import open_student
 from common.prediction.table import NAME, Table
-from common.prediction.written import WrittenFiles
 from common.training import logs
 
 logger = logging.getLogger(__name__)

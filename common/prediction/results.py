@@ -10,13 +10,13 @@ from PIL import Image
 
 from common.datasets.readers.input_files import InputFiles, without_suffix
 from common.errors import InputError
+from common.files.written import WrittenFiles
 from common.pictures.overlay import draw_mask
 from common.pictures.palette import mask_palette
 from common.prediction.intensity import scale
 from common.prediction.prediction import Prediction
 from common.prediction.recipe import Recipe
 from common.prediction.volume import VolumePrediction
-from common.prediction.written import WrittenFiles
 from common.transforms.nifti_masks import picture_mask, volume_mask, write_compressed
 
 FORMATS = ("auto", "png", "nifti", "dicom-seg")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files.written import WrittenFiles
 from common.prediction.doubt import doubt
 from common.prediction.prediction import Prediction
 from common.prediction.volume import VolumePrediction
-from common.prediction.written import WrittenFiles
 
 NAME = "predictions.csv"
 _PART = 2**20

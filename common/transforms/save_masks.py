@@ -11,7 +11,7 @@ from monai.transforms import SaveImaged
 from monai.utils import MetaKeys
 from PIL import Image
 
-from common.files.atomic import atomic_file
+from common.files.written import WrittenFiles
 
 
 class SaveMaskd(SaveImaged):
@@ -20,20 +20,27 @@ class SaveMaskd(SaveImaged):
     MONAI's own writers write in place, so that a full disk leaves half a mask, and what the file system said is lost in
     the text of another error. This one leaves the earlier mask as it was, says why it cannot write, and notes the path
     in the metadata, as ``savepath_in_metadict`` does. It is a ``SaveImaged`` because MONAI Label, which writes by
-    itself, leaves out each of these.
+    itself, leaves out each of these. What it did not write, such as a label or a mask that was corrected, it does not
+    replace.
     """
+
+    _files: WrittenFiles | None = None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write masks ``(1, ...)`` of class ids, uint8, and return the data.
 
         Raises:
-            InputError: if a mask cannot be written, as :func:`atomic_file` has it.
+            InputError: if a mask cannot be written, or somebody else's file has its name, as :class:`WrittenFiles` has
+                it.
         """
         written = dict(data)
+        if self._files is None:  # not before there is a mask, as the folder may not even be there
+            self._files = WrittenFiles(Path(self.saver.folder_layout.output_dir), "inference", "output_dir")
         for key in self.key_iterator(written):
             mask = written[key]
-            path = self.saver.folder_layout.filename(**self.saver.fname_formatter(mask.meta, self.saver))
-            with atomic_file(path) as fresh:
+            path = Path(self.saver.folder_layout.filename(**self.saver.fname_formatter(mask.meta, self.saver)))
+            self._files.refuse_foreign([path])
+            with self._files.new_file(path) as fresh:
                 self.write(mask, fresh)
             mask.meta[MetaKeys.SAVED_TO] = str(path)
         return written

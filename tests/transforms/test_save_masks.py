@@ -71,5 +71,29 @@ def test_a_full_disk_leaves_the_earlier_mask_and_nothing_half_written(save, tmp_
     monkeypatch.setattr(Image.Image, "save", fill_up)
     with pytest.raises(InputError, match=r"a_mask\.png could not be written, no space left in"):
         save({"pred": mask_of(tmp_path / "in" / "a.png", fill=4)})
-    [path] = (tmp_path / "out").iterdir()
+    [path] = (path for path in (tmp_path / "out").iterdir() if path.is_file())
     assert np.asarray(Image.open(path)).max() == 3
+
+
+def test_what_somebody_else_wrote_is_not_replaced(save, tmp_path):
+    mask = mask_of(tmp_path / "in" / "a.png")
+    path = tmp_path / "out" / "a_mask.png"
+    path.parent.mkdir()
+    path.write_bytes(b"a label")
+    with pytest.raises(InputError, match=r"output_dir .*: a_mask\.png is there already, and not as inference wrote it"):
+        save({"pred": mask})
+    assert path.read_bytes() == b"a label"
+    assert not (tmp_path / "out" / "logs").exists()
+
+
+def test_its_own_masks_are_replaced_also_by_a_later_run_unless_they_were_corrected(save, tmp_path):
+    path = tmp_path / "out" / "a_mask.png"
+    for fill in (1, 2):
+        again = SaveMaskd("pred", output_dir=tmp_path / "out", output_postfix="mask", separate_folder=False)
+        for saver in (save, again):
+            saver.saver.folder_layout.ext = ".png"
+            saver({"pred": mask_of(tmp_path / "in" / "a.png", fill)})
+            assert np.asarray(Image.open(path)).max() == fill
+    Image.new("L", (6, 4), 1).save(path)
+    with pytest.raises(InputError, match="a mask that was corrected"):
+        save({"pred": mask_of(tmp_path / "in" / "a.png", 2)})

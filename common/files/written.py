@@ -1,4 +1,4 @@
-"""Which files in an output folder are ``predict``'s own: others stay, and earlier ones are not taken for new."""
+"""Which files in an output folder a command wrote itself: others stay, and earlier ones are not taken for new."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from common.files.writing import explained
 
 logger = logging.getLogger(__name__)
 
-RECORD = Path("logs", "predict.jsonl")  # in the output folder: the hash and the path of each file that was written
 _MOST_NAMED = 3
 _LINE = re.compile(r'\["([0-9a-f]{64})", ("(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")\]')
 
 
 class WrittenFiles:
-    """The files that predictions have written into a folder, in this run and before.
+    """The files that a command has written into a folder, in this run and before.
 
     A record in the folder has a hash of each, so that a file which somebody else wrote, or a mask that was corrected by
     hand, is told from them. A file is recorded before it appears: after a kill no file of ours is unknown.
 
     Args:
-        folder: where results go; this process has its lock, and logs to ``logs`` in it.
+        folder: where results go.
+        command: its name. ``logs/<command>.jsonl`` in the folder has the hash and the path of each file.
+        key: what the user knows the folder by.
 
     Raises:
         InputError: if there is a record that may not be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with explained(folder / RECORD):
-            self._known = set(_read(folder / RECORD))
+    def __init__(self, folder: Path, command: str = "predict", key: str = "--output_dir") -> None:
+        self.folder, self.command, self.key = folder, command, key
+        self.record = folder / "logs" / f"{command}.jsonl"
+        with explained(self.record):
+            self._known = set(_read(self.record))
         self._today: set[str] = set()
 
     @contextmanager
@@ -54,7 +56,7 @@ class WrittenFiles:
         self._today.add(self._short(path))
 
     def refuse_foreign(self, paths: Iterable[Path]) -> None:
-        """Refuse to replace what is not as a prediction wrote it.
+        """Refuse to replace what is not as the command wrote it.
 
         Args:
             paths: that are going to be written.
@@ -66,8 +68,9 @@ class WrittenFiles:
         if foreign:
             more = f" and {len(foreign) - 1} more are" if len(foreign) > 1 else " is"
             raise InputError(
-                f"--output_dir {self.folder}: {self._short(foreign[0])}{more} there already, and not as predict wrote "
-                "it, such as a label or a mask that was corrected; nothing was replaced, choose another --output_dir"
+                f"{self.key} {self.folder}: {self._short(foreign[0])}{more} there already, and not as {self.command} "
+                "wrote it, such as a label or a mask that was corrected; nothing was replaced, choose another "
+                f"{self.key}"
             )
 
     def warn_of_earlier(self) -> None:
@@ -77,7 +80,7 @@ class WrittenFiles:
         if left:
             named = ", ".join(left[:_MOST_NAMED]) + (", ..." if len(left) > _MOST_NAMED else "")
             logger.warning(
-                f"{len(left)} {'file' if len(left) == 1 else 'files'} of an earlier predict in {self.folder} "
+                f"{len(left)} {'file' if len(left) == 1 else 'files'} of an earlier {self.command} in {self.folder} "
                 f"{'is' if len(left) == 1 else 'are'} not of this run: {named}"
             )
 
@@ -90,9 +93,11 @@ class WrittenFiles:
     def _note(self, digest: str, path: str) -> None:
         if (digest, path) in self._known:
             return
-        record = self.folder / RECORD
-        with explained(record), record.open("a", encoding="ascii") as file:  # JSON has any name in ASCII, in one line
-            file.write("\n" + json.dumps([digest, path]))  # in a line of its own, also after one that was cut off
+        with explained(self.record):
+            self.record.parent.mkdir(exist_ok=True)
+            with self.record.open("a", encoding="ascii") as file:  # JSON has any name in ASCII, in one line
+                # In a line of its own, also after one that was cut off.
+                file.write("\n" + json.dumps([digest, path]))
         self._known.add((digest, path))
 
 
