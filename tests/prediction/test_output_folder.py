@@ -22,9 +22,10 @@ from common.prediction.predict import predict
 
 # A run that is stopped in the middle of its second mask.
 STUCK = """
-import sys, time
+import signal, sys, time
 from PIL import Image
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background has it ignored
 save, count = Image.Image.save, 0
 
 def stick(self, path, **options):
