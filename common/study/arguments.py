@@ -113,6 +113,7 @@ def make_grid(
     lists: Mapping[str, Any],
     num_images: Any,
     configs: Mapping[str, dict[str, Any]],
+    overrides: Mapping[str, Any],
     before: Mapping[str, Any] | None,
     study_dir: Path,
 ) -> Grid:
@@ -122,6 +123,7 @@ def make_grid(
         lists: the values of each of ``GRID``, None where none are given.
         num_images: synthetic images to draw, None for the largest of the transfer sizes.
         configs: by stage.
+        overrides: of keys of the stages, on which values of the configs may depend.
         before: the record of the study so far, None if there is none.
         study_dir: the study.
 
@@ -130,7 +132,8 @@ def make_grid(
     """
 
     def configured(stage: str, key: str) -> Any:
-        return ConfigParser(configs[stage]).get_parsed_content(key)
+        known = {name: value for name, value in overrides.items() if name in configs[stage]}
+        return ConfigParser({**configs[stage], **known}).get_parsed_content(key)
 
     if lists["labels"] is None:
         raise InputError("--labels is missing: give label budgets, such as --labels 5,10, or --preset quick")

@@ -96,7 +96,7 @@ def run_study(
     check_values(configs.values(), values, on_this_machine=launcher == "local")
     record = records.describe(Path(bundle).resolve().name, data, demo, overlays, values)
     records.check_same(study_dir, record, configs)
-    grid = make_grid(lists, num_images, configs, records.read_record(study_dir), study_dir)
+    grid = make_grid(lists, num_images, configs, values, records.read_record(study_dir), study_dir)
     jobs = [_with_overrides(job, configs, values) for job in make_plan(grid)]
 
     if dry_run:
