@@ -464,4 +464,9 @@ class TestTheBundle:
         config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
         assert config["pretrained"] == "lite_medsam"
         assert config["image_size"] * config["input_scale"] == 256
+        for overlay in ("cpu", "demo"):  # whose stand-in has pixels as it was trained on them
+            config = yaml.safe_load((bundle / "configs" / f"{overlay}.yaml").read_text(encoding="ascii"))
+            for teacher, pixels in (("embedded", None), ("lite_medsam", "none")):
+                parser = ConfigParser({**config, "pretrained": teacher})
+                assert parser.get_parsed_content("pixel_normalisation") == pixels
         assert "distilled from LiteMedSAM" in (bundle / "docs" / "README.md").read_text()
