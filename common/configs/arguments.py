@@ -13,6 +13,7 @@ from common.configs.values import read_value
 from common.errors import InputError
 
 _FLAG = re.compile(r"--|-[a-zA-Z]")  # not a negative number
+_LISTS = ("NAME,...", "NAME=VALUE,...")  # placeholders of values that may have spaces
 _ANY = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
@@ -40,8 +41,9 @@ def read_arguments(
         InputError: if a value cannot be read.
     """
     kinds, takes_any = argument_kinds(function), _takes_any(function)
-    positional, options = _split(words, kinds, {*kinds, *flags})
+    positional, options, before = _split(words, kinds, {*kinds, *flags})
     places = [name for name, kind in kinds.items() if not kind.is_switch]
+    _refuse_rests_of_texts(positional, before, kinds, places, options)
     if len(positional) > len(places):
         raise UsageError(f"{positional[len(places)]!r} is one argument too many; expected {usage(function)}")
     in_order = dict(zip(places, positional, strict=False))
@@ -91,6 +93,38 @@ def _takes_any(function: Callable | inspect.Signature) -> bool:
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in _parameters(function).values())
 
 
+def _refuse_rests_of_texts(
+    positional: Sequence[str],
+    before: Sequence[str | None],
+    kinds: Mapping[str, ArgumentKind],
+    places: Sequence[str],
+    options: Mapping[str, str | bool],
+) -> None:
+    """Refuse what is left of a text that a shell has cut at a space, as in ``--classes background,skin lesion``.
+
+    Args:
+        positional: the words in order.
+        before: for each of them the keyword whose value stands right before it.
+        kinds: the function's arguments.
+        places: names of those that words in order are for.
+        options: keywords with their texts.
+
+    Raises:
+        UsageError: if a word follows a text, and it has no place, or others are in order before it and the text is a
+            list or a title, in which spaces are likely.
+    """
+    fits = len(positional) <= len(places) and not options.keys() & set(places[: len(positional)])
+    for word, key in zip(positional, before, strict=True):
+        shape = kinds[key].placeholder if key in kinds else ""
+        is_likely = shape in _LISTS or key == "title"
+        if (is_likely and (before[0] != key or not fits)) or (shape == "TEXT" and not fits):
+            text = f"{options[key]} {word}".replace(", ", ",")
+            raise UsageError(
+                f"--{key}: {word!r} stands apart; what has a space is written in quotes, and no space follows a comma: "
+                f'--{key} "{text}"'
+            )
+
+
 def _check_names(given: Collection[str], kinds: Mapping[str, ArgumentKind], takes_any: bool, expected: str) -> None:
     """Refuse arguments that a function does not take, and name those that it lacks.
 
@@ -112,20 +146,25 @@ def _check_names(given: Collection[str], kinds: Mapping[str, ArgumentKind], take
     if missing:
         near = get_close_matches(missing[0], unknown, n=1, cutoff=0.8)
         hint = f"did you mean it by --{near[0]}?" if near else f"expected {expected}"
-        raise UsageError(f"--{missing[0]} is missing; {hint}")
+        shown = missing[0].upper() if missing[0] == next(iter(kinds)) else f"--{missing[0]}"  # as in the usage
+        raise UsageError(f"{shown} is missing; {hint}")
 
 
 def _split(
     words: Sequence[str], kinds: Mapping[str, ArgumentKind], flags: Collection[str]
-) -> tuple[list[str], dict[str, str | bool]]:
-    """Return the words in order that belong to no keyword, and keywords with their texts, or True and False."""
+) -> tuple[list[str], dict[str, str | bool], list[str | None]]:
+    """Return the words in order that belong to no keyword, keywords with their texts, or True and False, and for each
+    of the words the keyword whose value stands right before it.
+    """
     positional: list[str] = []
     options: dict[str, str | bool] = {}
-    waiting = list(words)
+    before: list[str | None] = []
+    waiting, latest = list(words), None
     while waiting:
         word = waiting.pop(0)
         if not _FLAG.match(word):
             positional.append(word)
+            before.append(latest)
             continue
         key, equals, text = word.lstrip("-").partition("=")
         key = _full_name(key.replace("-", "_"), kinds)
@@ -140,7 +179,8 @@ def _split(
             options[key[2:]] = False
         else:
             options[key] = True
-    return positional, options
+        latest = key if isinstance(options.get(key), str) else None
+    return positional, options, before
 
 
 def _full_name(key: str, names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from common.creation.options import read_options
 from common.errors import InputError
 from common.files.writing import check_writable
-from common.templates import bundle_folder
+from common.templates import FACTS, bundle_folder
 from common.templates import create_bundle as create_from_facts
 
 _WIDEST = 120  # characters of a line of the table
@@ -99,6 +99,11 @@ def create_bundle(
         if given:
             key = next(iter(given))
             raise InputError(f"--images is missing: --{key} is about images of your own; give their folder")
+        if not (str(name) in FACTS or os.path.exists(name) or str(name).endswith((".yaml", ".yml"))):
+            raise InputError(
+                f"--images is missing: give the folder of the images that {name} is for; without it, name a dataset of "
+                f"this project ({', '.join(FACTS)}) or a page of facts"
+            )
         folder = create_from_facts(name, output_dir, overwrite)
         print(folder)
         return folder

@@ -13,6 +13,7 @@ from common.creation.labels import choose_labels
 from common.creation.options import Options
 from common.creation.places import Places
 from common.creation.stems import Endings, read_endings, split_one_folder
+from common.creation.swapped import ask_if_swapped
 from common.datasets.findings import count
 from common.datasets.folder_files.finding import find_items
 from common.datasets.folder_files.listing import (
@@ -88,6 +89,8 @@ def draft_source(options: Options, places: Places) -> Draft:
         named = options.label_suffix or ", ".join((options.class_files or {}).values())
         raise InputError(f"--images: {options.images} has no labels, no file is called as an image with {named}")
     survey = describe_label_files([file for path in alone for file in list_label_pictures(path) or [path]])
+    if places.labels not in (None, places.images):
+        ask_if_swapped(images, survey, "are --images and --labels swapped?")
     chosen = choose_labels(options, survey, endings.class_files)
     source = Source.from_config({**config, **chosen.settings})
     return Draft(source, Choice("labels", chosen.shown, chosen.why, _FORMAT))
@@ -111,6 +114,7 @@ def _from_datalist(options: Options, places: Places, config: dict[str, Any]) -> 
     config |= {"kind": kind, "channels": 1 if kind == "volumes" else 3}
     labels = [path for item in found.items.values() for path in _paths(item.label)]
     survey = describe_label_files(sorted(set(labels)))
+    ask_if_swapped([item.image for item in found.items.values()], survey, "are image and label swapped in the list?")
     chosen = choose_labels(options, survey)
     source = Source.from_config({**config, **chosen.settings})
     return Draft(source, Choice("labels", chosen.shown, chosen.why, _FORMAT))

@@ -186,7 +186,7 @@ def _pairs(values: list[int], options: Options) -> str:
 
 def _ask_for_colours(options: Options, survey: LabelSurvey) -> str:
     shares = {hex_of(colour): share for colour, share in survey.colours.items()}
-    listed = _list(shares)
+    listed = _list(shares, survey.num_colours)
     if survey.num_colours > len(options.classes):
         return (
             f"--labels: labels have {survey.num_colours} colours ({listed}), --classes names {len(options.classes)}: "
@@ -208,9 +208,10 @@ def hex_of(colour: tuple[int, int, int]) -> str:
     return "#" + bytes(colour).hex()
 
 
-def _list(shares: Mapping[str, float]) -> str:
+def _list(shares: Mapping[str, float], total: int = 0) -> str:
+    """Return the first shares, and how many there are beside them, of ``total`` or of those given."""
     shown = [f"{name} ({100 * share:.2g} %)" for name, share in list(shares.items())[:_MOST_LISTED]]
-    more = len(shares) - len(shown)
+    more = max(total, len(shares)) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 

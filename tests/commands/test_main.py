@@ -19,7 +19,8 @@ from common.errors import InputError
             "study bundles/drive_segmentation --demo",
             "study: --output_dir is missing; expected BUNDLE",
         ),
-        ("pipeline --output_dir runs", "pipeline: --bundle is missing; expected BUNDLE --output_dir PATH [options]"),
+        ("pipeline --output_dir runs", "pipeline: BUNDLE is missing; expected BUNDLE --output_dir PATH [options]"),
+        ("create", "create: NAME is missing; expected NAME [options]"),
         ("release bundles/drive_segmentation --output_dir dist", "release: --weights is missing"),
         (
             "pretrain_teacher runs --stepz 3",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from common.configs.arguments import UsageError, read_arguments, usage
@@ -59,6 +61,35 @@ def test_what_does_not_fit_is_refused_in_one_line(line, said):
     with pytest.raises(UsageError) as caught:
         read_arguments(strict, line.split())
     assert str(caught.value).startswith(said)
+
+
+def titled(
+    name, output_dir=".", classes: str | Sequence[str] | None = None, title: str | None = None, device: str = ""
+):
+    pass
+
+
+@pytest.mark.parametrize("words", [["--output_dir", "o"], []])
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [
+        (["--classes", "background,skin", "lesion"], '--classes "background,skin lesion"'),
+        (["--classes", "background,", "lesion"], '--classes "background,lesion"'),
+        (["--classes=background,", "lesion"], '--classes "background,lesion"'),
+        (["--title", "Skin", "lesions"], '--title "Skin lesions"'),
+    ],
+)
+def test_a_text_that_a_space_has_cut_is_shown_in_quotes(value, whole, words):
+    with pytest.raises(
+        UsageError, match="what has a space is written in quotes, and no space follows a comma"
+    ) as caught:
+        read_arguments(titled, ["n", *value, *words])
+    assert str(caught.value).endswith(f": {whole}")
+
+
+@pytest.mark.parametrize("line", ["--classes a,b n", "n --device cpu o", "--title T n o", "n o --classes a,b"])
+def test_words_in_order_may_stand_behind_options(line):
+    assert read_arguments(titled, line.split())["name"] == "n"
 
 
 def test_usage_shows_what_is_needed_and_what_may_be_given():

@@ -19,8 +19,11 @@ from monai.bundle import ConfigParser
 from PIL import Image, ImageFilter
 
 from common.creation.create import create_bundle
+from common.creation.labels import choose_labels
+from common.creation.options import Options
 from common.datasets import DATASETS
 from common.datasets.folder import FolderDataset
+from common.datasets.readers.label_survey import LabelSurvey
 from common.datasets.source import Source
 from common.templates import read_facts, render_bundle
 
@@ -317,6 +320,27 @@ class TestBadInput:
         with refused("photos/000.png: no label, expected masks/000"):
             create(wounds, FOUND["black_white"], tmp_path)
 
+    @pytest.mark.parametrize("layout", ["black_white", "ids", "volumes"])
+    def test_images_and_labels_that_are_swapped(self, layout, tmp_path):
+        data = write(tmp_path / "data", FOUND[layout])
+        swapped = {**FOUND[layout], "images": "masks", "labels": "photos"}
+        with refused(r"values or colours, and images like masks: are --images and --labels swapped\?$"):
+            create(data, swapped, tmp_path)
+
+    def test_columns_of_a_list_that_are_swapped(self, tmp_path):
+        data = write(tmp_path / "data", FOUND["datalist"])
+        head, *rows = (data / "wounds.csv").read_text(encoding="utf-8").splitlines()
+        assert head == "image,label"
+        (data / "wounds.csv").write_text("\n".join(["label,image", *rows]), encoding="utf-8")
+        with refused(r"are image and label swapped in the list\?$"):
+            create(data, FOUND["datalist"], tmp_path)
+
+    def test_colours_that_are_not_named_are_counted_in_full(self):
+        some = {(number, 0, 0): 0.01 for number in range(32)}
+        survey = LabelSurvey(num_read=1, colours=some, num_colours=1000, is_grey=False)
+        with refused(r"labels have 1000 colours \(.* and 992 more\)"):
+            choose_labels(Options(name="wounds", images=Path(), classes=tuple(TWO)), survey)
+
     def test_two_images(self, wounds, tmp_path):
         for path in [*sorted((wounds / "photos").iterdir())[2:], *sorted((wounds / "masks").iterdir())[2:]]:
             path.unlink()
@@ -337,6 +361,14 @@ class TestBadInput:
     def test_options_that_need_images(self, tmp_path):
         with refused("--images is missing: --labels is about images of your own"):
             create_bundle("drive", tmp_path, labels=tmp_path)
+
+    def test_a_name_without_images(self, tmp_path):
+        with refused(
+            "^--images is missing: give the folder of the images that wounds is for; without it, name a dataset"
+        ):
+            create_bundle("wounds", tmp_path)
+        with refused("^facts: there is no page wounds.yaml"):
+            create_bundle("wounds.yaml", tmp_path)
 
     def test_a_folder_that_can_only_be_read(self, wounds, tmp_path):
         for path in (wounds, wounds / "photos", wounds / "masks"):
