@@ -126,6 +126,10 @@ class BusiDataset(FolderDataset):
 
         return write_phantoms(folder, **options)
 
+    def write_own_phantoms(self, folder: str | os.PathLike, **options: Any) -> Path:
+        """Write the phantoms above: the source of BUSI is always the same."""
+        return self.write_phantoms(folder, **options)
+
 
 def _is_normal(name: str) -> bool:
     return name.startswith("normal/")

@@ -8,6 +8,8 @@ from integration import BUNDLE
 from monai.bundle import ConfigParser
 
 from common.datasets import DATASETS, find_dataset
+from common.pipeline.configs import stage_config
+from common.pipeline.data import write_missing_phantoms
 
 OWN = {"chaos": [{"modality": modality} for modality in ("ct", "t1_in", "t1_out", "t2")]}
 OWN |= {name: [own] for name, own in OWN_SOURCES.items()}
@@ -15,7 +17,11 @@ OWN |= {name: [own] for name, own in OWN_SOURCES.items()}
 
 @pytest.fixture(scope="module", params=DATASETS)
 def default_phantoms(request, tmp_path_factory):
-    return request.param, find_dataset(request.param).write_phantoms(tmp_path_factory.mktemp("default") / "phantoms")
+    name, folder = request.param, tmp_path_factory.mktemp("default") / "phantoms"
+    if name in OWN_SOURCES:
+        return name, find_dataset(name).write_phantoms(folder)
+    write_missing_phantoms(folder, stage_config(BUNDLE.parent / f"{name}_segmentation", "train"))  # as --demo does
+    return name, folder
 
 
 def test_default_phantoms_pass_with_the_defaults_of_their_bundle(default_phantoms):
