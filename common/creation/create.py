@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, Literal
 
-from common.creation.options import read_options
+from common.creation.options import as_options, read_options
 from common.errors import InputError
 from common.files.writing import check_writable
 from common.templates import FACTS, bundle_folder
@@ -111,5 +111,9 @@ def create_bundle(
     folder = bundle_folder(options.name, output_dir, overwrite)
     from common.creation.own import write_own_bundle  # here because a page of facts needs no networks' libraries
 
-    print(write_own_bundle(options, folder, min(_WIDEST, get_terminal_size((120, 40)).columns)))
+    try:
+        said = write_own_bundle(options, folder, min(_WIDEST, get_terminal_size((120, 40)).columns))
+    except InputError as error:
+        raise InputError(as_options(str(error))) from error
+    print(said)
     return folder

@@ -93,6 +93,11 @@ def read_options(name: str, given: Mapping[str, Any]) -> Options:
     return Options(**checked)
 
 
+def as_options(text: str) -> str:
+    """Return a text with options in the place of the keys of a source, which have the same names."""
+    return re.sub(r"\bsource::(\w+)(?: \(create: --\w+\))?", r"--\1", text)
+
+
 def _read_name(name: Any) -> str:
     text = str(name)
     if text.endswith(_ENDING):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.creation.choices import Choice, Choices
-from common.creation.options import Options
+from common.creation.options import Options, as_options
 from common.creation.picture import PICTURE
 from common.creation.places import Places
 from common.creation.structures import Structures
@@ -98,7 +98,8 @@ def describe_classes(options: Options, structures: Structures) -> list[Choice]:
 def describe_splits(splits: Mapping[str, Sequence[Entry]], source: Source) -> Choice:
     """Say how many images are in every split."""
     value = ", ".join(f"{name} {_count(entries)}" for name, entries in splits.items())
-    why = "as --split says" if source.split else "drawn by seed, a quarter for the test"
+    drawn = "whole patients, about " if source.patient else ""
+    why = "as --split says" if source.split else f"drawn by seed, {drawn}a quarter for the test"
     return Choice("splits", value, why, "--split, --num_validation")
 
 
@@ -150,7 +151,7 @@ def _fold(text: str, width: int) -> str:
 
 def _for_the_command_line(note: str) -> str:
     """Return a note of a check with the option in the place of the key that is to be set."""
-    return note.replace("set source::patient (create: --patient) to", "give --patient")
+    return as_options(note.replace("set source::patient (create: --patient) to", "give --patient"))
 
 
 def _files(label: Any) -> list[str]:

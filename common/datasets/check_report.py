@@ -141,7 +141,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     sizes = f"{median} pixels" if smallest == largest else f"{smallest} to {largest} pixels, median {median}"
     lines = [
         f"{summary['dataset']} in {summary['dataset_dir']}: {_verdict(summary['notes'])}",
-        f"{'keys':12}{', '.join(_describe_settings(summary['settings']))}",
+        f"{'keys':12}{', '.join(_describe_settings(_as_it_came_out(summary)))}",
         f"{'images':12}{summary['images']} of {sizes}",
     ]
     grouped = summary["group"] != "image"
@@ -163,6 +163,17 @@ def describe(summary: Mapping[str, Any]) -> str:
 def _verdict(notes: Sequence[str]) -> str:
     """Say that everything can be read, and whether something is still worth a look."""
     return f"no errors; read {count(notes, 'note')} above" if notes else "no issues"
+
+
+def _as_it_came_out(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings, and beside ``num_validation`` how many images there are where whole patients make more."""
+    settings, found = dict(summary["settings"]), summary["splits"]["validation"]
+    of_volumes = any(isinstance(each, Mapping) and each.get("kind") == "volumes" for each in settings.values())
+    asked = settings.get("num_validation")
+    are_counted = summary["group"] == "patient" and not of_volumes and asked not in (None, found["groups"])
+    if are_counted and found["images"] > asked:
+        settings["num_validation"] = f"{asked} (whole patients: {found['images']})"
+    return settings
 
 
 def _describe_settings(settings: Mapping[str, Any]) -> list[str]:

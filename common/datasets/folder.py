@@ -110,11 +110,11 @@ class FolderDataset(SegmentationDataset):
         """
         folder = Path(os.path.abspath(Path(self.root).expanduser()))
         if not folder.is_dir():
-            raise InputError(f"dataset_dir {folder}: no such folder; expected the one with {self._source.images} in it")
+            raise InputError(f"dataset_dir {folder}: no such folder; expected {self._source.root_is}")
         if not (folder / self._source.images).exists():
             raise InputError(
-                f"dataset_dir {folder}: no {self._source.images} in it; expected the images of source::images, whose "
-                "path starts from dataset_dir"
+                f"dataset_dir {folder}: no {self._source.images} in it; if the data were moved, give --dataset_dir, "
+                f"{self._source.root_is}"
             )
         return folder
 

@@ -105,6 +105,12 @@ class Source:
             return "common.datasets.folder_volumes.FolderVolumeDataset"
         return "common.datasets.folder.FolderDataset"
 
+    @property
+    def root_is(self) -> str:
+        """What the folder is that all paths start from, in words: "the folder that holds photos and masks"."""
+        held = [path for path in dict.fromkeys((self.images, self.labels)) if path not in (None, ".")]
+        return f"the folder that holds {' and '.join(held)}" if held else "the folder of the images"
+
     def id_of(self, name: str) -> int:
         """Return the id of a class by its name."""
         return self.classes.index(name)

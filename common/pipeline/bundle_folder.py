@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.errors import InputError
 
+_MOST_NAMED = 6
 _ENDING = "_segmentation"  # of the names of bundles
 
 
@@ -20,14 +21,14 @@ def find_configs(bundle: str | os.PathLike) -> Path:
     configs = Path(bundle) / "configs"
     if not configs.is_dir():
         raise InputError(
-            f"{bundle} is not a bundle: expected a folder with configs/, such as bundles/drive_segmentation"
+            f"{bundle} is not a bundle: expected a folder with configs/, as create writes it"
             f"{_what_was_meant(Path(bundle))}"
         )
     return configs
 
 
 def _what_was_meant(path: Path) -> str:
-    """Return a hint at the bundle that a path may stand for: in the same folder, in this one or in its ``bundles``."""
+    """Return the bundle that a path may stand for, or else those in the same folder, in this one or in ``bundles``."""
     if (path / "metadata.json").is_file():
         return f"; did you mean {path.parent}?"
     name = path.resolve().name
@@ -36,4 +37,5 @@ def _what_was_meant(path: Path) -> str:
     for called in (f"{name}{_ENDING}", name, *get_close_matches(name, bundles, n=1)):
         if called in bundles:
             return f"; did you mean {bundles[called]}?"
-    return ""
+    there = sorted(map(str, bundles.values()))[:_MOST_NAMED]
+    return f"; here is {', '.join(there)}" if there else ""

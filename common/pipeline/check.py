@@ -12,7 +12,7 @@ from common.datasets import build_dataset
 from common.datasets.check_report import check_dataset
 from common.errors import InputError
 from common.pipeline.configs import stage_config
-from common.pipeline.data import MANIFEST, configured_data
+from common.pipeline.data import MANIFEST, configured_data, root_is
 
 
 def check_bundle(
@@ -51,7 +51,7 @@ def _configured(bundle: str | os.PathLike, config: Mapping[str, Any]) -> Path:
     if folder is None:
         said = config.get("dataset_dir")
         raise InputError(
-            f"--dataset_dir is missing: give the folder of the dataset, since {said}, which {bundle} has in its "
+            f"--dataset_dir is missing: give {root_is(config)}, since {said}, which {bundle} has in its "
             "configs, does not exist"
         )
     return folder

@@ -44,11 +44,19 @@ def stage_files(configs: Path, stage: str, overlays: Sequence[str], method: Meth
         overlays = [name for name in overlays if name != "multi_gpu"]
     files = [configs / f"{name}.yaml" for name in ("evaluate" if stage == "evaluate_teacher" else stage, *overlays)]
     missing = [file for file in files if not file.is_file()]
+    if missing and missing[0] != files[0]:
+        known = overlays_in(configs)
+        there = f"there are {', '.join(known)}" if known else "there is none"
+        raise InputError(f"--overlay: {configs.parent} has no overlay {missing[0].stem}; {there}")
     if missing:
-        raise InputError(
-            f"there is no config {missing[0]}; {configs} has {sorted(f.stem for f in configs.glob('*.yaml'))}"
-        )
+        there = ", ".join(sorted(file.stem for file in configs.glob("*.yaml")))
+        raise InputError(f"there is no config {missing[0]}; {configs} has {there}")
     return [*files, method.config] if stage == "distill" and method.config else files
+
+
+def overlays_in(configs: Path) -> list[str]:
+    """Return the names of a bundle's overlays, which are the configs whose first line says that they are one."""
+    return sorted(path.stem for path in configs.glob("*.yaml") if path.read_bytes().startswith(b"# Overlay"))
 
 
 def load_config(files: Sequence[Path]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.datasets import build_dataset
+from common.datasets.source import Source
 from common.errors import InputError
 
 MANIFEST = "dataset_manifest.json"  # in <output_dir>, by the bundles' configs: what of the dataset has been checked
@@ -38,7 +39,7 @@ def find_data(
         said = (config or {}).get("dataset_dir")
         moved = isinstance(said, str) and os.path.isabs(said)
         raise InputError(
-            "--dataset_dir is missing: give the folder of the dataset, or --demo to run on phantoms"
+            f"--dataset_dir is missing: give {root_is(config or {})}, or --demo to run on phantoms"
             + (f"; {said}, which the bundle has in its configs, does not exist" if moved else "")
         )
     if not Path(dataset_dir).is_dir():
@@ -54,6 +55,16 @@ def configured_data(config: Mapping[str, Any]) -> Path | None:
     """
     folder = config.get("dataset_dir")
     return Path(folder) if isinstance(folder, str) and os.path.isabs(folder) and os.path.isdir(folder) else None
+
+
+def root_is(config: Mapping[str, Any]) -> str:
+    """Return what the folder of a dataset is, in words: of images of one's own, what it holds.
+
+    Args:
+        config: of a stage.
+    """
+    source = config.get("source")
+    return Source.from_config(source).root_is if isinstance(source, Mapping) else "the folder of the dataset"
 
 
 def write_missing_phantoms(folder: Path, config: Mapping[str, Any]) -> None:

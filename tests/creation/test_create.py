@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 from common.creation.create import create_bundle
 from common.creation.labels import choose_labels
 from common.creation.options import Options
+from common.creation.telling import describe_splits
 from common.datasets import DATASETS
 from common.datasets.folder import FolderDataset
 from common.datasets.readers.label_survey import LabelSurvey
@@ -163,6 +164,17 @@ class TestWhatIsFound:
         root = write(tmp_path / "data", data)
         bundle = create(root, data, tmp_path, split=options["split"])
         assert source_of(bundle, root).patient == "patient"
+
+    def test_few_patients_are_doubted_by_the_option_that_named_them(self, tmp_path, capsys):
+        data = write(tmp_path / "data", FOUND["black_white"])
+        (data / "PHANTOMS").unlink()  # of which nobody asks who they are
+        for path in sorted(data.glob("*/*.png")):
+            path.rename(path.with_stem(f"P{int(path.stem) // 2}_{path.stem}"))
+        create(data, FOUND["black_white"], tmp_path, patient="^(P[0-9]+)_")
+        said = " ".join(capsys.readouterr().out.split())
+        assert "--patient '^(P[0-9]+)_' makes 3 patients" in said
+        row = describe_splits({}, Source(images="photos", classes=("background", "wound"), patient="(P1)"))
+        assert row.why == "drawn by seed, whole patients, about a quarter for the test"
 
     def test_two_windows_are_for_two_kinds_of_volumes(self, tmp_path):
         data = write(tmp_path / "data", FOUND["volumes"])
@@ -340,6 +352,10 @@ class TestBadInput:
         survey = LabelSurvey(num_read=1, colours=some, num_colours=1000, is_grey=False)
         with refused(r"labels have 1000 colours \(.* and 992 more\)"):
             choose_labels(Options(name="wounds", images=Path(), classes=tuple(TWO)), survey)
+
+    def test_what_is_said_of_a_source_names_the_option(self, wounds, tmp_path):
+        with refused(r"^--patient: 'P1' is no regular expression with a group"):
+            create(wounds, FOUND["black_white"], tmp_path, patient="P1")
 
     def test_two_images(self, wounds, tmp_path):
         for path in [*sorted((wounds / "photos").iterdir())[2:], *sorted((wounds / "masks").iterdir())[2:]]:

@@ -126,6 +126,7 @@ def test_few_patients_are_doubted_and_folders_of_diagnoses_explained(tmp_path):
     assert note.startswith(
         "source::patient '^([^/]+)/' makes 3 patients (benign: 4 images, malignant: 4 images, normal: 4 images): are"
     )
+    assert "if they are, add images of other people; if not, correct the expression or leave it out" in note
     assert note.endswith("set source::stratum (create: --stratum) to folder")
 
 

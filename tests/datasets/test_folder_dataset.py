@@ -314,13 +314,18 @@ class TestBadInput:
         assert "masks/P0_1.png: is 3 x 3" in message
 
     def test_no_images(self, tmp_path):
-        with pytest.raises(InputError, match="no photos in it; expected the images of source::images"):
+        with pytest.raises(
+            InputError,
+            match=r"no photos in it; if .* moved, give --dataset_dir, the folder that holds photos and masks",
+        ):
             open_wounds(tmp_path).check()
         (tmp_path / "photos").mkdir()
         assert "photos: no pictures in it" in issues_of(open_wounds(tmp_path))
 
     def test_no_folder(self, tmp_path):
-        with pytest.raises(InputError, match="nowhere: no such folder; expected the one with photos in it"):
+        with pytest.raises(
+            InputError, match="nowhere: no such folder; expected the folder that holds photos and masks"
+        ):
             open_wounds(tmp_path / "nowhere").check()
 
     def test_volumes_are_read_by_another_class(self, tmp_path):

@@ -38,5 +38,6 @@ def test_what_may_have_been_meant_is_named(given, meant):
 
 
 def test_what_resembles_no_bundle_is_refused_without_a_guess():
-    with refused("photos is not a bundle: expected a folder with configs/, such as bundles/drive_segmentation$"):
+    there = "bundles/burns_segmentation, wounds_segmentation"
+    with refused(f"photos is not a bundle: expected a folder with configs/, as create writes it; here is {there}$"):
         find_configs("photos")

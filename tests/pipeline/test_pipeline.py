@@ -227,7 +227,7 @@ class TestRefused:
                 "--stages: method mae has no use for finetune_teacher",
             ),
             ({"method": "scratch", "temperature": 3}, "--temperature: none of the stages has this key"),
-            ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml; .*'cpu', 'demo'"),
+            ({"overlay": "gpu"}, r"--overlay: .*segmentation has no overlay gpu; there are cpu, demo, multi_gpu$"),
             ({"epoch": 3}, "--epoch: none of the stages has this key; did you mean epochs"),
             ({"overlya": "cpu"}, "--overlya: none of the stages has this key; did you mean overlay"),
             ({"stages": "finetune_teacher", "student_def": {}}, "--student_def: none of the stages has this key"),

@@ -319,7 +319,7 @@ class TestRefusals:
             ({"num_labels": 3}, "--num_labels: the study sets this key; give --labels"),
             ({"min_confidence": 0.5}, "--min_confidence: the study sets this key; give nothing: a transfer set"),
             ({"epoch": 3}, "--epoch: none of the stages has this key"),
-            ({"overlay": "gpu"}, r"there is no config .*gpu\.yaml"),
+            ({"overlay": "gpu"}, r"--overlay: .* has no overlay gpu; there "),
             ({"preset": "fast"}, "--preset: there is no .*; the presets are cpu, paper, quick"),
             ({"launcher": "slurm"}, "--launcher: expected local or ray, got 'slurm'"),
             ({"num_gpus": 1}, "--num_cpus and --num_gpus are of --launcher ray"),

@@ -64,12 +64,13 @@ def _doubt_patients(found: Found, source: Source) -> list[str]:
         return []
     unit = "volume" if source.kind == "volumes" else "image"
     listed = name_some([f"{patient}: {count(names, unit)}" for patient, names in images.items()])
-    advice = ""
+    column = "column" if source.is_datalist else "expression"
+    advice = f"if they are, add images of other people; if not, correct the {column} or leave it out"
     if not source.is_datalist and source.stratum is None and len(folders) > 1:
-        advice = "; if they are diagnoses, leave it out and set source::stratum (create: --stratum) to folder"
+        advice += "; if they are diagnoses, leave it out and set source::stratum (create: --stratum) to folder"
     return [
         f"source::patient '{source.patient}' makes {count(list(images), 'patient')} ({listed}): are these patients? A "
-        f"patient is never split, so that few of them make poor splits{advice}"
+        f"patient is never split, so that few of them make poor splits: {advice}"
     ]
 
 
