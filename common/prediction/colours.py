@@ -1,4 +1,4 @@
-"""Grey pictures for a student of coloured ones, or the reverse: what it makes of them, it has never been shown."""
+"""Masks, grey pictures for a student of coloured ones, or the reverse: a student has never been shown such."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 64  # pixels a side, enough to see whether a picture has colours
 _GREY, _COLOURED = 12, 40  # of 255, between the channels of a pixel: JPEG's own is below, a stain or skin above
+_BLACK = 48  # of 255, which JPEG makes of black beside white
 _NO_SHARE, _SHARE = 0.01, 0.1  # of the pixels: a mark or a scale in colour makes no coloured picture
 
 
 class Colours:
-    """Counts the pictures that are grey where a student has learned colours, or coloured where it has learned grey.
+    """Counts masks, and pictures that are grey where a student has learned colours, or coloured where it learned grey.
 
     Args:
         in_channels: of the student.
@@ -27,21 +28,38 @@ class Colours:
         self.learned, self.other = ("colour", "grey") if in_channels == 3 else ("grey", "coloured")
         self.seen = 0
         self.unlike: list[str] = []
+        self.masks: list[str] = []
 
     def add(self, name: str, image: Image.Image) -> None:
         """Look at a picture, by the name that a user knows it by."""
         self.seen += 1
-        if is_grey(image) if self.learned == "colour" else is_coloured(image):
+        if is_like_a_mask(image):
+            self.masks.append(name)
+        elif is_grey(image) if self.learned == "colour" else is_coloured(image):
             self.unlike.append(name)
 
     def warn(self) -> None:
-        """Say in one line how many there are."""
-        if self.unlike:
-            number = f"{len(self.unlike)} of {self.seen} images {'is' if len(self.unlike) == 1 else 'are'}"
+        """Say in a line how many there are of each kind."""
+        if self.masks:
             logger.warning(
-                f"{number} {self.other}, and the student has learned {self.learned} images, so their masks may mean "
-                f"nothing: first {self.unlike[0]}"
+                f"{self._count(self.masks)} grey with two values, as masks are: are these masks? First {self.masks[0]}"
             )
+        if self.unlike:
+            logger.warning(
+                f"{self._count(self.unlike)} {self.other}, and the student has learned {self.learned} images, so their "
+                f"masks may mean nothing: first {self.unlike[0]}"
+            )
+
+    def _count(self, names: list[str]) -> str:
+        return f"{len(names)} of {self.seen} images {'is' if len(names) == 1 else 'are'}"
+
+
+def is_like_a_mask(image: Image.Image) -> bool:
+    """Tell whether a picture is grey and has two values, or is black and white as JPEG stores these."""
+    pixels = np.asarray(_small(image).convert("L"))
+    black, white = float((pixels <= _BLACK).mean()), float((pixels >= 255 - _BLACK).mean())
+    is_black_white = min(black, white) > 0 and black + white >= 1 - _NO_SHARE
+    return (len(np.unique(pixels)) == 2 or is_black_white) and is_grey(image)
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -56,6 +74,10 @@ def is_coloured(image: Image.Image) -> bool:
 
 def _spread(image: Image.Image) -> np.ndarray:
     """Return how far the channels of some pixels are apart."""
-    small = image.resize((min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)), Image.Resampling.NEAREST)
-    pixels = np.asarray(to_rgb(small)).astype(np.int16)
+    pixels = np.asarray(_small(image)).astype(np.int16)
     return pixels.max(-1) - pixels.min(-1)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    size = min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)
+    return to_rgb(image.resize(size, Image.Resampling.NEAREST))

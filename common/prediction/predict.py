@@ -90,6 +90,7 @@ def predict(
         results = Results(inputs, written, student.recipe, format, palette)
         path = written.folder / NAME
         results.check_free(overlays, probabilities, [path] if table else [])
+        results.say_if_among_images()
         run = _Run(student, inputs, results, _OVERLAP if overlap is None else overlap, overlays, probabilities)
         if table:
             with explained(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from common.prediction.prediction import Prediction
 from common.prediction.recipe import Recipe
 from common.prediction.volume import VolumePrediction
 from common.transforms.nifti_masks import picture_mask, volume_mask, write_compressed
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("auto", "png", "nifti", "dicom-seg")
 _SUFFIXES = {"png": ".png", "nifti": ".nii.gz", "dicom-seg": ".dcm"}
@@ -71,6 +74,15 @@ class Results:
             raise InputError(
                 f"--output_dir {self.output_dir}: {inside[0]} would lie among the slices of a series, and be taken for "
                 "one of them; choose another --output_dir"
+            )
+
+    def say_if_among_images(self) -> None:
+        """Say where masks are going to lie, where that is beside what is segmented."""
+        if self.output_dir.resolve() == self.inputs.root.resolve():
+            example = self.path_of(self.inputs.found[0], self._mask_ending)
+            logger.info(
+                f"masks are written among the {self.inputs.noun}s in {self.output_dir}, as {example.name}; another "
+                "--output_dir keeps them apart"
             )
 
     def path_of(self, source: Path, ending: str) -> Path:

@@ -149,7 +149,7 @@ class TestInference:
         assert read_masks(tmp_path / "masks").keys() == {f"{name}_mask.png" for name in PICTURE_SIZES}
         log = (tmp_path / "masks" / "logs" / "inference.log").read_text(encoding="utf-8")
         assert f"4 masks written to {tmp_path / 'masks'}, 1 left out:\n  broken.png: cannot be read as an image" in log
-        assert f"passed over in {photographs}: no inputs, 1 in all, first notes.txt" in log
+        assert f"passed over in {photographs}: 1 file not to be segmented, such as notes.txt" in log
 
     def test_images_whose_masks_would_overwrite_each_other_are_refused(self, photographs, red_detector, tmp_path):
         Image.fromarray(lopsided_image(8, 9)).save(photographs / "wide.tif")

@@ -137,7 +137,20 @@ class TestWhatIsNotPredicts:
             predict(photos, weights, photos / "masks")
         assert hashlib.sha256((photos / "a_mask.png").read_bytes()).digest() == before
         assert "inference" not in caplog.text
-        assert "named as masks or overlays, 1 in all, first a_mask.png" in caplog.text
+        assert "1 file named as masks or overlays, such as a_mask.png" in caplog.text
+
+    def test_masks_among_the_images_are_said_and_what_predict_keeps_for_itself_is_not(
+        self, photos, weights, out, caplog
+    ):
+        with caplog.at_level("INFO"):
+            predict(photos, weights, out)
+            assert "among the images" not in caplog.text
+            predict(photos, weights, photos)
+            caplog.clear()
+            predict(photos, weights, photos)
+        assert f"masks are written among the images in {photos}, as a_mask.png" in caplog.text
+        assert "passed over" in caplog.text
+        assert "not to be segmented" not in caplog.text
 
     def test_a_mask_that_was_corrected_by_hand_is_not_replaced(self, photos, weights, out):
         predict(photos, weights, out)

@@ -245,6 +245,17 @@ class TestColours:
         (said,) = [each for each in caplog.messages if "coloured" in each]
         assert said.startswith("2 of 3 images are coloured, and the student has learned grey images")
 
+    @pytest.mark.parametrize("suffix", [".png", ".jpg"])
+    def test_masks_are_asked_about(self, weights, tmp_path, caplog, suffix):
+        (tmp_path / "masks").mkdir()
+        pixels = np.zeros((40, 60), np.uint8)
+        pixels[10:30, 20:50] = 255
+        Image.fromarray(pixels).save(tmp_path / "masks" / f"a{suffix}")
+        predict(tmp_path / "masks", weights, tmp_path / "out")
+        assert caplog.messages == [
+            f"1 of 1 images is grey with two values, as masks are: are these masks? First a{suffix}"
+        ]
+
     @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "RGBA", "YCbCr"])
     def test_a_grey_picture_is_grey_however_it_is_stored(self, mode):
         grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90), np.uint8))

@@ -14,6 +14,7 @@ from typing import ClassVar
 from common.datasets.readers.file_kinds import kind_of
 from common.datasets.readers.folder_walk import FolderWalk
 from common.errors import InputError
+from common.files.atomic import LOCK_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class InputFiles(ABC):
     - Images that are no inputs, such as a volume among pictures, and what cannot be opened are left out: inference
       names them and ends with an error, after all masks have been written.
     - What is no image, such as tables and hidden files, is passed over, and so are labels, and masks of an earlier
-      inference: what is named as such in its output folder, or beside the image itself. The log counts them.
+      inference: what is named as such in its output folder, or beside the image itself. The log counts them, but for
+      what an inference keeps for itself.
 
     Args:
         path: a folder, or one input.
@@ -124,17 +126,19 @@ class InputFiles(ABC):
 
     def log_passed_over(self) -> None:
         """Count the files that are no inputs."""
-        for what, files in {"no inputs": self.passed_over, "named as masks or overlays": self.earlier_masks}.items():
+        kinds = {"not to be segmented": self.passed_over, "named as masks or overlays": self.earlier_masks}
+        for what, files in kinds.items():
             if files:
-                logger.info(f"passed over in {self.path}: {what}, {len(files)} in all, first {self.short(files[0])}")
+                number = f"{len(files)} {'file' if len(files) == 1 else 'files'} {what}"
+                logger.info(f"passed over in {self.path}: {number}, such as {self.short(files[0])}")
 
     def _look_around(self) -> None:
         walk = FolderWalk(self.path)
         if self.path in walk.closed:
             raise InputError(f"{self.key}: {walk.closed[self.path]}")
         self.left_out.update(walk.closed)
-        self.passed_over += walk.hidden
         runs = {folder for folder in walk.folders for log in _RUN_LOGS if (folder / log).is_file()}
+        self.passed_over += walk.hidden
         for folder, files in walk.folders.items():
             if folder.name in self.label_folders:
                 self.passed_over += files
@@ -152,6 +156,8 @@ class InputFiles(ABC):
             for file in files:
                 if file not in parts | results:
                     self._sort(file)
+        own = {*(folder / LOCK_NAME for folder in runs), *(folder / log.parent for folder in runs for log in _RUN_LOGS)}
+        self.passed_over = [path for path in self.passed_over if own.isdisjoint((path, path.parent))]
         self._set_earlier_masks_aside()
 
     def _sort(self, file: Path) -> None:

@@ -59,7 +59,7 @@ class TestNothingIsOverlooked:
         files = ImageFiles(tmp_path)
         with caplog.at_level(logging.INFO):
             files.log_passed_over()
-        assert f"passed over in {tmp_path}: no inputs, 4 in all, first .hidden.png" in caplog.text
+        assert f"passed over in {tmp_path}: 4 files not to be segmented, such as .hidden.png" in caplog.text
         assert not files.left_out
 
     def test_masks_of_an_earlier_inference_are_no_inputs(self, tmp_path):
