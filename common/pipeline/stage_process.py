@@ -14,7 +14,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver, reduction, resource_tracker
+from multiprocessing.connection import Connection
 from typing import Any
 
 import fire
@@ -57,16 +58,21 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
         return subprocess.run(command, env={**_MEMORY, **os.environ}, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTS)
-    with _settings_of_server():
+    resource_tracker.ensure_running()  # which lets Ctrl-C through again
+    with _settings_of_server(), _interrupts_wait():
         forkserver.ensure_running()
-    process = context.Process(target=_run, args=(list(arguments), dict(os.environ), _Output()))
-    process.start()
-    try:
-        process.join()
-    except BaseException:  # such as KeyboardInterrupt: Python would wait for the stage before it ends
-        process.kill()
-        process.join()
-        raise
+    theirs, ours = context.Pipe(duplex=False)  # closed if this process is killed, too
+    with theirs, ours:
+        process = context.Process(target=_run, args=(list(arguments), dict(os.environ), _Output(), theirs))
+        try:
+            process.start()
+            process.join()
+        except BaseException:  # such as KeyboardInterrupt: Python would wait for the stage before it ends
+            ours.close()  # also for a stage that the server, busy with its imports, is yet to begin
+            if process.pid is not None:
+                process.kill()
+                process.join()
+            raise
     return process.exitcode
 
 
@@ -82,6 +88,19 @@ def _settings_of_server() -> Iterator[None]:
             del os.environ[name]
 
 
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Keep Ctrl-C until the end; for processes begun in here, until they take it.
+
+    A terminal sends it to all of them, and the server and its stages would show where in their imports it came.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Output:
     """Standard output and error of this process, for one that the server forks: the server's own may be others."""
 
@@ -94,26 +113,32 @@ def _take_output(*streams: Any) -> None:
         os.dup2(stream.detach(), number)
 
 
-def _run(arguments: list[str], environment: dict[str, str], output: None) -> None:
-    os.environ.update(environment)
-    # As in a process of its own. A forkserver's processes would have a forkserver start theirs, where PyTorch does not
-    # notice that the stage of a DataLoader's worker was killed: it would wait forever.
-    multiprocessing.set_start_method(None, force=True)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    show_own_lines()
-    hide_loading_bars()
-    show_failures()  # those of the config too, before the stage sees to it
-    # What is shown is decided above: a logging.conf would show lines of libraries before the stage can see to it.
-    command = [*arguments, "--logging_file", "False"]
+def _run(arguments: list[str], environment: dict[str, str], output: None, starter: Connection) -> None:
+    threading.Thread(target=_end_with, args=[starter], daemon=True).start()
     try:
-        fire.Fire(monai.bundle.run, command=command, name="monai.bundle run")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        _run_by_monai(arguments, environment)
     except KeyboardInterrupt:  # which whoever started the stage has too, and reports
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         report(type(error), error, error.__traceback__)  # multiprocessing would show its own traceback
         sys.exit(1)
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+def _run_by_monai(arguments: list[str], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    # As in a process of its own. A forkserver's processes would have a forkserver start theirs, where PyTorch does not
+    # notice that the stage of a DataLoader's worker was killed: it would wait forever.
+    multiprocessing.set_start_method(None, force=True)
+    show_own_lines()
+    hide_loading_bars()
+    show_failures()  # those of the config too, before the stage sees to it
+    # What is shown is decided above: a logging.conf would show lines of libraries before the stage can see to it.
+    command = [*arguments, "--logging_file", "False"]
+    fire.Fire(monai.bundle.run, command=command, name="monai.bundle run")
+
+
+def _end_with(starter: Connection) -> None:
+    starter.poll(None)  # until the other end is closed: nothing is ever sent
     os._exit(1)

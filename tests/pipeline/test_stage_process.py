@@ -55,6 +55,12 @@ def wait_for(condition, seconds: float = 60) -> bool:
     return False
 
 
+def is_kept(number: signal.Signals, status: str) -> bool:
+    """Say whether a process that has this status lets a signal wait."""
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def test_files_of_the_current_folder_are_not_taken_for_modules_of_python(tmp_path, monkeypatch):
     (tmp_path / "copy.py").write_text("from shutil import copy\n")
     monkeypatch.chdir(tmp_path)
@@ -108,3 +114,44 @@ class TestEnd:
             process.send_signal(number)
             process.wait(timeout=60)
         assert wait_for(lambda: not alive(pid), seconds=20)
+
+    def test_ctrl_c_finds_the_stage_and_not_the_server_in_its_imports(self, tmp_path):
+        """A terminal sends it to all processes at once."""
+        copied = "open(@folder + '/' + pid, 'w').write(open(f'/proc/{pid}/status').read())"
+        note = f"[{copied} for pid in ('self', str(os.getppid()))]"
+        assert run_stage(config(tmp_path, note)) == 0
+        kept = {file.name: is_kept(signal.SIGINT, file.read_text()) for file in tmp_path.iterdir() if not file.suffix}
+        assert kept.pop("self") is False
+        assert list(kept.values()) == [True]
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    def test_ctrl_c_before_a_stage_listens_ends_it_without_a_word(self, monkeypatch, capfd):
+        monkeypatch.setattr(stage_process, "_run_by_monai", lambda *given: pytest.fail("it was run"))
+        monkeypatch.setattr(stage_process, "_end_with", lambda starter: None)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        with stage_process._interrupts_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(SystemExit) as end:
+                stage_process._run([], {}, None, None)
+        signal.signal(signal.SIGINT, before)
+        assert end.value.code == 128 + signal.SIGINT
+        assert capfd.readouterr().err == ""
+
+    def test_a_stage_that_is_begun_after_the_interruption_does_nothing(self, tmp_path, monkeypatch):
+        """The server forks it when it is done with its imports, while the process that asked for it may be ending."""
+        started = []
+
+        def interrupted(process) -> None:
+            begin(process)
+            started.append((process, process._popen))
+            process._popen = None
+            raise KeyboardInterrupt
+
+        kind = multiprocessing.get_context("forkserver").Process
+        begin = kind.start
+        monkeypatch.setattr(kind, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(config(tmp_path, "time.sleep(600)"))
+        process, process._popen = started[0]
+        process.join(timeout=20)
+        assert process.exitcode == 1
