@@ -19,6 +19,11 @@ Item = TypeVar("Item")
 
 _INTERVAL = 0.2  # seconds between two drawings
 _FIELD = 24  # characters of the bar itself
+_LEAST_FIELD = 6  # below it says nothing
+# The time left is told by so many seconds of steps, or by this share of a stage, not counting the first step, in which
+# much is prepared.
+_MEASURED = 60.0
+_SHARE_MEASURED = 0.25
 _CLEAR = "\r\x1b[2K"
 
 
@@ -47,18 +52,15 @@ class Position(NamedTuple):
         said = os.environ.get(cls.VARIABLE)
         return cls(*json.loads(said)) if said else cls()
 
-    def seconds_left(self, share: float, elapsed: float) -> float | None:
-        """Return the seconds that are expected until the end of the pipeline; None while nothing can be expected.
+    def seconds_left(self, share: float, whole: float) -> float:
+        """Return the seconds that are expected until the end of the pipeline.
 
         Args:
             share: of this stage that is done.
-            elapsed: seconds since it began.
+            whole: seconds that all of this stage takes, by its steps so far.
         """
-        done = self.measured + share * self.own
-        if share <= 0 or done <= 0:
-            return None
         after = max(0.0, 1 - self.before - self.own)
-        return elapsed * (1 - share) / share + after * (self.spent + elapsed) / done
+        return whole * (1 - share) + after * (self.spent + whole) / (self.measured + self.own)
 
 
 class Bar:
@@ -76,7 +78,7 @@ class Bar:
         self.position = position
         self._stream = stream
         self.clock = clock
-        self.started = clock()
+        self._first: tuple[float, float] | None = None  # when a step was first done, and the share by then
         self._drawn_at: float | None = None
         self._is_shown = False
 
@@ -92,20 +94,25 @@ class Bar:
             share: of this stage that is done, from 0 to 1.
             what: what it is doing, such as ``epoch 3/20``.
         """
-        now = self.clock()
+        now, share = self.clock(), min(max(share, 0.0), 1.0)
+        whole = self._measure(now, share)
         soon = self._drawn_at is not None and now - self._drawn_at < _INTERVAL
         if not self.stream.isatty() or not is_writer() or (soon and share < 1):
             return
-        share = min(max(share, 0.0), 1.0)
         overall = min(self.position.before + share * self.position.own, 1.0)
-        filled = round(_FIELD * overall)
-        left = self.position.seconds_left(share, now - self.started)
-        parts = [self.position.title, what, "#" * filled + "." * (_FIELD - filled), f"{100 * overall:.0f} %"]
-        parts += [] if left is None else [f"about {in_words(left)} left"]
-        line = "  ".join(part for part in parts if part)
-        self.stream.write(_CLEAR + line[: shutil.get_terminal_size().columns - 1])
+        ending = [f"{100 * overall:.0f} %"]
+        ending += [] if whole is None else [f"about {in_words(self.position.seconds_left(share, whole))} left"]
+        width = shutil.get_terminal_size().columns - 1
+        self.stream.write(_CLEAR + _fit(self.position.title, what, overall, ending, width))
         self.stream.flush()
         self._drawn_at, self._is_shown = now, True
+
+    def _measure(self, now: float, share: float) -> float | None:
+        """Return the seconds that the whole stage takes by its steps after the first; None while they are too few."""
+        if share > 0 and (self._first is None or share < self._first[1]):  # less is done where it counts something new
+            self._first = now, share
+        seconds, done = (0.0, 0.0) if self._first is None else (now - self._first[0], share - self._first[1])
+        return seconds / done if done > 0 and (seconds >= _MEASURED or done >= _SHARE_MEASURED) else None
 
     def clear(self) -> None:
         """Take the bar away, so that a line can be written."""
@@ -113,6 +120,21 @@ class Bar:
             self.stream.write(_CLEAR)
             self.stream.flush()
             self._drawn_at, self._is_shown = None, False
+
+
+def _fit(title: str, what: str, share: float, ending: list[str], width: int) -> str:
+    """Return the line of a bar: where it is too long the bar is shorter or left out, and then ``what`` is cut."""
+    room = width - len(_join(title, what, *ending)) - 2
+    field = min(_FIELD, room)
+    if field >= _LEAST_FIELD:
+        filled = round(field * share)
+        return _join(title, what, "#" * filled + "." * (field - filled), *ending)
+    over = max(0, -room - 2)
+    return _join(title, what[: max(0, len(what) - over)].rstrip(), *ending)[:width]
+
+
+def _join(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
 
 
 @cache

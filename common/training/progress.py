@@ -147,5 +147,6 @@ class ProgressReport:
         shown.append(in_words(self._seconds[-1]))
         remaining = (state.max_epochs or state.epoch) - state.epoch
         if remaining:
-            shown.append(f"{in_words(remaining * sum(self._seconds) / len(self._seconds))} left")
+            steady = self._seconds[1:] or self._seconds  # in the first one, all that is prepared once takes its time
+            shown.append(f"{in_words(remaining * sum(steady) / len(steady))} left")
         logger.info(", ".join(shown))

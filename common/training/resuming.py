@@ -93,8 +93,8 @@ class ResumableCheckpoint:
             self.best.load_state_dict(state["best"])
         except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{self.path} was left by a run with other settings ({error}): delete it to start afresh, or choose "
-                "another output_dir"
+                f"{self.path} was left by a run with other settings ({error}): give the same options as then, such as "
+                "--overlay, delete it to start afresh, or choose another output_dir"
             ) from error
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["iteration"]

@@ -56,16 +56,38 @@ def test_it_shows_the_whole_pipeline_and_the_time_that_is_left():
     terminal, clock = Terminal(), Clock()
     # Stages that take half of all time are over, in 100 s; this one takes a quarter.
     shown = Bar(Position("[3/4] distill", 0.5, 0.25, 100, 0.5), terminal, clock)
-    clock.now = 25
+    clock.now = 1000  # of a slow first step, which does not count
+    shown.update(0.1, "epoch 1/12")
+    assert terminal.seen().endswith("  52 %")
+    clock.now += 20
     shown.update(0.5, "epoch 6/12")
-    # 25 s for the other half, and a quarter of the work at 125 s for 0.625 of it.
+    # 50 s for all of it, 25 s of them for the other half; then a quarter of the work at 150 s for three.
     assert terminal.seen() == "[3/4] distill  epoch 6/12  ###############.........  62 %  about 1 min left"
-    assert shown.position.seconds_left(0.5, 25) == pytest.approx(25 + 50)
+    assert shown.position.seconds_left(0.5, 50) == pytest.approx(25 + 50)
 
 
 def test_a_stage_by_itself_is_all_there_is():
-    assert Position().seconds_left(0.25, 10) == pytest.approx(30)
-    assert Position().seconds_left(0, 10) is None
+    assert Position().seconds_left(0.25, 40) == pytest.approx(30)
+
+
+@pytest.mark.parametrize(("share", "seconds", "is_told"), [(0.02, 59, False), (0.02, 60, True), (0.26, 5, True)])
+def test_the_time_left_is_told_once_a_minute_or_a_quarter_was_measured(share, seconds, is_told):
+    terminal, clock = Terminal(), Clock()
+    shown = Bar(Position(), terminal, clock)
+    shown.update(0, "images 0/100")
+    clock.now = 30
+    shown.update(0.01, "images 1/100")
+    clock.now += seconds
+    shown.update(share, "images")
+    assert ("left" in terminal.seen()) == is_told
+
+
+def test_what_is_counted_anew_is_measured_anew():
+    terminal, clock = Terminal(), Clock()
+    shown = Bar(Position(), terminal, clock)
+    for clock.now, share in ((0, 0.5), (100, 0.9), (110, 0.1), (120, 0.5)):
+        shown.update(share, "images")
+    assert terminal.seen().endswith("50 %  about 12 s left")
 
 
 def test_it_is_not_drawn_too_often_but_always_at_the_end():
@@ -86,11 +108,21 @@ def test_a_line_of_the_log_takes_the_place_of_the_bar(monkeypatch):
     assert terminal.seen() == ""
 
 
-def test_it_fits_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (80, "[1/7] finetune_teacher  epoch 1/2  loss 0.123  ############............  50 %"),
+        (64, "[1/7] finetune_teacher  epoch 1/2  loss 0.123  #####.....  50 %"),
+        (54, "[1/7] finetune_teacher  epoch 1/2  loss 0.123  50 %"),
+        (40, "[1/7] finetune_teacher  epoch 1/2  50 %"),
+        (20, "[1/7] finetune_teac"),
+    ],
+)
+def test_it_fits_the_terminal_by_a_shorter_bar_and_then_by_less_of_the_rest(columns, line, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
     terminal = Terminal()
     Bar(Position("[1/7] finetune_teacher"), terminal).update(0.5, "epoch 1/2  loss 0.123")
-    assert len(terminal.seen()) == 39
+    assert terminal.seen() == line
 
 
 def test_a_process_knows_its_position_by_its_environment(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,19 @@ def test_each_epoch_has_one_line_with_its_validation_and_the_time_that_is_left(t
         "train: epoch 2/3, loss 0.5000, val dice 0.7500, 0.0 s, 0.0 s left",
         "train: epoch 3/3, loss 0.5000, 0.0 s",
     ]
+
+
+def test_the_first_epoch_which_prepares_what_the_others_have_does_not_count_for_the_time_left(
+    tmp_path, caplog, monkeypatch
+):
+    trainer, seconds = make_trainer(nn.Identity()), iter([0, 100, 102, 104, 106])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(ProgressReport, "_show", lambda *given: None)
+    ProgressReport(tmp_path, "train").attach(trainer)
+    with caplog.at_level(logging.INFO, logger="common"):
+        trainer.run([0.5], max_epochs=4)
+    lines = [record.getMessage() for record in caplog.records if record.name == "common.training.progress"]
+    assert [line.rpartition(", ")[2] for line in lines] == ["5 min left", "4 s left", "2 s left", "2 s"]
 
 
 def test_all_values_are_read_from_the_device_once_per_step(tmp_path, monkeypatch):

@@ -24,7 +24,10 @@ def assert_same_weights(toy: Toy, weights: dict[str, torch.Tensor]) -> None:
 
 
 def refused(toy: Toy) -> str:
-    message = r"toy\.pt was left by a run with other settings .*: delete it to start afresh, or choose another"
+    message = (
+        r"toy\.pt was left by a run with other settings .*: give the same options as then, such as --overlay, "
+        "delete it to start afresh, or choose another"
+    )
     with pytest.raises(InputError, match=message) as caught:
         toy.run()
     return str(caught.value)
