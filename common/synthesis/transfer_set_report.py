@@ -120,7 +120,6 @@ def _log(report: Mapping[str, Any]) -> None:
     distance, diversity, confidence = report["distance"], report["diversity"], report["confidence"]
     copies, unsure = report["dropped"].values()
     between = "unknown" if distance["training_images"] is None else f"{distance['training_images']['median']:.3f}"
-    sure = "not measured" if confidence is None else f"{confidence['median']:.3f} (5 % below {confidence['5 %']:.3f})"
     logger.info(
         f"transfer set: {report['kept']} of {report['drawn']} samples kept; dropped as copies of training images "
         f"{copies}, for low confidence {unsure}"
@@ -131,6 +130,11 @@ def _log(report: Mapping[str, Any]) -> None:
         f"{report['settings']['copy_threshold']} times the distance to the next patient's"
     )
     logger.info(
-        f"{diversity['images']} samples are as varied as {diversity['samples']:.1f} images with nothing in common, "
-        f"as many training images as {diversity['training_images']:.1f} (Vendi score); teacher's confidence {sure}"
+        f"variety, from 1 for images that are all alike to {diversity['images']} for as many with nothing in common: "
+        f"samples {diversity['samples']:.1f}, training images {diversity['training_images']:.1f} (Vendi score)"
     )
+    if confidence is not None:
+        logger.info(
+            f"the teacher's confidence in a sample, from 0 to 1: median {confidence['median']:.3f}, one in twenty has "
+            f"less than {confidence['5 %']:.3f}"
+        )

@@ -1,4 +1,4 @@
-"""What all stages of a pipeline say of the same data is shown once."""
+"""What all stages of a pipeline say of the same data, and of the same teacher, is shown once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SHARED = (".datasets.", ".teachers.")  # parts of the names of logs: what these tell, every stage may tell again
 _VARIABLE = "COMMON_SAID"  # of the environment: the file of what was said, a line each
 
 
@@ -26,9 +27,12 @@ def remembered() -> Iterator[None]:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Say whether a record is to be shown: not if it is a warning, or of a dataset, that another stage has shown."""
+    """Say whether a record is to be shown.
+
+    It is not if it is a warning, or tells of a dataset or a teacher, and another stage has shown it.
+    """
     file = os.environ.get(_VARIABLE)
-    if file is None or not (record.levelno == logging.WARNING or ".datasets." in record.name):
+    if file is None or not (record.levelno == logging.WARNING or any(each in record.name for each in _SHARED)):
         return True
     path, text = Path(file), f"{record.name} {record.getMessage()}".replace("\n", " ")
     with path.open("a+", encoding="utf-8", errors="backslashreplace") as said:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import textwrap
 import warnings
+from typing import TextIO
 
 from common.training.bar import clear_for
 from common.training.said_once import is_news
@@ -14,21 +17,30 @@ from common.training.stage_log import is_for_screen
 _INDENT = "    "  # below the name of the stage
 
 
-class _Lines(logging.Formatter):
+class PlainLines(logging.Formatter):
     """Messages as they are, with paths from the current folder; what is more than news says so.
 
     Args:
+        stream: where they are shown; a terminal would break long lines in the middle of a word.
         indent: before each line.
     """
 
-    def __init__(self, indent: str = "") -> None:
+    def __init__(self, stream: TextIO, indent: str = "") -> None:
         super().__init__()
+        self.stream = stream
         self.indent = indent
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record).replace(os.path.join(os.getcwd(), ""), "")
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return self.indent + kind + text.replace("\n", f"\n{self.indent}")
+        return "\n".join(self._fold(self.indent + line) for line in (kind + text).split("\n"))
+
+    def _fold(self, line: str) -> str:
+        width = shutil.get_terminal_size().columns
+        if not self.stream.isatty() or len(line) <= width:
+            return line
+        indent = self.indent + "  "
+        return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def show_plain_lines() -> None:
@@ -39,7 +51,7 @@ def show_plain_lines() -> None:
     if not sys.warnoptions:  # nobody has asked for warnings
         warnings.simplefilter("ignore")
     handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
+    handler.setFormatter(PlainLines(handler.stream))
     handler.addFilter(is_for_screen)
     handler.addFilter(clear_for)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -54,7 +66,7 @@ def show_own_lines() -> None:
     logging.captureWarnings(True)
     take_over_monai()
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Lines(_INDENT))
+    handler.setFormatter(PlainLines(handler.stream, _INDENT))
     handler.addFilter(is_for_screen)
     handler.addFilter(clear_for)
     handler.addFilter(is_news)

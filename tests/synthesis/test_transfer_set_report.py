@@ -36,7 +36,12 @@ def test_report_and_table_agree(tmp_path, pipeline, draw, caplog):
     assert 1 < report["diversity"]["samples"] <= 5
     assert "5 of 6 samples kept; dropped as copies of training images 1" in caplog.text
     assert f"between training images {report['distance']['training_images']['median']:.3f}" in caplog.text
-    assert f"5 samples are as varied as {report['diversity']['samples']:.1f} images" in caplog.text
+    varied = [report["diversity"][name] for name in ("samples", "training_images")]
+    assert "to 5 for as many with nothing in common: samples {:.1f}, training images {:.1f} (".format(*varied) in (
+        caplog.text
+    )
+    sure = [report["confidence"][name] for name in ("median", "5 %")]
+    assert "in a sample, from 0 to 1: median {:.3f}, one in twenty has less than {:.3f}\n".format(*sure) in caplog.text
 
 
 def test_the_most_similar_pairs_come_first_on_the_contact_sheet(tmp_path, pipeline, draw):
@@ -57,5 +62,5 @@ def test_without_a_teacher_nothing_is_said_of_it(tmp_path, pipeline, caplog):
     with caplog.at_level(logging.INFO):
         build(pipeline, tmp_path / "transfer", make_training_images(small_textures(3)), num_images=2)
     assert read_report(tmp_path / "transfer")["confidence"] is None
+    assert "confidence in" not in caplog.text
     assert {(row["confidence"], row["foreground"]) for row in read_rows(tmp_path / "transfer")} == {("", "")}
-    assert "teacher's confidence not measured" in caplog.text

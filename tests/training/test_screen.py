@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
-from common.training.said_once import remembered
+import pytest
+
+from common.training.said_once import is_news, remembered
+from common.training.screen import PlainLines
 
 SETUP = """
 import logging, sys, warnings
@@ -63,6 +68,28 @@ def test_what_several_stages_say_of_the_data_is_shown_once_and_logged_by_each(tm
     assert ["alike" in screen for screen, _ in runs] == [True, False]
     assert all("epoch 1/2" in screen for screen, _ in runs)
     assert all("stratified" in log and "alike" in log for _, log in runs)
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "shown"),
+    [
+        (True, ["    warning: the patients", "      are not known:", "      /a/path/with-hyphens/x", "    and on"]),
+        (False, ["    warning: the patients are not known: /a/path/with-hyphens/x", "    and on"]),
+    ],
+)
+def test_a_terminal_gets_no_line_that_it_would_break_in_a_word(is_terminal, shown, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "28")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    text = "the patients are not known: /a/path/with-hyphens/x\nand on"
+    record = logging.makeLogRecord({"msg": text, "levelno": logging.WARNING, "levelname": "WARNING"})
+    assert PlainLines(stream, "    ").format(record).split("\n") == shown
+
+
+def test_what_is_told_of_the_teacher_is_shown_once():
+    record = logging.makeLogRecord({"name": "common.teachers.registry", "msg": "the teacher", "levelno": logging.INFO})
+    with remembered():
+        assert [is_news(record), is_news(record)] == [True, False]
 
 
 def test_paths_in_the_current_folder_are_shown_as_they_would_be_given(tmp_path):
