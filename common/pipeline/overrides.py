@@ -81,14 +81,15 @@ def check_values(
     Raises:
         InputError: see :func:`common.configs.checks.check_configs`; also if a value refers to a key that there is not.
     """
-    changed = [_overridden(config, overrides) for config in configs]
+    changed = [overridden(config, overrides) for config in configs]
     missing = [line for config in changed for line in unknown_references(config)]
     if missing:
         raise InputError("\n".join(dict.fromkeys(missing)))
     check_configs(changed, on_this_machine)
 
 
-def _overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of a stage with those of the values, by key, that it takes."""
     parser = ConfigParser(copy.deepcopy(dict(config)))
     parser.update({key: copy.deepcopy(value) for key, value in overrides.items() if takes(config, key)})
     return parser.get()

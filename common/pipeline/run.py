@@ -15,9 +15,10 @@ from common.pipeline.configs import load_config, stage_config, stage_files
 from common.pipeline.data import find_data, write_missing_phantoms
 from common.pipeline.hardware import choose_overlays
 from common.pipeline.method_record import check_method, note_method, prepares_student
-from common.pipeline.overrides import check_overrides, check_paths, check_values
+from common.pipeline.overrides import check_overrides, check_paths, check_values, overridden
 from common.pipeline.position import position_of, told
 from common.pipeline.results import as_given, results_table
+from common.pipeline.settings_record import describe_changes, note_settings
 from common.pipeline.stage_run import choose_overrides, run_one
 from common.pipeline.stages import STAGES, TRAINING_STAGES, choose_stages
 from common.training.said_once import remembered
@@ -73,18 +74,30 @@ def run_pipeline(
         for number, stage in enumerate(chosen, start=1):
             done = output_path / STAGES[stage]
             print(f"[{number}/{len(chosen)}] {stage}", flush=True)
+            own = choose_overrides(stage, loaded[stage], chosen_method, values)
+            config = overridden(loaded[stage], own)
             if done.exists():
-                print(f"    skipped: {as_given(done)} exists; delete it to run this stage again", flush=True)
+                print(f"    {_skipped(done, describe_changes(output_path, stage, config))}", flush=True)
                 continue
             if prepares_student(stage, chosen_method):
                 note_method(output_path, chosen_method)
-            own = choose_overrides(stage, loaded[stage], chosen_method, values)
             distributed = "multi_gpu" in overlays and stage in TRAINING_STAGES
             with told(position_of(stage, chosen, seconds)):
                 seconds[stage] = run_one(stage, files[stage], own, output_path, distributed)
+            note_settings(output_path, stage, config)
     report = results_table(output_path)
     if report:
         print(report, flush=True)
+
+
+def _skipped(done: Path, changes: str) -> str:
+    """Return why a stage is skipped, and what to do if that is not wanted."""
+    if not changes:
+        return f"skipped: {as_given(done)} exists; delete it to run this stage again"
+    return (
+        f"skipped: {as_given(done)} exists, made with other settings ({changes}): delete it to run this stage again, "
+        "choose another output_dir, or give the same options as then, such as --overlay"
+    )
 
 
 def _student_of(method: Method, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common.configs.differences import as_json, describe_differences, leaves, show
 from common.errors import InputError
 from common.files.atomic import write_json
 from common.files.json_files import read_record as read_json_record
@@ -61,7 +62,7 @@ def describe(
     """Return the record of a study without its grid."""
     place = dataset_dir.name if phantoms else str(dataset_dir)  # phantoms move with the study they belong to
     about = {"bundle": bundle, "dataset_dir": place, "phantoms": phantoms, "overlay": overlay}
-    return _as_json({**about, "overrides": dict(overrides)})
+    return as_json({**about, "overrides": dict(overrides)})
 
 
 def check_same(study_dir: Path, record: Mapping[str, Any], configs: Mapping[str, Any]) -> None:
@@ -81,12 +82,12 @@ def check_same(study_dir: Path, record: Mapping[str, Any], configs: Mapping[str,
     if before is None:
         return
     differences = [
-        f"{key} was {_show(before[key])}, now {_show(record[key])}" for key in _SAME if before[key] != record[key]
+        f"{key} was {show(before[key])}, now {show(record[key])}" for key in _SAME if before[key] != record[key]
     ]
-    differences += _differences(before["overrides"], record["overrides"], "--{}")
+    differences += describe_differences(before["overrides"], record["overrides"], "--{}")
     for name, config in _read_settings(study_dir).items():
         if name in configs:
-            differences += _differences(_leaves(config), _leaves(_as_json(configs[name])), f"{name}: {{}}")
+            differences += describe_differences(leaves(config), leaves(as_json(configs[name])), f"{name}: {{}}")
     if differences:
         rest = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise InputError(
@@ -108,43 +109,10 @@ def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs
     lists = {key: list(dict.fromkeys(value for each in grids for value in each[key])) for key in GRID}
     for key in _SORTED:
         lists[key].sort()
-    write_json(study_dir / _SETTINGS, {**_read_settings(study_dir), **_as_json(dict(configs))})
+    write_json(study_dir / _SETTINGS, {**_read_settings(study_dir), **as_json(dict(configs))})
     write_json(study_dir / RECORD, {**record, **lists, "num_images": grid.num_images, GRIDS: grids})
 
 
 def _read_settings(study_dir: Path) -> dict[str, Any]:
     path = study_dir / _SETTINGS
     return read_json_record(path) if path.is_file() else {}
-
-
-def _as_json(value: Any) -> Any:
-    """Return a value as it is after writing and reading, with tuples as lists."""
-    return json.loads(json.dumps(value, default=str))
-
-
-def _leaves(config: Any, path: str = "") -> dict[str, Any]:
-    """Return the values of a nested config by their path, as MONAI writes it."""
-    if isinstance(config, (dict, list)) and config:
-        items = config.items() if isinstance(config, dict) else enumerate(config)
-        return {
-            leaf: content
-            for key, value in items
-            for leaf, content in _leaves(value, f"{path}::{key}" if path else str(key)).items()
-        }
-    return {path: config}
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> list[str]:
-    """Return what was changed, added or taken away."""
-    keys = [key for key in {**before, **now} if (key in before, before.get(key)) != (key in now, now.get(key))]
-    return [
-        f"{name.format(key)} was {_show(before[key]) if key in before else 'not given'}, now "
-        f"{_show(now[key]) if key in now else 'not given'}"
-        for key in keys
-    ]
-
-
-def _show(value: Any) -> str:
-    return (
-        ",".join(value) or "none" if isinstance(value, list) and all(isinstance(x, str) for x in value) else str(value)
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,29 @@ class TestOrder:
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), student_def={"_target_": "UNet"})
         taking = [stage for stage in STAGES if stages.value(stage, "student_def")]
         assert taking == ["distill", "train", "evaluate_teacher", "evaluate"]
+
+    def test_what_was_made_with_other_settings_is_said_to_be(self, stages, dataset_dir, tmp_path, capsys):
+        folders = (str(BUNDLE), str(tmp_path), str(dataset_dir), "train")
+        run_pipeline(*folders, epochs=3, overlay="cpu", **{"loss::lambda_ce": 0.5})
+        settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["train"]
+        assert (settings["epochs"], settings["loss"]["lambda_ce"]) == (3, 0.5)
+        for given in ({"epochs": 3}, {"epochs": 4}):
+            capsys.readouterr()
+            run_pipeline(*folders, **given, overlay="cpu", **{"loss::lambda_ce": 0.5})
+            changed = given["epochs"] == 4
+            assert ("model.pt exists, made with other settings (epochs was 3, now 4): " in capsys.readouterr().out) == (
+                changed
+            )
+        run_pipeline(*folders)
+        said = capsys.readouterr().out
+        assert re.search(r"other settings \(\w+ was .*; \w+ was .*; \w+ was .*; and \d+ more\): delete it", said)
+        assert list(stages.ran) == ["train"]
+
+    def test_a_run_that_was_moved_has_the_settings_that_it_had(self, stages, dataset_dir, tmp_path, capsys):
+        run_pipeline(str(BUNDLE), str(tmp_path / "one"), str(dataset_dir), "train")
+        (tmp_path / "one").rename(tmp_path / "other")
+        run_pipeline(str(BUNDLE), str(tmp_path / "other"), str(dataset_dir), "train")
+        assert "model.pt exists; delete it to run this stage again" in capsys.readouterr().out
 
     def test_what_is_done_is_skipped_and_said_to_be(self, stages, dataset_dir, tmp_path, capsys):
         for stage in ("finetune_teacher", "train_diffusion"):

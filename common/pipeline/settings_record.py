@@ -1,0 +1,46 @@
+"""The settings that each stage of an output folder was run with: ``settings.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.configs.differences import as_json, describe_differences, leaves
+from common.files.atomic import write_json
+from common.files.json_files import read_record
+
+_RECORD = "settings.json"
+_PLACES = ("bundle_root", "dataset_dir", "output_dir")  # a run that was moved is the same
+_SHOWN = 3
+
+
+def note_settings(output_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
+    """Write with which config a stage has ended well."""
+    write_json(output_dir / _RECORD, {**_read(output_dir), stage: as_json(dict(config))})
+
+
+def describe_changes(output_dir: Path, stage: str, config: Mapping[str, Any]) -> str:
+    """Return how a config differs from that of the stage which is done; nothing if it does not, or nobody knows.
+
+    Keys of the config itself come first, then those inside of its parts.
+
+    Raises:
+        InputError: if the record is damaged.
+    """
+    before = _read(output_dir).get(stage)
+    if before is None:
+        return ""
+    found = describe_differences(_settings(before), _settings(as_json(dict(config))))
+    found.sort(key=lambda each: "::" in each.split(" ")[0])
+    more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return "; ".join(found[:_SHOWN] + more)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return leaves({key: value for key, value in config.items() if key not in _PLACES})
+
+
+def _read(output_dir: Path) -> dict[str, Any]:
+    path = output_dir / _RECORD
+    return read_record(path) if path.is_file() else {}
