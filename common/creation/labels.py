@@ -113,7 +113,8 @@ def _choose_greys(options: Options, survey: LabelSurvey) -> LabelChoice:
     if num_classes == 2 and "black_white" in survey.label_formats:
         why = f"white is {options.classes[1]}"
         if survey.lossy:
-            why += f"; {survey.lossy[0]} is lossy, which blurs edges"
+            some = f"{len(survey.lossy)} of " if len(survey.lossy) < survey.num_read else "all "
+            why += f"; {some}{survey.num_read} looked at are stored with loss, as JPEG is, which blurs edges"
         return LabelChoice({"label_format": "black_white"}, _SHOWN["black_white"], why)
     highest = max(values, default=0)
     if "ids" in survey.label_formats and highest < num_classes:

@@ -71,7 +71,8 @@ def read_options(name: str, given: Mapping[str, Any]) -> Options:
     if given.get("labels") is not None:
         checked["labels"] = _absolute(given["labels"])
         if not checked["labels"].exists():
-            raise InputError(f"--labels: {checked['labels']}: no such folder; expected the folder of the labels")
+            meant = _what_was_meant(checked["labels"]) or "; expected the folder of the labels"
+            raise InputError(f"--labels: {checked['labels']}: no such folder{meant}")
     checked["classes"] = _read_classes(given.get("classes"))
     for key in ("label_suffix", "image_suffix", "patient", "split", "stratum", "pretrained", "title"):
         if given.get(key) is not None:
@@ -117,12 +118,16 @@ def _absolute(path: Any) -> Path:
 def _read_images(value: Any) -> Path:
     path = _absolute(value)
     if not path.exists():
-        near = get_close_matches(path.name, os.listdir(path.parent), n=1) if path.parent.is_dir() else []
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"--images: {path}: no such folder or datalist{hint}")
+        raise InputError(f"--images: {path}: no such folder or datalist{_what_was_meant(path)}")
     if path.is_file() and path.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--images: {path}: expected a folder, or a datalist (.csv, .json)")
     return path
+
+
+def _what_was_meant(path: Path) -> str:
+    """Return a hint at what is called nearly as a path that does not exist."""
+    near = get_close_matches(path.name, os.listdir(path.parent), n=1) if path.parent.is_dir() else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _read_classes(value: Any) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ def _training(options: Options, structures: Structures, choices: Choices, num_va
         "transfer_size": min(128, choices.size),
         "sample_size": min(128, choices.size),
         "batch_sizes": batch_sizes(choices.size),
-        "example_folder": "new_scans" if choices.sees == "slices" else "new_images",
+        "example_folder": "new_scans" if choices.sees == "slices" else "new_photos",
         "inference_takes": "images",
     }
 

@@ -41,7 +41,7 @@ def tell(name: str, root: Path, source: Source, found: Found, rows: Sequence[Cho
         folder: of the bundle.
         width: of a line of the table, in characters.
     """
-    bundle, new = shlex.quote(str(folder)), "new_scans" if source.kind == "volumes" else "new_images"
+    bundle, new = shlex.quote(str(folder)), "new_scans" if source.kind == "volumes" else "new_photos"
     notes = [*found.notes, *describe_orphans(found, root), *note_patients(source, found, root)]
     lines = [f"{name}: the data are in {root}", "", draw_table(rows, width), ""]
     lines += [_fold(f"note: {_for_the_command_line(note)}", width) for note in notes] + [""] * bool(notes)
@@ -52,6 +52,7 @@ def tell(name: str, root: Path, source: Source, found: Found, rows: Sequence[Cho
             f"Look at {bundle}/{PICTURE}: are the structures marked where they are?",
             f"Then, in {os.getcwd()}:",
             f"  task-distill check {bundle}",
+            f"  task-distill pipeline {bundle} --output_dir runs/{name}_demo --overlay demo  # a trial, in minutes",
             f"  task-distill pipeline {bundle} --output_dir runs/{name}",
             f"  task-distill predict {new}/ --weights runs/{name}/model.pt --output_dir new_masks/",
         ]

@@ -54,7 +54,7 @@ def make_words(options: Options, source: Source) -> dict[str, Any]:
 
 
 def _commands(name: str, volumes: bool) -> str:
-    what, folder = ("volume", "new_scans") if volumes else ("image", "new_images")
+    what, folder = ("volume", "new_scans") if volumes else ("image", "new_photos")
     return f"""## Commands
 In the folder above this one:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,16 @@ class DatasetIssues:
             self.messages.append(message)
 
     @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Note an ``InputError`` raised in the block instead of letting it out."""
+    def collect(self, root: Path | None = None) -> Iterator[None]:
+        """Note an ``InputError`` raised in the block instead of letting it out.
+
+        Args:
+            root: a folder, to which paths in the message become relative.
+        """
         try:
             yield
         except InputError as error:
-            self.add(str(error))
+            self.add(str(error) if root is None else seen_from(root, str(error)))
 
     def raise_if_any(self) -> None:
         """Raise one ``InputError`` that lists the issues, if there are any."""
@@ -48,3 +53,8 @@ class DatasetIssues:
         if count > _MAX_LISTED:
             lines.append(f"  ... and {count - _MAX_LISTED} more")
         raise InputError("\n".join(lines))
+
+
+def seen_from(root: Path, message: str) -> str:
+    """Return a message in which the paths of files in a folder are relative to it."""
+    return message.replace(os.path.join(root, ""), "")

@@ -144,9 +144,15 @@ class TestWhatIsFound:
                 Image.open(path).convert("L").save(path.with_suffix(".jpg"), quality=98)
                 path.unlink()
         create(tmp_path / "black_white", FOUND["black_white"], tmp_path)
-        assert "is lossy, which blurs edges" in " ".join(capsys.readouterr().out.split())
+        assert "blurs" in capsys.readouterr().out
         with refused("--labels: .*stored (with loss|as JPEG), which alters class ids"):
             create(tmp_path / "ids", FOUND["ids"], tmp_path, name="others")
+
+    @pytest.mark.parametrize(("number", "said"), [(6, "all 6"), (2, "2 of 6")])
+    def test_labels_that_are_stored_with_loss_are_counted(self, number, said):
+        survey = LabelSurvey(num_read=6, lossy=["/data/a.jpg"] * number, is_black_white=True)
+        why = choose_labels(Options(name="wounds", images=Path(), classes=tuple(TWO)), survey).why
+        assert why == f"white is wound; {said} looked at are stored with loss, as JPEG is, which blurs edges"
 
     def test_outlines_of_labelme_among_the_images(self, tmp_path):
         data = write(tmp_path / "data", FOUND["polygons"])
@@ -431,12 +437,13 @@ class TestTheBundle:
         commands = [
             "task-distill check {}wounds_segmentation",
             "task-distill pipeline {}wounds_segmentation --output_dir runs/wounds",
-            "task-distill predict new_images/ --weights runs/wounds/model.pt --output_dir new_masks/",
+            "task-distill predict new_photos/ --weights runs/wounds/model.pt --output_dir new_masks/",
         ]
         page, said = (bundle / "docs" / "README.md").read_text(encoding="utf-8"), capsys.readouterr().out
         for command in commands:
             assert command.format("") in page
             assert command.format(f"{tmp_path}/") in said
+        assert "_segmentation --output_dir runs/wounds_demo --overlay demo  # a trial, in minutes\n" in said
 
     def test_its_commands_name_a_folder_with_spaces_so_that_a_shell_takes_it(self, wounds, tmp_path, capsys):
         bundle = create(wounds, FOUND["black_white"], tmp_path / "my bundles")

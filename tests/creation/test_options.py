@@ -65,8 +65,11 @@ def test_a_name_that_says_what_is_added_anyway(read):
 def test_folders_that_are_not_there(read, tmp_path):
     with refused(r"--images: .*photo: no such folder or datalist; did you mean photos\?"):
         read(images=str(tmp_path / "photo"))
-    with refused("--labels: .*masks: no such folder"):
+    with refused("--labels: .*masks: no such folder; expected the folder of the labels"):
         read(labels=str(tmp_path / "masks"))
+    (tmp_path / "masks").mkdir()
+    with refused(r"--labels: .*mask: no such folder; did you mean masks\?"):
+        read(labels=str(tmp_path / "mask"))
 
 
 def test_a_file_is_no_folder_of_images(read, tmp_path):

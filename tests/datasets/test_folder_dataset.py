@@ -172,6 +172,21 @@ class TestCheck:
         grey.check()
         assert any("11 images of 12 in colour (photos/" in note for note in grey.notes)
 
+    def test_notes_a_few_empty_labels_and_those_in_jpeg(self, wounds):
+        root = wounds()
+        save(root / "masks" / "P0_0.png", mask(value=0))
+        save(root / "masks" / "P0_1.jpg", mask(), quality=98)
+        (root / "masks" / "P0_1.png").unlink()
+        dataset = open_wounds(root)
+        dataset.check()
+        assert any("1 label without any structure (photos/P0_0.png): see whether" in note for note in dataset.notes)
+        assert any("1 label in JPEG (P0_1.jpg), which blurs edges" in note for note in dataset.notes)
+        for number in range(3, 9):
+            save(root / "masks" / f"P{number // 2}_{number}.png", mask(value=0))
+        healthy = open_wounds(root)
+        healthy.check()
+        assert not any("without any structure" in note for note in healthy.notes)
+
     def test_notes_large_images_with_the_memory_that_they_take(self, wounds, monkeypatch):
         monkeypatch.setattr(contents, "LARGE", 1000)
         root = wounds()
@@ -303,6 +318,9 @@ class TestBadInput:
         assert "photos/P0_0.png: has more than 8 bits a channel" in message
         assert "P0_1.png: cannot be read as an image" in message
         assert "P1_2.png: the file is empty" in message
+        (root / "masks" / "P1_2.png").write_bytes(b"no image")
+        message = issues_of(open_wounds(root))
+        assert "- masks/P1_2.png: cannot be read as an image; copy it again, or save it as .png\n" in message + "\n"
         assert "3 issues" in message
 
     def test_all_faults_are_told_at_once(self, wounds):

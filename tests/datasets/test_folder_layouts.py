@@ -16,6 +16,7 @@ from common.datasets.issues import DatasetIssues
 from common.datasets.source import Source
 
 CLASSES = ["background", "wound"]
+MOVE = "; an image without one can be moved elsewhere, or left out by a datalist"
 PLAIN = {"images": "photos", "labels": "masks", "classes": CLASSES, "label_format": "black_white"}
 AMONG = {"images": ".", "label_suffix": "_mask", "classes": CLASSES, "label_format": "black_white"}
 
@@ -77,7 +78,7 @@ class TestPairs:
         )
         assert labels == {"b": "masks/b.png", "p1/a": None, "p2/a": None}
         assert issues == [
-            "photos/p1/a.png: no label, expected masks/p1/a.png",
+            f"photos/p1/a.png: no label, expected masks/p1/a.png{MOVE}",
             "photos/p2/a.png: no label, expected masks/p2/a.png",
         ]
 
@@ -178,14 +179,14 @@ class TestClasses:
     def test_an_image_without_any_file_has_no_label(self, put):
         root = put("photos/a.png", "photos/b.png", "masks/a_w.png")
         _, issues, _ = find(root, **{**PLAIN, **self.FILES, "class_files": {"wound": "_w", "skin": "_s"}})
-        assert issues == ["photos/b.png: no label, expected masks/b_w.png"]
+        assert issues == [f"photos/b.png: no label, expected masks/b_w.png{MOVE}"]
 
 
 class TestFaults:
     def test_images_without_labels_are_issues_and_labels_without_images_are_known(self, put):
         root = put("photos/a.png", "photos/b.png", "masks/a.png", "masks/c.png")
         _, issues, found = find(root, **PLAIN)
-        assert issues == ["photos/b.png: no label, expected masks/b.png"]
+        assert issues == [f"photos/b.png: no label, expected masks/b.png{MOVE}"]
         assert [path.name for path in found.orphans] == ["c.png"]
 
     def test_two_labels_for_one_image(self, put):

@@ -21,6 +21,13 @@ def test_issues_are_raised_together():
     ]
 
 
+def test_files_are_named_from_a_folder(tmp_path):
+    issues = DatasetIssues("DRIVE", tmp_path)
+    with issues.collect(tmp_path):
+        raise InputError(f"{tmp_path}/masks/a.png: the file is empty, unlike {tmp_path}/masks/b.png")
+    assert issues.messages == ["masks/a.png: the file is empty, unlike masks/b.png"]
+
+
 def test_only_input_errors_are_collected():
     with pytest.raises(ZeroDivisionError), DatasetIssues("DRIVE", "").collect():
         raise ZeroDivisionError

@@ -24,6 +24,8 @@ from common.errors import InputError
 LARGE = 25_000_000  # pixels, from which on reading an image takes memory that a laptop may not have
 _BYTES_A_PIXEL = 48  # of a channel, to read and resize an image for training: 13.6 GB measured for 100 million pixels
 _NAMED = 5  # images whose colours differ from those of the others
+_JPEG = (".jpg", ".jpeg")
+_FEW_EMPTY = 0.1  # of the labels: where more are empty, that is meant, as among images of healthy people
 _GREY_MODES = ("1", "L", "LA")
 
 
@@ -44,7 +46,7 @@ def check_pictures(
     for entry in files.values():
         shown = Path(os.path.relpath(entry["image"], root)).as_posix()
         stored = None
-        with issues.collect():
+        with issues.collect(root):
             stored = read_stored(entry["image"])
         if stored is not None:
             _check_image(stored, shown, issues, findings)
@@ -54,14 +56,16 @@ def check_pictures(
                 large[shown] = width * height
         size = None if stored is None else stored.image.size
         if "label" in entry:
-            with issues.collect():
+            with issues.collect(root):
                 label = _read_label(entry, source, size, root)
                 used.update(np.flatnonzero(np.bincount(label.ravel(), minlength=len(source.classes))).tolist())
                 num_labels += 1
                 drawn.add(shown, label, findings.digests.get(shown))
+                files = files_of(entry["label"])
+                drawn.lossy += [str(path) for path in files if str(path).lower().endswith(_JPEG)]
                 outlined.add(shown, label)
         if "fov" in entry:
-            with issues.collect():
+            with issues.collect(root):
                 _check_field_of_view(entry["fov"], size, root, issues)
     num_read = len(grey) + len(coloured)
     if source.channels == 3 and grey and coloured:
@@ -95,9 +99,15 @@ class _Drawn:
     def __init__(self) -> None:
         self.images: dict[str, dict[str | None, str]] = {}
         self.cornered: list[str] = []
+        self.empty: list[str] = []
+        self.lossy: list[str] = []
+        self.count = 0
 
     def add(self, image: str, ids: np.ndarray, digest: str | None) -> None:
         """Add the label of an image, whose own pixels have a digest."""
+        self.count += 1
+        if not ids.any():
+            self.empty.append(image)
         own = digest_of(ids)  # None where all is background, or all the structure
         if own is not None:
             self.images.setdefault(own, {}).setdefault(digest, image)
@@ -112,6 +122,16 @@ class _Drawn:
             lines.append(
                 f"{count(same, 'image')} with the same label as another one, though they differ ({name_some(same)}): "
                 "see whether each has its own"
+            )
+        if 0 < len(self.empty) <= max(1, _FEW_EMPTY * self.count):
+            lines.append(
+                f"{count(self.empty, 'label')} without any structure ({name_some(self.empty)}): see whether nothing is "
+                "to be seen there, or the label was forgotten"
+            )
+        if self.lossy:
+            lines.append(
+                f"{count(self.lossy, 'label')} in JPEG ({name_some([Path(path).name for path in self.lossy])}), which "
+                "blurs edges: take the originals, if there are any"
             )
         if self.cornered and len(classes) == 2:
             lines.append(

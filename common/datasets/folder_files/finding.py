@@ -37,7 +37,7 @@ def find_items(root: Path, source: Source, issues: DatasetIssues) -> Found:
     """
     found, show = Found(), shown_from(root)
     if source.is_datalist:
-        with issues.collect():
+        with issues.collect(root):
             found = read_datalist(root / source.images, source, root, issues)
             _add_labels_of_folder(found, source, root, issues, show)
     else:

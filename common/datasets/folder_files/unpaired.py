@@ -36,8 +36,9 @@ def name_unlabelled(found: Found, source: Source, root: Path, issues: DatasetIss
         for ending, paths in derived.items():
             issues.add(_describe_derived(ending, paths, show))
         known_as_derived = {path for paths in derived.values() for path in paths}
-        for path in (each for each in without if each not in known_as_derived):
-            issues.add(f"{show(path)}: no label, expected {expected_label(path, source, root)}")
+        for number, path in enumerate(each for each in without if each not in known_as_derived):
+            what_else = "" if number else "; an image without one can be moved elsewhere, or left out by a datalist"
+            issues.add(f"{show(path)}: no label, expected {expected_label(path, source, root)}{what_else}")
     elif not labels.exists():
         issues.add(
             f"{show(labels)}: no such folder; expected labels such as {expected_label(without[0], source, root)}"

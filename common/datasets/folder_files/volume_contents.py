@@ -44,7 +44,7 @@ def check_volumes(
     spacings, used, outlined = {}, Counter(), Outlined(source.classes)
     read_image, read_label = LoadVolumed("image"), LoadFolderLabeld("label", source=source.to_config())
     for path, entry in volumes.items():
-        with issues.collect():
+        with issues.collect(root):
             loaded = read_image({"image": str(path)})
             spacings[path] = voxel_sizes(loaded["image"].affine.numpy())
             shown = Path(os.path.relpath(path, root)).as_posix()

@@ -38,7 +38,7 @@ def open_label_picture(path: str | os.PathLike) -> StoredPicture:
         InputError: if it cannot be read, holds several images, or has pixels that are not opaque, so that nobody has
             seen their colours.
     """
-    stored = read_stored(path)
+    stored = read_stored(path, ".png")  # JPEG would alter a label
     if stored.num_pages > 1:
         raise InputError(f"{path}: holds {stored.num_pages} images; expected a label of one, save each as its own file")
     if not is_opaque(stored.image):

@@ -52,8 +52,12 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     return read_stored(path).image
 
 
-def read_stored(path: str | os.PathLike) -> StoredPicture:
+def read_stored(path: str | os.PathLike, examples: str = EXAMPLES) -> StoredPicture:
     """Return the image at ``path`` with what else its file says.
+
+    Args:
+        path: of the file.
+        examples: of suffixes that it may have, for the message.
 
     Raises:
         InputError: as :func:`read_image` does.
@@ -79,7 +83,7 @@ def read_stored(path: str | os.PathLike) -> StoredPicture:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: cannot be read as an image; copy it again, or save it as {EXAMPLES}") from error
+        raise InputError(f"{path}: cannot be read as an image; copy it again, or save it as {examples}") from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(f"{path}: has more than {most:,} pixels, the most that are read; save it smaller") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.datasets.issues import DatasetIssues
+from common.datasets.issues import DatasetIssues, seen_from
 from common.datasets.readers.polygons.annotations import LABELME, Annotations, common_parts
 from common.datasets.readers.polygons.drawing import understand
 from common.datasets.readers.polygons.files import read_annotations
@@ -34,13 +34,13 @@ def pair_polygons(
     num_read = 0
     for path in files:
         annotations = None
-        with issues.collect():
+        with issues.collect(folder):
             annotations = read_annotations(path)
         if annotations is None:
             continue
         num_read += 1
         for fault in understand(annotations, tuple(classes.items())).faults:
-            issues.add(fault)
+            issues.add(seen_from(folder, fault))
         own = _images_of(annotations, images, issues, folder)
         for image in own:
             if image in found:

@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_file_is_said_once_and_not_for_every_image(folder):
     other = write_json(folder / "labels" / "c.json", labelme([], "c.png"))
     pairs, issues, _ = pair(folder, found, wrong, other)
     assert pairs == {"a.png": "via.json", "b.png": "via.json", "c.png": "c.json"}
-    assert issues == [f"{wrong}: 2 regions are called 'ulcer' (first: a.png, region 1); expected wound, scar"]
+    assert issues == ["labels/via.json: 2 regions are called 'ulcer' (first: a.png, region 1); expected wound, scar"]
     broken = write_json(folder / "labels" / "broken.json", {})
     _, issues, _ = pair(folder, found, broken)
     assert len(issues) == 1
