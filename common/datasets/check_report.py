@@ -168,10 +168,9 @@ def _verdict(notes: Sequence[str]) -> str:
 def _as_it_came_out(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings, and beside ``num_validation`` how many images there are where whole patients make more."""
     settings, found = dict(summary["settings"]), summary["splits"]["validation"]
-    of_volumes = any(isinstance(each, Mapping) and each.get("kind") == "volumes" for each in settings.values())
+    counts_images = any(isinstance(each, Mapping) and each.get("kind") == "pictures" for each in settings.values())
     asked = settings.get("num_validation")
-    are_counted = summary["group"] == "patient" and not of_volumes and asked not in (None, found["groups"])
-    if are_counted and found["images"] > asked:
+    if counts_images and summary["group"] == "patient" and asked is not None and found["images"] > asked:
         settings["num_validation"] = f"{asked} (whole patients: {found['images']})"
     return settings
 

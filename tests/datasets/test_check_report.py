@@ -160,10 +160,10 @@ class TestNumbers:
     def test_whole_patients_may_be_more_than_num_validation(self, sixth, tmp_path):
         summary = check_dataset(sixth(num_validation=1), tmp_path / "out")
         summary["splits"]["validation"] = {"images": 20, "groups": 1, "images_without_group": 0}
-        summary["settings"]["num_validation"] = 3
-        assert "num_validation 3 (whole patients: 20), num_labels all, " in describe(summary)
+        summary["settings"]["source"] = {"kind": "pictures"}
+        assert "num_validation 1 (whole patients: 20), num_labels all, " in describe(summary)
         summary["settings"]["source"] = {"kind": "volumes"}  # of which it counts volumes
-        assert "num_validation 3, num_labels all, " in describe(summary)
+        assert "num_validation 1, num_labels all, " in describe(summary)
 
     def test_printed_for_the_eye(self, sixth, tmp_path, capsys):
         check_dataset(sixth(num_labels=2), tmp_path / "out")
