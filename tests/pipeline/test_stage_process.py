@@ -130,7 +130,7 @@ class TestEnd:
         monkeypatch.setattr(stage_process, "_end_with", lambda starter: None)
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         with stage_process._interrupts_wait():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread: others that earlier tests left do not wait
             with pytest.raises(SystemExit) as end:
                 stage_process._run([], {}, None, None)
         signal.signal(signal.SIGINT, before)
