@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
+from monai.utils import optional_import
 from torch import nn
 
 from common.errors import InputError
@@ -66,7 +66,7 @@ class EvaluationReport:
         distance_unit: str = "px",
     ) -> None:
         check_style(overlay_style)
-        if find_spec("scipy") is None:
+        if not optional_import("scipy")[1]:
             raise InputError("an evaluation measures distances with SciPy, which is not installed: pip install scipy")
         names = [classes[index] for index in sorted(classes)] if isinstance(classes, Mapping) else list(classes)
         self.output_dir = Path(output_dir)

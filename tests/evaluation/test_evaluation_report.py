@@ -6,6 +6,7 @@ import ast
 import csv
 import json
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_unknown_overlay_style_is_refused(tmp_path):
 
 
 def test_where_distances_cannot_be_measured_it_is_said_before_anything_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.evaluation.report.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(InputError, match="SciPy, which is not installed: pip install scipy"):
         EvaluationReport(tmp_path, ["background", "vessel"], Threshold(), "student")
 
