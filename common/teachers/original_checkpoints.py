@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +55,14 @@ def is_original(pretrained: Any) -> bool:
 
 
 def mentions(pretrained: Any, name: str) -> bool:
-    """Say whether a checkpoint is there and its head, in which PyTorch lists the weights, has this name.
+    """Say whether a checkpoint is there and lists weights of this name, which PyTorch does before all weights.
 
-    Nothing is unpickled, and the weights themselves are not read.
+    Nothing is unpickled: a damaged file, or one that would run code, is for :func:`read_original` to refuse.
     """
     if not is_original(pretrained) or not Path(pretrained).is_file():
         return False
-    try:
-        with zipfile.ZipFile(pretrained) as archive:
-            heads = [member for member in archive.namelist() if member.endswith("data.pkl")]
-            content = archive.open(heads[0]).read(_HEAD) if heads else b""
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError):
-        with Path(pretrained).open("rb") as file:  # the format before PyTorch 1.6, or a damaged file: reading it tells
-            content = file.read(_HEAD)
-    return name.encode() in content
+    with Path(pretrained).open("rb") as file:
+        return name.encode() in file.read(_HEAD)
 
 
 def read_original(path: Path) -> dict[str, Tensor]:

@@ -28,7 +28,6 @@ _BUILTIN = {"exec", "eval"}
 _TRIED = {
     "files/checkpoints.py": {"torch.load", "ZipFile"},
     "teachers/sam_weights.py": {"from_pretrained", "load_file"},
-    "teachers/original_checkpoints.py": {"ZipFile"},
     "teachers/backbone_weights.py": {"from_pretrained", "load_file"},
     "teachers/folder.py": {"from_pretrained", "safe_open"},
     "synthesis/diffusion_folder.py": {"load_file"},
