@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
+from refusals import refusal_of_family
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import (
@@ -20,7 +21,6 @@ from transformers import (
     Swinv2Config,
 )
 
-from common.errors import InputError
 from common.teachers import backbone_weights, build_teacher
 from common.teachers.backbone import BackboneTeacher
 from common.teachers.folder import load_teacher, save_teacher
@@ -173,12 +173,7 @@ def copy(folders, tmp_path):
     return write
 
 
-def refused(folder) -> str:
-    with pytest.raises(InputError) as caught:
-        build_teacher(folder, 2, family="backbone")
-    assert str(folder) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = refusal_of_family("backbone")
 
 
 def test_missing_and_unknown_weights_are_named(copy):
