@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
+from common.files.shown import seen_from
 
 _MAX_LISTED = 20  # issues shown in full: more would scroll the first ones off the screen
 
@@ -53,8 +53,3 @@ class DatasetIssues:
         if count > _MAX_LISTED:
             lines.append(f"  ... and {count - _MAX_LISTED} more")
         raise InputError("\n".join(lines))
-
-
-def seen_from(root: Path, message: str) -> str:
-    """Return a message in which the paths of files in a folder are relative to it."""
-    return message.replace(os.path.join(root, ""), "")

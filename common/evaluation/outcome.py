@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.datasets.readers.input_files import InputFiles
 from common.errors import InputError, causes
+from common.files.shown import seen_from
 from common.files.writing import is_disk_full, no_space
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Outcome:
 
     def _short(self, path: Path) -> str:
         """Return why an input was left out, without its own path and with those of others as short as they can be."""
-        return self.left_out[path].removeprefix(f"{path}: ").replace(f"{self.inputs.root}{os.sep}", "")
+        return seen_from(self.inputs.root, self.left_out[path].removeprefix(f"{path}: "))
 
 
 def explain(source: str | os.PathLike, error: BaseException) -> str:

@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from typing import TextIO
 
+from common.files.shown import seen_from
 from common.training.bar import clear_for
 from common.training.said_once import is_news
 from common.training.stage_log import is_for_screen
@@ -31,7 +32,7 @@ class PlainLines(logging.Formatter):
         self.indent = indent
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).replace(os.path.join(os.getcwd(), ""), "")
+        text = seen_from(os.getcwd(), super().format(record))
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         return "\n".join(self._fold(self.indent + line) for line in (kind + text).split("\n"))
 

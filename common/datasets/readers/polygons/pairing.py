@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.datasets.issues import DatasetIssues, seen_from
+from common.datasets.issues import DatasetIssues
 from common.datasets.readers.polygons.annotations import LABELME, Annotations, common_parts
 from common.datasets.readers.polygons.drawing import understand
 from common.datasets.readers.polygons.files import read_annotations
+from common.files.shown import seen_from
 
 
 def pair_polygons(
