@@ -66,11 +66,10 @@ class WrittenFiles:
         """
         foreign = [path for path in paths if os.path.lexists(path) and not self._is_own(path)]
         if foreign:
-            more = f" and {len(foreign) - 1} more are" if len(foreign) > 1 else " is"
+            more, it = (f" and {len(foreign) - 1} more are", "they stay") if len(foreign) > 1 else (" is", "it stays")
             raise InputError(
                 f"{self.key} {self.folder}: {self._short(foreign[0])}{more} there already, and not as {self.command} "
-                "wrote it, such as a label or a mask that was corrected; nothing was replaced, choose another "
-                f"{self.key}"
+                f"wrote it, such as a label or a mask that was corrected; {it}, choose another {self.key}"
             )
 
     def warn_of_earlier(self) -> None:
@@ -85,7 +84,12 @@ class WrittenFiles:
             )
 
     def _is_own(self, path: Path) -> bool:
-        return path.is_file() and not path.is_symlink() and (_digest(path), self._short(path)) in self._known
+        if not path.is_file() or path.is_symlink():
+            return False
+        written = (_digest(path), self._short(path))
+        if written not in self._known:  # another run may write here too, as inference may: it takes no lock
+            self._known.update(_read(self.record))
+        return written in self._known
 
     def _short(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

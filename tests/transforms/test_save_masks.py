@@ -95,5 +95,13 @@ def test_its_own_masks_are_replaced_also_by_a_later_run_unless_they_were_correct
             saver({"pred": mask_of(tmp_path / "in" / "a.png", fill)})
             assert np.asarray(Image.open(path)).max() == fill
     Image.new("L", (6, 4), 1).save(path)
-    with pytest.raises(InputError, match="a mask that was corrected"):
+    with pytest.raises(InputError, match="a mask that was corrected; it stays"):
         save({"pred": mask_of(tmp_path / "in" / "a.png", 2)})
+
+
+def test_what_another_run_writes_meanwhile_is_known_as_its_own(save, tmp_path):
+    other = SaveMaskd("pred", output_dir=tmp_path / "out", output_postfix="mask", separate_folder=False)
+    other.saver.folder_layout.ext = ".png"
+    for saver, name, fill in ((save, "a", 1), (other, "b", 1), (save, "b", 2), (other, "b", 3)):
+        saver({"pred": mask_of(tmp_path / "in" / f"{name}.png", fill)})
+    assert np.asarray(Image.open(tmp_path / "out" / "b_mask.png")).max() == 3
