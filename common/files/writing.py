@@ -88,8 +88,6 @@ def _is_about(error: OSError, path: Path) -> bool:
     named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     temporary = (f".{path.name}.", f".{temporary_stem(path)}.")
     return any(
-        name == path
-        or name in path.parents
-        or any(each.name.startswith(temporary) for each in (name, *name.parents))
+        name == path or name in path.parents or any(each.name.startswith(temporary) for each in (name, *name.parents))
         for name in named
     )

@@ -98,6 +98,13 @@ class TestNames:
     def test_every_reference_is_a_key(self, bundle, names):
         assert unknown_references(load(bundle, *names)) == []
 
+    @pytest.mark.parametrize("name", STAGES)
+    def test_so_it_is_in_keys_that_nothing_refers_to(self, bundle, name):
+        parser = ConfigParser(load(bundle, name))
+        for value in strings(parser.get()):
+            for reference in ReferenceResolver.match_refs_pattern(value):
+                assert reference in parser, value
+
     @pytest.mark.parametrize("names", stacks(), ids=stack_name)
     def test_every_expression_finds_what_it_imports(self, bundle, names):
         config = load(bundle, *names)

@@ -61,8 +61,7 @@ def check_pictures(
                 used.update(np.flatnonzero(np.bincount(label.ravel(), minlength=len(source.classes))).tolist())
                 num_labels += 1
                 drawn.add(shown, label, findings.digests.get(shown))
-                files = files_of(entry["label"])
-                drawn.lossy += [str(path) for path in files if str(path).lower().endswith(_JPEG)]
+                drawn.lossy += [path for path in files_of(entry["label"]) if path.lower().endswith(_JPEG)]
                 outlined.add(shown, label)
         if "fov" in entry:
             with issues.collect(root):
