@@ -6,6 +6,7 @@ import logging
 import os
 import ssl
 from functools import cache
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -19,12 +20,17 @@ _PATIENCE = 5  # seconds
 def is_reachable() -> bool:
     """Say whether the hub answers, also by way of a proxy; it is asked once in a process.
 
-    ``HF_ENDPOINT`` in the environment names another hub, as it does for the hub's client.
+    ``HF_ENDPOINT`` in the environment names another hub, as it does for the hub's client, and ``HF_HUB_OFFLINE``
+    has nobody asked.
     """
+    from huggingface_hub import constants  # here because a student's stages do without it
+
+    if constants.HF_HUB_OFFLINE:
+        return False
     endpoint = os.environ.get("HF_ENDPOINT") or _ENDPOINT
     try:
         urlopen(Request(endpoint, method="HEAD"), timeout=_PATIENCE).close()
-    except HTTPError:  # an answer
+    except (HTTPError, HTTPException, ValueError):  # an answer, or an address that is none, which the client refuses
         return True
     except URLError as error:
         if isinstance(error.reason, ssl.SSLError):  # an answer, too: the client may have other certificates

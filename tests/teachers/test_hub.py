@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from http.client import BadStatusLine
 from urllib.error import HTTPError, URLError
 
 import pytest
+from huggingface_hub import constants
 from transformers import SamModel
 
 from common.errors import InputError
@@ -37,13 +39,23 @@ def answer(monkeypatch):
         (TimeoutError("timed out"), False),
         (URLError(ssl.SSLError("unknown certificate")), True),
         (HTTPError("https://huggingface.co", 403, "Forbidden", None, None), True),
+        (BadStatusLine("SSH-2.0"), True),
+        (ValueError("unknown url type: 'hub.example.org'"), True),
     ],
 )
 def test_any_answer_is_one_and_no_answer_is_asked_for_once(answer, monkeypatch, error, reachable):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org")
     asked = answer(error)
     assert [hub.is_reachable(), hub.is_reachable()] == [reachable, reachable]
     assert asked == ["https://hub.example.org"]
+
+
+def test_who_is_to_be_offline_asks_nobody(answer, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = answer(URLError(OSError("Name or service not known")))
+    assert not hub.is_reachable()
+    assert asked == []
 
 
 def test_without_it_every_look_up_is_of_the_cache_alone(answer, monkeypatch):
