@@ -81,10 +81,10 @@ def run_pipeline(
                 continue
             if prepares_student(stage, chosen_method):
                 note_method(output_path, chosen_method)
+            note_settings(output_path, stage, config)
             distributed = "multi_gpu" in overlays and stage in TRAINING_STAGES
             with told(position_of(stage, chosen, seconds)):
                 seconds[stage] = run_one(stage, files[stage], own, output_path, distributed)
-            note_settings(output_path, stage, config)
     report = results_table(output_path)
     if report:
         print(report, flush=True)

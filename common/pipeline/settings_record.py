@@ -1,4 +1,4 @@
-"""The settings that each stage of an output folder was run with: ``settings.json``."""
+"""The settings that each stage of an output folder was last started with: ``settings.json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def note_settings(output_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
-    """Write with which config a stage has ended well."""
+    """Write with which config a stage is run, before it is: one that is killed when all is done is known, too."""
     write_json(output_dir / _RECORD, {**_read(output_dir), stage: as_json(dict(config))})
 
 

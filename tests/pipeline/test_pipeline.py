@@ -93,6 +93,16 @@ class TestOrder:
         run_pipeline(str(BUNDLE), str(tmp_path / "other"), str(dataset_dir), "train")
         assert "model.pt exists; delete it to run this stage again" in capsys.readouterr().out
 
+    def test_settings_are_known_of_a_pipeline_that_was_killed_when_its_stage_was_done(
+        self, stages, dataset_dir, tmp_path, capsys
+    ):
+        stages.failing = "train"
+        with pytest.raises(InputError, match="stage train failed"):
+            run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), "train", epochs=3)
+        finish(tmp_path, "train")
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), "train", epochs=4)
+        assert "model.pt exists, made with other settings (epochs was 3, now 4): " in capsys.readouterr().out
+
     def test_what_is_done_is_skipped_and_said_to_be(self, stages, dataset_dir, tmp_path, capsys):
         for stage in ("finetune_teacher", "train_diffusion"):
             finish(tmp_path, stage)
