@@ -18,7 +18,7 @@ from common.pipeline.method_record import check_method, note_method, prepares_st
 from common.pipeline.overrides import check_overrides, check_paths, check_values, overridden
 from common.pipeline.position import position_of, told
 from common.pipeline.results import as_given, results_table
-from common.pipeline.settings_record import describe_changes, note_settings
+from common.pipeline.settings_record import describe_changes, noted_settings
 from common.pipeline.stage_run import choose_overrides, run_one
 from common.pipeline.stages import STAGES, TRAINING_STAGES, choose_stages
 from common.training.said_once import remembered
@@ -81,9 +81,8 @@ def run_pipeline(
                 continue
             if prepares_student(stage, chosen_method):
                 note_method(output_path, chosen_method)
-            note_settings(output_path, stage, config)
             distributed = "multi_gpu" in overlays and stage in TRAINING_STAGES
-            with told(position_of(stage, chosen, seconds)):
+            with noted_settings(output_path, stage, config), told(position_of(stage, chosen, seconds)):
                 seconds[stage] = run_one(stage, files[stage], own, output_path, distributed)
     report = results_table(output_path)
     if report:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from common.configs.differences import as_json, describe_differences, leaves
+from common.errors import InputError
 from common.files.atomic import write_json
 from common.files.json_files import read_record
+from common.pipeline.stages import STAGES
 
 _RECORD = "settings.json"
 _PLACES = ("bundle_root", "dataset_dir", "output_dir")  # a run that was moved is the same
 _SHOWN = 3
 
 
-def note_settings(output_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
-    """Write with which config a stage is run, before it is: one that is killed when all is done is known, too."""
-    write_json(output_dir / _RECORD, {**_read(output_dir), stage: as_json(dict(config))})
+@contextlib.contextmanager
+def noted_settings(output_dir: Path, stage: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """Keep with which config a stage is run in here; one that fails without its artefact leaves the record as it was.
+
+    It is written before the stage runs: that of a pipeline which is killed when the stage is done is known, too.
+    """
+    before = _read(output_dir)
+    write_json(output_dir / _RECORD, {**before, stage: as_json(dict(config))})
+    try:
+        yield
+    except InputError:
+        if (output_dir / STAGES[stage]).exists():
+            raise
+        if before:
+            write_json(output_dir / _RECORD, before)
+        else:
+            (output_dir / _RECORD).unlink()
+        raise
 
 
 def describe_changes(output_dir: Path, stage: str, config: Mapping[str, Any]) -> str:

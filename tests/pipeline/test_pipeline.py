@@ -94,14 +94,31 @@ class TestOrder:
         assert "model.pt exists; delete it to run this stage again" in capsys.readouterr().out
 
     def test_settings_are_known_of_a_pipeline_that_was_killed_when_its_stage_was_done(
-        self, stages, dataset_dir, tmp_path, capsys
+        self, stages, dataset_dir, tmp_path, capsys, monkeypatch
     ):
-        stages.failing = "train"
+        def killed(stage, *_):
+            finish(tmp_path, stage)
+            raise InputError(f"stage {stage} failed")
+
+        monkeypatch.setattr("common.pipeline.run.run_one", killed)
         with pytest.raises(InputError, match="stage train failed"):
             run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), "train", epochs=3)
-        finish(tmp_path, "train")
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), "train", epochs=4)
         assert "model.pt exists, made with other settings (epochs was 3, now 4): " in capsys.readouterr().out
+
+    def test_settings_of_a_stage_that_failed_are_not_kept(self, stages, dataset_dir, tmp_path):
+        record = tmp_path / "settings.json"
+        for before in ("distill", None):
+            if before:
+                run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), before)
+            else:
+                record.unlink()
+            stages.failing = "train"
+            with pytest.raises(InputError, match="stage train failed"):
+                run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), "train", epochs=3)
+            assert (list(json.loads(record.read_text(encoding="utf-8"))) if before else record.exists()) == (
+                ["distill"] if before else False
+            )
 
     def test_what_is_done_is_skipped_and_said_to_be(self, stages, dataset_dir, tmp_path, capsys):
         for stage in ("finetune_teacher", "train_diffusion"):
