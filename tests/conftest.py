@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import SamConfig, SamModel
+from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, SamConfig, SamModel
 
 from common.datasets import find_dataset
 
@@ -66,6 +66,27 @@ def _make_sam_config(image_size: int = 64, hidden_size: int = 32, window_size: i
     )
 
 
+def _make_sam2_config() -> Sam2Config:
+    """Return a SAM 2 whose third stage attends in windows, which do not divide its grid, and to the whole image."""
+    hiera = {
+        "hidden_size": 16,
+        "num_attention_heads": 1,
+        "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [16, 32, 64, 128],
+        "num_attention_heads_per_stage": [1, 2, 4, 8],
+        "window_size_per_stage": [8, 4, 6, 3],
+        "global_attention_blocks": [3],
+        "window_positional_embedding_background_size": [3, 3],
+        "mlp_ratio": 2.0,
+    }
+    vision = {"backbone_channel_list": [128, 64, 32, 16], "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]]}
+    return Sam2Config(
+        vision_config={**vision, "backbone_config": Sam2HieraDetConfig(**hiera), "fpn_hidden_size": 32},
+        prompt_encoder_config={"hidden_size": 32, "image_size": 64},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 64, "iou_head_hidden_dim": 32},
+    )
+
+
 @pytest.fixture(scope="session")
 def randomise() -> Callable[..., nn.Module]:
     return _randomise
@@ -92,6 +113,25 @@ def tiny_sam_folder(tmp_path_factory, make_sam) -> Path:
     """A tiny SAM on disk, as ``save_pretrained`` writes it; not to be changed."""
     folder = tmp_path_factory.mktemp("sam") / "tiny"
     make_sam().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_sam2() -> Callable[..., Sam2Model]:
+    """Return what makes a tiny SAM 2 with random weights; it takes a seed."""
+    return lambda seed=0: _randomise(Sam2Model(_make_sam2_config()), seed)
+
+
+@pytest.fixture
+def tiny_sam2_config() -> Sam2Config:
+    return _make_sam2_config()
+
+
+@pytest.fixture(scope="session")
+def tiny_sam2_folder(tmp_path_factory, make_sam2) -> Path:
+    """A tiny SAM 2 on disk, as ``save_pretrained`` writes it; not to be changed."""
+    folder = tmp_path_factory.mktemp("sam2") / "tiny"
+    make_sam2().save_pretrained(folder)
     return folder
 
 

@@ -85,7 +85,7 @@ def _teacher_scale(pretrained: str, size: int) -> float:
 
     Where the bundle's teacher is the stand-in, one that is named instead of it is most likely SAM's kin.
     """
-    affordable = max(2, _AFFORDABLE // size)
+    affordable = max(2, _AFFORDABLE // size // 2 * 2)  # even: strides up to 32 divide what multiples of 16 become
     return affordable if pretrained == STAND_IN else min(suitable_scale(pretrained, size), affordable)
 
 

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
 
-from common.errors import InputError
-from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
-from common.files.links import check_no_way_out
 from common.teachers.base_names import is_hub_id
-from common.teachers.hub import is_reachable
+from common.teachers.model_files import (
+    CONFIG,
+    WEIGHTS,
+    explained,
+    find_file,
+    model_type,
+    read_model,
+    stated_architecture,
+)
 
 MODEL_TYPES = (
     "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "swin", "swinv2", "convnext", "convnextv2",
 )  # fmt: skip
 """What a config calls the architectures that the tests go through; others differ in what sizes they take."""
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _LEVELS = 4  # of a plain ViT, evenly spaced over its depth
 _CHOSEN_HERE = ("out_features", "out_indices", "stage_names", "apply_layernorm", "reshape_hidden_states")
 # A frozen encoder does the same in training as in evaluation: no dropped paths, no moved positions.
@@ -47,22 +48,10 @@ _IN_A_LAYER = re.compile(r"(^|\.)(layers?|blocks|stages)\.\d+\.")
 
 def is_backbone(pretrained: Any) -> bool:
     """Say whether this is a backbone, by its config, or where the hub would have to be asked for it, by its name."""
-    kind = _model_type(pretrained, local_files_only=True)
+    kind = model_type(pretrained, local_files_only=True)
     if kind is None and isinstance(pretrained, (str, os.PathLike)) and is_hub_id(pretrained):
         return _HUB_NAMES.search(str(pretrained)) is not None
     return kind in MODEL_TYPES
-
-
-def _model_type(pretrained: Any, local_files_only: bool = False) -> str | None:
-    """Return what the config of weights calls their architecture; None where there is no config that says so."""
-    if not isinstance(pretrained, (str, os.PathLike)):
-        return getattr(pretrained, "model_type", None)
-    path = _find(pretrained, _CONFIG, local_files_only)
-    try:
-        content = read_json(path) if path else {}
-    except (OSError, ValueError):
-        return None
-    return content.get("model_type") if isinstance(content, dict) else None
 
 
 def patch_size_of(pretrained: str | os.PathLike) -> int | None:
@@ -70,10 +59,10 @@ def patch_size_of(pretrained: str | os.PathLike) -> int | None:
 
     DINOv2 has patches of 14, and where its config is not on this machine its name tells.
     """
-    kind = _model_type(pretrained, local_files_only=True)
+    kind = model_type(pretrained, local_files_only=True)
     if kind is None:
         return 14 if "dinov2" in str(pretrained).lower() else None
-    content = read_json(_find(pretrained, _CONFIG, local_files_only=True))
+    content = read_json(find_file(pretrained, CONFIG, local_files_only=True))
     return content.get("patch_size", CONFIG_MAPPING[kind]().to_dict().get("patch_size"))
 
 
@@ -85,44 +74,9 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
     """
     if isinstance(pretrained, PreTrainedConfig):
         return _class_of(pretrained)(_prepare(type(pretrained), pretrained.to_dict()))
-    if os.path.isdir(pretrained):
-        try:
-            check_no_way_out(Path(pretrained), (_CONFIG, _WEIGHTS))
-        except InputError as error:
-            raise InputError(f"pretrained: {error}") from error
-    kind = _model_type(pretrained)
-    if kind is None and is_hub_id(pretrained):
-        raise InputError(
-            f"pretrained: the hub gave no {_CONFIG} of {pretrained}: check its name and your connection, or give a "
-            "folder with the model"
-        )
-    if kind not in MODEL_TYPES:
-        raise InputError(
-            f"pretrained: {pretrained} has no {_CONFIG} with a model_type among {', '.join(MODEL_TYPES)} (it has "
-            f"{kind or 'none'})"
-        )
-    try:
-        weights = _find(pretrained, _WEIGHTS)
-        if weights is None:
-            raise FileNotFoundError(f"{_WEIGHTS} is missing")
-        state = load_file(weights)
-        check_finite(state, weights)
-        return _load(_prepare(CONFIG_MAPPING[kind], read_json(_find(pretrained, _CONFIG))), state)
-    except InputError as error:
-        raise InputError(f"pretrained: {error}") from error
-    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"pretrained: no backbone could be loaded from '{pretrained}' ({reason})") from error
-
-
-def _find(pretrained: str | os.PathLike, name: str, local_files_only: bool = False) -> Path | None:
-    if is_hub_id(pretrained):
-        options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        local_files_only = local_files_only or not is_reachable()
-        found = cached_file(str(pretrained), name, local_files_only=local_files_only, **options)
-        return Path(found) if found else None
-    path = Path(pretrained) / name
-    return path if path.is_file() else None
+    with explained("backbone", pretrained):
+        content, state = read_model(pretrained, MODEL_TYPES)
+        return _load(_prepare(CONFIG_MAPPING[content["model_type"]], content), state)
 
 
 def _class_of(config: PreTrainedConfig) -> type[nn.Module]:
@@ -131,8 +85,8 @@ def _class_of(config: PreTrainedConfig) -> type[nn.Module]:
 
 def _prepare(kind: type[PreTrainedConfig], content: dict[str, Any]) -> PreTrainedConfig:
     """Return what a config says of the architecture, and nothing else of it, with the levels to hand out."""
-    usual, common = kind().to_dict(), PreTrainedConfig().to_dict().keys()
-    stated = {k: v for k, v in content.items() if k in usual and k not in common and k not in _CHOSEN_HERE}
+    usual, stated = kind().to_dict(), stated_architecture(kind, content)
+    stated = {key: value for key, value in stated.items() if key not in _CHOSEN_HERE}
     stated |= {key: value for key, value in _SWITCHED_OFF.items() if key in usual}
     stages = kind(**stated).stage_names[1:]
     if "depths" not in usual:
@@ -143,7 +97,7 @@ def _prepare(kind: type[PreTrainedConfig], content: dict[str, Any]) -> PreTraine
 def _load(config: PreTrainedConfig, state: dict[str, Tensor]) -> nn.Module:
     depth = sum(config.depths) if hasattr(config, "depths") else config.num_hidden_layers
     if depth > len(state):
-        raise ValueError(f"{_CONFIG} has {depth} layers, but {_WEIGHTS} has {len(state)} tensors")
+        raise ValueError(f"{CONFIG} has {depth} layers, but {WEIGHTS} has {len(state)} tensors")
     options = {"config": config, "state_dict": state, "dtype": torch.float32, "output_loading_info": True}
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would print is sorted out below

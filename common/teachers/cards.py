@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 
 from common.teachers.base_names import STAND_IN
@@ -50,6 +51,14 @@ CARDS = {
         trained_on="SA-1B, 11 million photographs",
         overlap=_NO_MEDICAL_IMAGES,
         source="https://arxiv.org/abs/2304.02643",
+    ),
+    "sam2": Card(
+        name="SAM 2",
+        licence="Apache-2.0",
+        parameters="39 to 224 million",
+        trained_on="SA-V, 51 thousand videos, SA-1B, 11 million photographs, and videos that are not public",
+        overlap="none of them is said to be medical",
+        source="https://arxiv.org/abs/2408.00714",
     ),
     "medsam": Card(
         name="MedSAM",
@@ -110,6 +119,12 @@ def sam_card(base_name: str | None) -> Card | None:
     if "medsam" in name:
         return CARDS["medsam"]
     return CARDS["sam"] if name.startswith(("facebook/sam-vit-", "sam_vit_", "sam-vit-")) else None
+
+
+def sam2_card(base_name: str | None) -> Card | None:
+    """Return the card of a base in SAM 2's format if it has a published name; None for others, which may be tuned."""
+    known = r"(facebook/)?sam2(\.1)?[-_]hiera[-_](tiny|small|base[-_]plus|large)(\.pt)?"
+    return CARDS["sam2"] if re.fullmatch(known, base_name or "") else None
 
 
 def backbone_card(base_name: str | None) -> Card | None:

@@ -1,9 +1,10 @@
-"""Checkpoints in the format of the segment-anything package, which MedSAM, MobileSAM and LiteMedSAM share."""
+"""Checkpoints in the format of the segment-anything package, which its kin share."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,26 @@ def read_original(path: Path) -> dict[str, Tensor]:
     state = {str(name).removeprefix("module."): value for name, value in named}
     check_finite(state, path)
     return state
+
+
+def check_fit(found: Mapping[str, Any], expected: Mapping[str, Tensor], misfit: str) -> None:
+    """Refuse weights that are not those that a network has, in name and shape.
+
+    Args:
+        found: the weights, by name.
+        expected: the weights of the network, by name.
+        misfit: what to say before how many differ, and which.
+
+    Raises:
+        InputError: if any is missing, unknown or of another shape.
+    """
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    for name, value in found.items():
+        if name not in expected:
+            faults.append(f"{name} is unknown")
+        elif not isinstance(value, Tensor) or value.shape != expected[name].shape:
+            shape = "x".join(map(str, getattr(value, "shape", ()))) or "none"
+            faults.append(f"{name} has the shape {shape}, not {'x'.join(map(str, expected[name].shape))}")
+    if faults:
+        shown = f"{', '.join(faults[:5])}{', ...' if len(faults) > 5 else ''}"
+        raise InputError(f"pretrained: {misfit} in {len(faults)} weights: {shown}")

@@ -124,19 +124,33 @@ class SamDecoder(nn.Module):
             embeddings: of images, ``(B, C, h, w)``.
             positions: of the grid, ``(1, C, h, w)``; see :func:`grid_positions`.
         """
-        batch, channels, height, width = embeddings.shape
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        queries, image = self.attend(tokens, embeddings, positions)
+        image = self.upscale_layer_norm(self.upscale_conv1(image))
+        image = self.activation(self.upscale_conv2(self.activation(image)))
+        return self.draw(queries[:, 1:], image)
+
+    def attend(self, tokens: Tensor, embeddings: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens ``(B, n, C)`` and embeddings ``(B, C, h, w)`` that have attended to each other.
+
+        Args:
+            tokens: the same for all images, ``(n, C)``.
+            embeddings: of images, ``(B, C, h, w)``.
+            positions: of the grid, ``(1, C, h, w)``.
+        """
+        batch, channels, height, width = embeddings.shape
         queries, keys = self.transformer(
             point_embeddings=tokens.expand(batch, 1, -1, -1),
             image_embeddings=embeddings + self.no_mask_embed.weight.view(1, -1, 1, 1),
             image_positional_embeddings=positions.expand(batch, -1, -1, -1),
             attention_similarity=None,
         )
-        image = keys.transpose(2, 3).reshape(batch, channels, height, width)
-        image = self.upscale_layer_norm(self.upscale_conv1(image))
-        image = self.activation(self.upscale_conv2(self.activation(image)))
+        return queries[:, 0], keys.transpose(2, 3).reshape(batch, channels, height, width)
+
+    def draw(self, queries: Tensor, image: Tensor) -> Tensor:
+        """Return logits ``(B, n, h, w)`` of mask tokens ``(B, n, C)`` on an enlarged image ``(B, c, h, w)``."""
         mlps = self.output_hypernetworks_mlps
-        filters = torch.stack([mlp(queries[:, 0, 1 + index]) for index, mlp in enumerate(mlps)], dim=1)
+        filters = torch.stack([mlp(queries[:, index]) for index, mlp in enumerate(mlps)], dim=1)
         return torch.einsum("bkc,bchw->bkhw", filters, image)
 
 

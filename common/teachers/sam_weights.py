@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedConfig, SamConfig, SamModel
@@ -19,6 +18,7 @@ from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.teachers.base_names import STAND_IN, STAND_IN_FOLDER
 from common.teachers.hub import is_reachable
+from common.teachers.model_files import CONFIG, DAMAGE, WEIGHTS
 from common.teachers.original_checkpoints import KEY_MAPPING, is_original, read_original
 
 
@@ -37,7 +37,7 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
         return _load_folder(path) if path.is_dir() else _load_from_hub(str(pretrained))
     except InputError as error:
         raise InputError(f"pretrained: {error}") from error
-    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError, SafetensorError) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"pretrained: no SAM could be loaded from '{path}'. Expected a hub id such as facebook/sam-vit-base, a "
@@ -47,7 +47,6 @@ def load_sam(pretrained: str | os.PathLike | SamConfig) -> SamModel:
 
 # A config could name another implementation of attention, with code of its own on the hub.
 _FROM_HUB = {"use_safetensors": True, "attn_implementation": "sdpa"}
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
 def _load_from_hub(name: str) -> SamModel:
@@ -60,15 +59,15 @@ def _load_folder(folder: Path) -> SamModel:
     transformers itself would follow other files that lie there (an adapter's, whose base may be anywhere, or an index
     of weights in several files), and what a config may say besides the architecture.
     """
-    check_no_way_out(folder, (_CONFIG, _WEIGHTS))
-    config = _read_architecture(folder / _CONFIG)
-    if not (folder / _WEIGHTS).is_file():
-        raise FileNotFoundError(f"{_WEIGHTS} is missing")
-    state = load_file(folder / _WEIGHTS)
-    check_finite(state, folder / _WEIGHTS)
+    check_no_way_out(folder, (CONFIG, WEIGHTS))
+    config = _read_architecture(folder / CONFIG)
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{WEIGHTS} is missing")
+    state = load_file(folder / WEIGHTS)
+    check_finite(state, folder / WEIGHTS)
     layers = config.vision_config.num_hidden_layers + config.mask_decoder_config.num_hidden_layers
     if layers > len(state):
-        raise ValueError(f"{_CONFIG} has {layers} layers, but {_WEIGHTS} has {len(state)} tensors")
+        raise ValueError(f"{CONFIG} has {layers} layers, but {WEIGHTS} has {len(state)} tensors")
     return _load_completely(None, config=config, state_dict=state)
 
 

@@ -11,7 +11,7 @@ from transformers import SamConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
 from common.errors import InputError
-from common.teachers.original_checkpoints import mentions, read_original, rename
+from common.teachers.original_checkpoints import check_fit, mentions, read_original, rename
 from common.teachers.tiny_vit import PATCH_KERNELS, TinyVit
 
 _PUBLISHED = "lite_medsam"  # the name by which LiteMedSAM is downloaded
@@ -76,12 +76,7 @@ def load_tiny_sam(pretrained: str | os.PathLike) -> TinySam:
         )
     sam = TinySam(first.shape[-1])
     weights = _convert(state)
-    faults = _compare(weights, sam.state_dict())
-    if faults:
-        raise InputError(
-            f"pretrained: {path} does not fit the architecture of MobileSAM and LiteMedSAM in {len(faults)} weights: "
-            f"{', '.join(faults[:5])}{', ...' if len(faults) > 5 else ''}"
-        )
+    check_fit(weights, sam.state_dict(), f"{path} does not fit the architecture of MobileSAM and LiteMedSAM")
     sam.load_state_dict(weights)
     return sam.eval()
 
@@ -122,14 +117,3 @@ def _rename(name: str) -> str:
         return rename(name)
     name = name.replace(_ENCODER, "vision_encoder.", 1).replace(".patch_embed.seq.", ".patch_embed.")
     return name.replace(".mlp.fc", ".mlp.lin")
-
-
-def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    for name, value in found.items():
-        if name not in expected:
-            faults.append(f"{name} is unknown")
-        elif not isinstance(value, Tensor) or value.shape != expected[name].shape:
-            shape = "x".join(map(str, getattr(value, "shape", ()))) or "none"
-            faults.append(f"{name} has the shape {shape}, not {'x'.join(map(str, expected[name].shape))}")
-    return faults

@@ -28,7 +28,8 @@ _BUILTIN = {"exec", "eval"}
 _TRIED = {
     "files/checkpoints.py": {"torch.load", "ZipFile"},
     "teachers/sam_weights.py": {"from_pretrained", "load_file"},
-    "teachers/backbone_weights.py": {"from_pretrained", "load_file"},
+    "teachers/backbone_weights.py": {"from_pretrained"},
+    "teachers/model_files.py": {"load_file"},
     "teachers/folder.py": {"from_pretrained", "safe_open"},
     "synthesis/diffusion_folder.py": {"load_file"},
     "distillation/stored_arrays.py": {"open_memmap"},

@@ -15,6 +15,7 @@ from common.files import provenance
 from common.files.checkpoints import read_checkpoint
 from common.files.weights import load_weights
 from common.teachers import build_teacher
+from common.teachers.sam2_weights import load_sam2
 from common.teachers.sam_weights import load_sam
 from common.teachers.tiny_sam_weights import load_tiny_sam
 
@@ -31,6 +32,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "the provenance of weights": read_provenance,
     "an original SAM": lambda path: load_sam(path),
     "a LiteMedSAM": lambda path: load_tiny_sam(path),
+    "an original SAM 2": lambda path: load_sam2(path),
     "a teacher of whatever family": lambda path: build_teacher(path, num_classes=2),
 }
 

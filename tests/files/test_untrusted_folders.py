@@ -25,23 +25,27 @@ from common.teachers.backbone_weights import load_backbone
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 from common.teachers.sam import SamTeacher
+from common.teachers.sam2_weights import load_sam2
 from common.teachers.sam_weights import load_sam
 
 DINOV2 = Dinov2Config(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=56, mlp_ratio=2)
 LOADERS: dict[str, Callable[[Path], object]] = {
     "sam": load_sam,
+    "sam2": load_sam2,
     "backbone": load_backbone,
     "teacher": load_teacher,
     "diffusion": load_pipeline,
 }
 WEIGHTS = {
     "sam": "model.safetensors",
+    "sam2": "model.safetensors",
     "backbone": "model.safetensors",
     "teacher": "adapter_model.safetensors",
     "diffusion": "unet/diffusion_pytorch_model.safetensors",
 }
 CONFIGS = [
     ("sam", "config.json"),
+    ("sam2", "config.json"),
     ("backbone", "config.json"),
     ("teacher", "teacher.json"),
     ("teacher", "adapter_config.json"),
@@ -52,10 +56,11 @@ CONFIGS = [
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory, tiny_sam_folder) -> Path:
+def originals(tmp_path_factory, tiny_sam_folder, tiny_sam2_folder) -> Path:
     """A folder of each kind, by its name; not to be changed."""
     parent = tmp_path_factory.mktemp("originals")
     shutil.copytree(tiny_sam_folder, parent / "sam")
+    shutil.copytree(tiny_sam2_folder, parent / "sam2")
     AutoModel.from_config(DINOV2).save_pretrained(parent / "backbone")
     save_teacher(add_lora(SamTeacher(tiny_sam_folder, num_classes=3), rank=2), parent / "teacher")
     save_pipeline(tiny_unet(), DDPMScheduler(), parent / "diffusion")
@@ -76,6 +81,12 @@ def refused(kind: str, folder: Path) -> str:
 
 def change_json(path: Path, **entries: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def with_every_number_a_word(content: object) -> object:
+    if isinstance(content, dict):
+        return {key: with_every_number_a_word(value) for key, value in content.items()}
+    return "much" if isinstance(content, (int, float)) else content
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -166,6 +177,14 @@ class TestConfigs:
         assert "root:" not in message
 
 
+@pytest.mark.parametrize(("kind", "name"), [each for each in CONFIGS if each[1] != "model_index.json"])
+def test_configs_whose_numbers_are_words(kind, name, folder):
+    path = folder(kind)
+    content = json.loads((path / name).read_text(encoding="utf-8"))
+    (path / name).write_text(json.dumps(with_every_number_a_word(content)), encoding="utf-8")
+    assert str(path) in refused(kind, path)
+
+
 class TestCodeNextToWeights:
     """Modules that a config names are not imported, be they in the folder or in the working directory."""
 
@@ -177,8 +196,9 @@ class TestCodeNextToWeights:
         yield sprung
         assert not sprung.exists()
 
-    def test_of_a_sam(self, folder, tmp_path, originals):
-        path = folder("sam")
+    @pytest.mark.parametrize("kind", ["sam", "sam2"])
+    def test_of_a_sam(self, kind, folder, tmp_path, originals):
+        path = folder(kind)
         shutil.copy(tmp_path / "evil.py", path)
         base = {"base_model_name_or_path": str(originals / "absent"), "peft_type": "LORA"}
         (path / "adapter_config.json").write_text(json.dumps(base))
@@ -193,7 +213,7 @@ class TestCodeNextToWeights:
         config = json.loads((path / "config.json").read_text())
         config["vision_config"] |= {"attn_implementation": "evil/attention", "auto_map": {"AutoModel": "evil.Evil"}}
         (path / "config.json").write_text(json.dumps(config))
-        expected, found = (load_sam(place).state_dict() for place in (originals / "sam", path))
+        expected, found = (LOADERS[kind](place).state_dict() for place in (originals / kind, path))
         assert all(torch.equal(found[name], value) for name, value in expected.items())
 
     @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from transformers import (
     Swinv2Config,
 )
 
-from common.teachers import backbone_weights, build_teacher
+from common.teachers import build_teacher, model_files
 from common.teachers.backbone import BackboneTeacher
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
@@ -149,12 +149,12 @@ def test_names_on_the_hub_tell_the_family_without_asking_it(monkeypatch, name, i
     def found(*arguments, local_files_only, **options):
         assert local_files_only
 
-    monkeypatch.setattr(backbone_weights, "cached_file", found)
+    monkeypatch.setattr(model_files, "cached_file", found)
     assert BackboneTeacher.recognises(name) is is_one
 
 
 def test_backbone_that_the_hub_does_not_give_is_named(monkeypatch):
-    monkeypatch.setattr(backbone_weights, "cached_file", lambda *arguments, **options: None)
+    monkeypatch.setattr(model_files, "cached_file", lambda *arguments, **options: None)
     assert "check its name and your connection" in refused("facebook/dinov2-small")
 
 

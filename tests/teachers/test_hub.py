@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from transformers import SamModel
 
 from common.errors import InputError
-from common.teachers import backbone_weights, build_teacher, hub
+from common.teachers import build_teacher, hub, model_files
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_without_it_every_look_up_is_of_the_cache_alone(answer, monkeypatch):
         local.append(local_files_only)
         raise OSError("We couldn't connect")
 
-    monkeypatch.setattr(backbone_weights, "cached_file", look_up)
+    monkeypatch.setattr(model_files, "cached_file", look_up)
     monkeypatch.setattr(SamModel, "from_pretrained", load)
     with pytest.raises(InputError, match="check its name and your connection"):
         build_teacher("facebook/dinov2-small", 2)

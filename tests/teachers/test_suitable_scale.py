@@ -21,6 +21,7 @@ def weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, kernel in (("mobile_sam.pt", 3), ("small.pth", 1)):
         torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1, 1, kernel, kernel)}, tmp_path / name)
+    torch.save({"model": {"image_encoder.trunk.pos_embed": torch.zeros(1)}}, tmp_path / "sam2.1_hiera_tiny.pt")
     for name, config in (("ours", Dinov2Config()), ("patches_of_16", Dinov2Config(patch_size=16))):
         config.save_pretrained(tmp_path / name)
     (tmp_path / "third").mkdir()
@@ -37,6 +38,8 @@ def weights(tmp_path, monkeypatch):
         ("mobile_sam.pt", 4, 8),
         ("small.pth", 1, 2),  # LiteMedSAM's patch embedding, whatever its name
         ("lite_medsam", 1, 2),
+        ("facebook/sam2.1-hiera-tiny", 4, 8),
+        ("sam2.1_hiera_tiny.pt", 4, 8),
         ("facebook/dinov2-small", 1.75, 1.75),
         ("ours", 1.75, 1.75),
         ("patches_of_16", 2, 2),
@@ -55,6 +58,7 @@ def test_it_suits_the_family(pretrained, at_256, at_128):
     [
         ("facebook/sam-vit-base", 16),
         ("small.pth", 4),
+        ("sam2.1_hiera_tiny.pt", 32),
         ("ours", 14),
         ("patches_of_16", 16),
         ("facebook/convnext-tiny", 32),
