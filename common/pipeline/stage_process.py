@@ -37,8 +37,9 @@ _IMPORTS = [
 # glibc gives large blocks back to the system after every step and pays for it in page faults: a fifth of a step.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)}
 # The server is begun by python -c, which looks for modules in the current folder first: a user's copy.py would be taken
-# for Python's. Stages get the paths of this process.
-_SERVER = {**_MEMORY, "PYTHONSAFEPATH": "1"}
+# for Python's. Stages get the paths of this process. Where PyTorch asks the driver whether there is a GPU, as diffusers
+# has it do when it is imported, no process that is forked later could use one; so it asks NVML.
+_SERVER = {**_MEMORY, "PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
 def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:

@@ -19,6 +19,9 @@ from common.pipeline import stage_process
 from common.pipeline.stage_process import run_stage
 
 
+IMPORTS = list(stage_process._IMPORTS)  # before any test spares itself some
+
+
 @pytest.fixture(autouse=True)
 def _light_server(monkeypatch):
     """Spare the server what these stages do not import."""
@@ -67,6 +70,24 @@ def test_files_of_the_current_folder_are_not_taken_for_modules_of_python(tmp_pat
     with stage_process._settings_of_server():
         where = subprocess.check_output([sys.executable, "-c", "import copy; print(copy.__file__)"], text=True)
     assert str(tmp_path) not in where
+
+
+def test_imports_of_the_server_leave_a_gpu_to_the_stages_that_are_forked_from_it():
+    """PyTorch refuses a GPU to processes forked from one that has asked its driver for anything."""
+    pretended = """
+import torch
+asked = []
+torch._C._cuda_getDeviceCount = lambda: asked.append("the number of devices") or 1
+torch._C._cuda_getCurrentRawStream = None  # as in builds for GPUs
+torch.cuda._lazy_init = lambda: asked.append("to begin")
+torch.cuda._is_compiled = lambda: True
+torch.cuda._device_count_nvml = lambda: 1
+torch.accelerator.current_accelerator = lambda *given: torch.device("cuda")
+"""
+    imports = "\n".join(f"import {name}" for name in IMPORTS)
+    code = f"{pretended}\n{imports}\nassert torch.cuda.is_available()\nprint(asked)"
+    environment = {**os.environ, **stage_process._SERVER}
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, env=environment).strip() == "[]"
 
 
 class TestRun:
@@ -129,11 +150,13 @@ class TestEnd:
         monkeypatch.setattr(stage_process, "_run_by_monai", lambda *given: pytest.fail("it was run"))
         monkeypatch.setattr(stage_process, "_end_with", lambda starter: None)
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        with stage_process._interrupts_wait():
-            signal.raise_signal(signal.SIGINT)  # to this thread: others that earlier tests left do not wait
-            with pytest.raises(SystemExit) as end:
-                stage_process._run([], {}, None, None)
-        signal.signal(signal.SIGINT, before)
+        try:
+            with stage_process._interrupts_wait():
+                signal.raise_signal(signal.SIGINT)  # to this thread: others that earlier tests left do not wait
+                with pytest.raises(SystemExit) as end:
+                    stage_process._run([], {}, None, None)
+        finally:  # a failing test is not to have the next ones ignore Ctrl-C
+            signal.signal(signal.SIGINT, before)
         assert end.value.code == 128 + signal.SIGINT
         assert capfd.readouterr().err == ""
 
