@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 from common.errors import InputError
@@ -16,6 +17,8 @@ from common.training.screen import hide_loading_bars, on_screen
 from common.training.stage_log import StageLog, is_for_screen, open_logs
 
 __all__ = ["report", "start", "stop"]
+
+logger = logging.getLogger(__name__)
 
 
 def start(output_dir: str | os.PathLike, stage: str, lock: bool = True) -> None:
@@ -55,7 +58,11 @@ def start(output_dir: str | os.PathLike, stage: str, lock: bool = True) -> None:
 
 
 def stop(output_dir: str | os.PathLike) -> None:
-    """Close the logs in ``<output_dir>/logs``, and let other runs have the folder."""
+    """Close the logs in ``<output_dir>/logs``, and let other runs have the folder.
+
+    Where a GPU was used, their last line says how much of its memory was needed: batch sizes are chosen by that.
+    """
+    _log_memory()
     root, folder = logging.getLogger(), Path(output_dir).resolve() / "logs"
     for log in open_logs():
         if log.path.resolve().parent == folder:
@@ -67,3 +74,10 @@ def stop(output_dir: str | os.PathLike) -> None:
             handler.removeFilter(is_for_screen)
             handler.removeFilter(clear_for)
     unlock_folder(output_dir)
+
+
+def _log_memory() -> None:
+    torch = sys.modules.get("torch")  # where nothing has imported it, there was no GPU in use either
+    if torch is not None and torch.cuda.is_initialized():
+        taken = torch.cuda.max_memory_allocated() / 1e9
+        logger.info(f"this process took at most {taken:.2f} GB of the GPU's memory at once")

@@ -18,7 +18,6 @@ from integration import alive
 from common.pipeline import stage_process
 from common.pipeline.stage_process import run_stage
 
-
 IMPORTS = list(stage_process._IMPORTS)  # before any test spares itself some
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from integration import contained
 
 from common.errors import InputError
@@ -31,6 +32,17 @@ def test_a_stage_logs_to_a_file_of_its_own_until_it_stops(tmp_path):
     text = (tmp_path / "logs/train.log").read_text(encoding="utf-8")
     assert "INFO common: one" in text
     assert "other" not in text
+
+
+def test_the_last_line_says_what_memory_of_a_gpu_was_needed_and_nothing_where_none_was_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3_456_000_000)
+    for number, used in enumerate((True, False)):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda used=used: used)
+        logs.start(tmp_path / str(number), "train")
+        logs.stop(tmp_path / str(number))
+    said = (tmp_path / "0/logs/train.log").read_text(encoding="utf-8")
+    assert said.endswith("this process took at most 3.46 GB of the GPU's memory at once\n")
+    assert (tmp_path / "1/logs/train.log").read_text(encoding="utf-8") == ""
 
 
 def test_stages_in_other_folders_go_on_logging(tmp_path):
