@@ -86,7 +86,11 @@ def _teachers() -> _Rows:
         "--pretrained OWNER/NAME",
         "of the Hugging Face hub, such as facebook/sam-vit-base; downloaded when needed",
     )
-    yield "--pretrained PATH", "a folder in Hugging Face's format, or an original checkpoint such as medsam_vit_b.pth"
+    yield (
+        "--pretrained PATH",
+        "a folder in Hugging Face's format, an original checkpoint such as medsam_vit_b.pth, the model.pt of an "
+        "earlier training, or weights of a network that --teacher_network_def says",
+    )
     for name, target in TEACHERS.items():
         yield f"family {name}", _first_line(target.split(":")[0])
 

@@ -16,6 +16,7 @@ def load_subject(
     ckpt_path: str | os.PathLike,
     teacher_dir: str | os.PathLike | None = None,
     pretrained: str | None = None,
+    teacher_network: nn.Module | None = None,
 ) -> nn.Module:
     """Load what is to be evaluated.
 
@@ -25,6 +26,7 @@ def load_subject(
         ckpt_path: the student's weights.
         teacher_dir: the fine-tuned teacher, if there is one.
         pretrained: the base that the teacher was fine-tuned from.
+        teacher_network: what network that base is, where neither it nor the teacher's folder says it.
 
     Raises:
         InputError: if ``subject`` is neither, or what it names cannot be loaded.
@@ -39,4 +41,4 @@ def load_subject(
         from common.teachers.folder import load_teacher  # a student is evaluated without transformers and PEFT
     except ModuleNotFoundError as error:
         raise InputError(f"subject: a teacher cannot be evaluated here ({error}); take the student") from error
-    return load_teacher(teacher_dir, pretrained)
+    return load_teacher(teacher_dir, pretrained, teacher_network)

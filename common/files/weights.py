@@ -65,9 +65,15 @@ def load_weights(network: nn.Module, path: str | os.PathLike | None, made_by: st
     Raises:
         InputError: if the file cannot be read, its weights are not this network's, or they are not finite.
     """
-    if path is None:
-        return network
-    state = read_checkpoint(path, made_by)
+    return network if path is None else load_state(network, read_checkpoint(path, made_by), path)
+
+
+def load_state(network: nn.Module, state: Any, path: str | os.PathLike) -> nn.Module:
+    """Load a state dict that was read from a file into a network and return the network.
+
+    Raises:
+        InputError: if it holds something else, its weights are not this network's, or they are not finite.
+    """
     own = network.state_dict()
     if not isinstance(state, dict):
         raise InputError(f"{path} holds no weights but a {type(state).__name__}")

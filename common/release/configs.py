@@ -22,7 +22,10 @@ JSON_STAGES = ("inference", "train")  # monai.bundle.load reads configs/<workflo
 GPU_OVERLAYS = ("multi_gpu.yaml", "multi_gpu_train.yaml")  # the second one for MONAI Label
 SIZES = ("image_size", "crop_size")  # what a student sees, by the key that a bundle has
 
-_FIXED = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "device", "subject", "pretrained")
+_FIXED = (
+    "bundle_root", "dataset_dir", "output_dir", "ckpt_path", "stage", "device", "subject", "pretrained",
+    "teacher_network_def",
+)  # fmt: skip
 # A release knows where it is.
 _ROOT_IMPORTS = ("$import pathlib", "$import sys", "$import common")
 _ROOT = "$str(pathlib.Path(common.__file__).parents[1])"
@@ -138,6 +141,7 @@ def _stage_text(configs: Path, stage: str, settings: Mapping[str, Any], provenan
         imports += [line for line in inference.get("imports", []) if line not in imports]
         own |= {"subject": "student", "network": inference["network"]}
         text.drop("pretrained")
+        text.drop("teacher_network_def")
     try:
         for key, value in own.items():
             text.set(key, value)

@@ -128,4 +128,5 @@ def _structure(network: nn.Module) -> list[Any]:
 
 def _settings(module: nn.Module) -> dict[str, Any]:
     kept = {key: _plain(value) for key, value in vars(module).items() if not key.startswith("_") and key != "training"}
-    return {key: value for key, value in kept.items() if isinstance(value, (bool, int, float, str, list))}
+    plain = {key: value for key, value in kept.items() if isinstance(value, (bool, int, float, str, list))}
+    return {key: value for key, value in plain.items() if _is_plain(value)}  # DynUNet keeps a list of outputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import PreTrainedConfig
 from common.teachers.backbone_weights import is_backbone, load_backbone, patch_size_of
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import Card, backbone_card
+from common.teachers.layer_names import adaptable_layers, endings
 
 _WIDTHS = (256, 128, 64)  # of the decoder: at the features' size, at twice and at four times it
 
@@ -57,11 +57,11 @@ class BackboneTeacher(Teacher):
     @property
     def lora_layers(self) -> tuple[str, ...]:
         """Linear layers of the attention, or where there is none, all linear layers."""
-        names = [name for name, module in self.encoder.named_modules() if isinstance(module, nn.Linear)]
+        names = adaptable_layers(self.encoder, self.lora_types)
         names = [name for name in names if not name.rpartition(".")[2].isdigit()]  # layers of a sequence
         attention = [name for name in names if "attention" in name]
         others = [name for name in names if attention and name not in attention]
-        return tuple(sorted({_own_ending(name, others) for name in attention or names}))
+        return endings(attention or names, others)
 
     @property
     def stride(self) -> int:
@@ -110,10 +110,3 @@ def make_decoder(channels: int, num_classes: int) -> nn.Sequential:
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.GELU()]
         layers += [nn.ConvTranspose2d(width, following, 2, stride=2), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(_WIDTHS[-1], num_classes, 1))
-
-
-def _own_ending(name: str, others: Sequence[str]) -> str:
-    """Return as much of the end of a module's name as none of the others ends in; Swin V2 has several ``dense``."""
-    parts = name.split(".")
-    endings = (".".join(parts[start:]) for start in reversed(range(len(parts))))
-    return next(ending for ending in endings if not any(f".{other}".endswith(f".{ending}") for other in others))

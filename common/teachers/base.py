@@ -55,6 +55,7 @@ class Teacher(nn.Module, ABC):
         pixel_normalisation: ``imagenet`` or ``none`` where nothing beside the weights says how they want their pixels;
             see :func:`~common.teachers.normalisation.find_normalisation`.
         base_name: what to call the weights in a report; by default what ``pretrained`` calls them.
+        dataset: name of the dataset that the teacher is fine-tuned on, such as ``ph2``, for what is said about it.
 
     Raises:
         ValueError: if ``num_classes`` or ``input_scale`` is out of range.
@@ -64,7 +65,10 @@ class Teacher(nn.Module, ABC):
     """Its name in ``TEACHERS``."""
 
     lora_layers: ClassVar[tuple[str, ...]]
-    """Names of the encoder's linear layers that get an adapter, unless the user says otherwise."""
+    """Names of the encoder's layers that get an adapter, unless the user says otherwise."""
+
+    lora_types: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear,)
+    """What layers can get one."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -76,6 +80,7 @@ class Teacher(nn.Module, ABC):
         input_scale: float = 1,
         pixel_normalisation: str | Mapping[str, Sequence[float]] | None = None,
         base_name: str | None = None,
+        dataset: str | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -87,6 +92,7 @@ class Teacher(nn.Module, ABC):
         # Private, since a fingerprint of the network must not change with the place and the name of its weights.
         self._pretrained = str(pretrained) if isinstance(pretrained, (str, os.PathLike)) else None
         self._base_name = base_name or name_of_base(pretrained)
+        self._dataset = dataset
         self.pixel_normalisation = find_normalisation(pretrained, pixel_normalisation)
 
     @classmethod
@@ -108,6 +114,11 @@ class Teacher(nn.Module, ABC):
     def card(self) -> Card | None:
         """What is public about the pretrained weights; None where they are not known."""
         return None
+
+    @property
+    def card_for_data(self) -> Card | None:
+        """The card, and in it whether the dataset at hand is known to be among what the weights were trained on."""
+        return self.card.about(self._dataset) if self.card else None
 
     @property
     @abstractmethod
@@ -167,4 +178,5 @@ class Teacher(nn.Module, ABC):
             "num_classes": self.num_classes,
             "input_scale": self.input_scale,
             "pixel_normalisation": self.pixel_normalisation.describe(),
+            "dataset": self._dataset,
         }

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from common.teachers.base_names import STAND_IN
+
+DATASETS = {
+    "autooral": "Autooral",
+    "busi": "BUSI",
+    "chaos": "CHAOS",
+    "drive": "DRIVE",
+    "kidneyus": "KidneyUS",
+    "ph2": "PH2",
+}
+"""The public datasets that a teacher may have seen, by their names in the registry: what they are called."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,10 @@ class Card:
         trained_on: as far as that is public.
         overlap: whether it may have seen the images at hand.
         source: page or paper that says so.
+        datasets: those of ``DATASETS`` that are known to be in what it was trained on.
+        is_complete: whether it is known that no other of them is in it.
+        dataset: the one at hand, where :meth:`about` was told.
+        seen: whether that one is in it: ``yes``, ``no`` or ``not known``; None where nobody was told which it is.
     """
 
     name: str
@@ -27,17 +42,35 @@ class Card:
     trained_on: str
     overlap: str
     source: str
+    datasets: tuple[str, ...] = ()
+    is_complete: bool = False
+    dataset: str | None = None
+    seen: str | None = None
+
+    def about(self, dataset: str | None) -> Card:
+        """Return the card with what is known of the dataset at hand; as it is for images of one's own."""
+        if dataset not in DATASETS:
+            return self
+        title = DATASETS[dataset]
+        if dataset in self.datasets:
+            seen, overlap = "yes", f"{title} is in it: results on images of {title} may be too good"
+        elif self.is_complete:
+            seen, overlap = "no", f"{title} is not in it"
+        else:
+            seen, overlap = "not known", f"{self.overlap}; whether {title} is in it is not known"
+        return replace(self, dataset=dataset, seen=seen, overlap=overlap)
 
     def __str__(self) -> str:
         size = f"{self.parameters} parameters"
         return f"{self.name} ({self.licence}, {size}) was trained on {self.trained_on}; {self.overlap}"
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, Any]:
         """Return the card as JSON has it."""
-        return asdict(self)
+        return {**asdict(self), "datasets": list(self.datasets)}
 
 
-_NO_MEDICAL_IMAGES = "no image of the medical datasets of this project is known to be among them"
+_NO_MEDICAL_IMAGES = "no image of the medical datasets of this project is among them"
+_OF_THE_WEB = "no list of them is public: medical images that are on the web may be among them"
 _NOT_PUBLISHED = (
     "which images is not published in full: it may have seen those of any public dataset, PH2, BUSI, DRIVE and CHAOS "
     "included, and then does better on them than on a clinic's own"
@@ -51,6 +84,7 @@ CARDS = {
         trained_on="SA-1B, 11 million photographs",
         overlap=_NO_MEDICAL_IMAGES,
         source="https://arxiv.org/abs/2304.02643",
+        is_complete=True,
     ),
     "sam2": Card(
         name="SAM 2",
@@ -65,8 +99,8 @@ CARDS = {
         licence="Apache-2.0",
         parameters="94 million",
         trained_on="SA-1B, then 1.57 million medical images with masks from public datasets",
-        overlap="its paper lists these datasets: results on one of them, or on other images of it, may be too good",
-        source="https://arxiv.org/abs/2304.12306",
+        overlap="the supplement of its paper lists them: results on images of one of them may be too good",
+        source="https://doi.org/10.1038/s41467-024-44824-z",
     ),
     "mobile_sam": Card(
         name="MobileSAM",
@@ -75,6 +109,7 @@ CARDS = {
         trained_on="SAM's outputs for a hundredth of SA-1B's photographs",
         overlap=_NO_MEDICAL_IMAGES,
         source="https://arxiv.org/abs/2306.14289",
+        is_complete=True,
     ),
     "lite_medsam": Card(
         name="LiteMedSAM",
@@ -89,7 +124,7 @@ CARDS = {
         licence="Apache-2.0",
         parameters="22 million to 1.1 billion",
         trained_on="LVD-142M, 142 million images of the web, without labels",
-        overlap=_NO_MEDICAL_IMAGES,
+        overlap=_OF_THE_WEB,
         source="https://arxiv.org/abs/2304.07193",
     ),
     "dinov3": Card(
@@ -97,7 +132,7 @@ CARDS = {
         licence="DINOv3 License",
         parameters="21 million to 6.7 billion",
         trained_on="LVD-1689M, 1.7 billion images of the web, without labels",
-        overlap=_NO_MEDICAL_IMAGES,
+        overlap=_OF_THE_WEB,
         source="https://arxiv.org/abs/2508.10104",
     ),
     "stand_in": Card(
@@ -107,6 +142,7 @@ CARDS = {
         trained_on="procedural scenes of shapes",
         overlap="it has never seen a photograph or a medical image",
         source="common/teachers/stand_in/README.md",
+        is_complete=True,
     ),
 }
 

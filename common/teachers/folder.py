@@ -55,7 +55,7 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
     check_room(folder)
     network = unwrap(network)
     teacher = network.get_base_model()
-    card = {"card": teacher.card.describe()} if teacher.card else {}
+    card = {"card": teacher.card_for_data.describe()} if teacher.card_for_data else {}
     description = {**teacher.describe(), "base": _describe_base(teacher), **card}
     with atomic_folder(folder) as fresh:
         network.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT looks for a vocabulary on the hub
@@ -63,12 +63,15 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
         (fresh / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None = None) -> Teacher:
+def load_teacher(
+    folder: str | os.PathLike, pretrained: str | os.PathLike | None = None, network: nn.Module | None = None
+) -> Teacher:
     """Load a fine-tuned teacher, merged, frozen and in eval mode.
 
     Args:
         folder: what :func:`save_teacher` wrote.
         pretrained: where the base is now; by default where it was when the teacher was saved.
+        network: what it is, of the family ``network``; by default what the folder says, if it could be said there.
 
     Raises:
         InputError: if there is no teacher in the folder, a file of it is damaged, or it does not fit the base.
@@ -77,6 +80,8 @@ def load_teacher(folder: str | os.PathLike, pretrained: str | os.PathLike | None
     check_no_way_out(folder, (_DESCRIPTION, _CONFIG, _WEIGHTS))
     description, expected = _read_description(folder)
     description["pretrained"] = pretrained or description["pretrained"]
+    if network is not None:
+        description["network"] = network
     if description["pretrained"] is None:
         raise InputError(f"the base of the teacher in {folder} came from no file: give it as 'pretrained'")
     try:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
 
 from common.configs.checks import check
 from common.errors import InputError
 from common.teachers.base import Teacher
+from common.teachers.layer_names import adaptable_layers, chosen_layers
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +30,19 @@ def add_lora(
         rank: rank of the adapters, at least 1.
         alpha: the adapters' output is scaled by ``alpha / rank``; above 0.
         dropout: probability, on the adapters' input, in [0, 1).
-        target_modules: the name, or the names, of the encoder's linear layers that get an adapter; None takes the
-            teacher's own choice.
+        target_modules: the name, or the names, of the encoder's layers that get an adapter (linear ones, of some
+            families convolutions too); None takes the teacher's own choice.
 
     Returns:
         The teacher in PEFT's wrapping, which is called as the teacher is. Fresh adapters change nothing yet.
 
     Raises:
-        InputError: if a number is out of range, or the encoder has no such linear layers.
+        InputError: if a number is out of range, or the encoder has no such layers.
     """
     check(lora_rank=rank, **{"teacher_def::alpha": alpha, "teacher_def::dropout": dropout})
     chosen = teacher.lora_layers if target_modules is None else target_modules
     targets = [chosen] if isinstance(chosen, str) else list(chosen)
-    _check_targets(teacher, targets)
+    targets = _existing(teacher, targets)
     # A pattern, since a list of names would also match layers outside the encoder.
     pattern = rf"encoder\.(.*\.)?({'|'.join(map(re.escape, targets))})"
     options = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout}
@@ -55,12 +55,20 @@ def add_lora(
     return network
 
 
-def _check_targets(teacher: Teacher, targets: Sequence[str]) -> None:
-    linear = [f".{name}" for name, module in teacher.encoder.named_modules() if isinstance(module, nn.Linear)]
-    unknown = [target for target in targets if not any(name.endswith(f".{target}") for name in linear)]
-    if unknown or not targets:
-        known = sorted({name.rpartition(".")[2] for name in linear})
+def _existing(teacher: Teacher, targets: Sequence[str]) -> Sequence[str]:
+    """Return names of layers that mean the chosen ones, and none that can have no adapter.
+
+    Raises:
+        InputError: if there is no layer of such a name.
+    """
+    try:
+        return chosen_layers(teacher.encoder, teacher.lora_types, targets)
+    except KeyError as error:
+        known = adaptable_layers(teacher.encoder, teacher.lora_types)
+        kinds = {"Linear": "linear", "Conv2d": "convolutional"}
         raise InputError(
-            f"lora_targets: the encoder of the {type(teacher).__name__} has no linear layers called "
-            f"{', '.join(map(str, unknown)) or 'nothing'}; it has {', '.join(known)}"
-        )
+            f"lora_targets: the encoder of the {type(teacher).__name__} has no "
+            f"{' or '.join(kinds.get(kind.__name__, kind.__name__) for kind in teacher.lora_types)} layers called "
+            f"{', '.join(map(str, error.args)) or 'nothing'}; it has "
+            f"{', '.join(sorted({name.rpartition('.')[2] for name in known}))}"
+        ) from error

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from torch import nn
+
 from common.errors import InputError
 from common.teachers.base import Teacher
 from common.teachers.base_names import name_of_base
@@ -20,7 +22,9 @@ TEACHERS = {
     "tiny_sam": "common.teachers.tiny_sam:TinySamTeacher",
     "sam2": "common.teachers.sam2:Sam2Teacher",
     "backbone": "common.teachers.backbone:BackboneTeacher",
+    "network": "common.teachers.network:NetworkTeacher",
 }
+_NETWORK = "network"
 
 
 def find_family(family: str) -> type[Teacher]:
@@ -57,6 +61,8 @@ def build_teacher(
     pixel_normalisation: str | Mapping[str, Sequence[float]] | None = None,
     family: str | None = None,
     base_name: str | None = None,
+    network: nn.Module | Mapping[str, Any] | None = None,
+    dataset: str | None = None,
 ) -> Teacher:
     """Build a teacher from pretrained weights; the arguments are those of :class:`~common.teachers.base.Teacher`.
 
@@ -64,18 +70,26 @@ def build_teacher(
         pretrained: also a name of published weights, such as ``lite_medsam``, which are downloaded where needed. The
             teacher describes itself by that name, so that it is rebuilt where the cache is elsewhere.
         family: a key of ``TEACHERS``; None takes the first family that recognises the weights, or else ``sam``.
+        network: the network that the weights are of, see :class:`~common.teachers.network.NetworkTeacher`; None for
+            other families, and for weights that say it themselves.
+        dataset: name of the dataset at hand, such as ``ph2``: it is said whether the weights are known to have seen it.
 
     Raises:
-        InputError: if there is no such family, or the weights cannot be loaded.
+        InputError: if there is no such family, a network is given for another one, or the weights cannot be loaded.
         ValueError: if ``num_classes`` or ``input_scale`` is out of range.
     """
     weights = resolve(pretrained)
-    family = family or recognise_family(weights)
-    base_name = base_name or name_of_base(pretrained)
-    options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "base_name": base_name}
+    family = family or (_NETWORK if network is not None else recognise_family(weights))
+    options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "dataset": dataset}
+    options |= {"base_name": base_name or name_of_base(pretrained)}
+    if family == _NETWORK:
+        options["network"] = network
+    elif network is not None:
+        raise InputError(f"teacher_network_def: is for the family {_NETWORK}, not for {family}; leave it out")
     teacher = find_family(family)(weights, num_classes, **options)
     if weights is not pretrained:
         teacher.describe_as_from(pretrained)
-    if teacher.card:
-        logger.info(f"the teacher: {teacher.card}")
+    card = teacher.card_for_data
+    if card:
+        logger.log(logging.WARNING if card.seen == "yes" else logging.INFO, f"the teacher: {card}")
     return teacher

@@ -101,7 +101,10 @@ def _load_original(path: Path) -> SamModel:
     """Load a checkpoint of the ``segment-anything`` package, whose shapes tell the architecture."""
     state = read_original(path)
     if "image_encoder.pos_embed" not in state:
-        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed)")
+        raise InputError(
+            f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed); of a network of "
+            "another kind say which by teacher_network_def"
+        )
     try:
         architecture = _original_architecture(state)
     except KeyError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,6 @@ def refusal(load: Callable[[str | Path], object], pretrained: str | Path) -> str
     return str(caught.value)
 
 
-def refusal_of_family(family: str) -> Callable[[str | Path], str]:
+def refusal_of_family(family: str, **options: Any) -> Callable[[str | Path], str]:
     """Return the above for teachers of a family."""
-    return partial(refusal, partial(build_teacher, num_classes=2, family=family))
+    return partial(refusal, partial(build_teacher, num_classes=2, family=family, **options))
