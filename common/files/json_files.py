@@ -10,6 +10,7 @@ from typing import Any
 from common.errors import InputError
 
 _MAX_BYTES = 100_000_000  # the list of a transfer set of 100,000 images has a tenth of that
+_KINDS = {dict: "an object", list: "a list", int: "a number", float: "a number"}
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -31,15 +32,16 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def read_record(path: str | os.PathLike, *keys: str) -> dict[str, Any]:
+def read_record(path: str | os.PathLike, *keys: str, values: type | tuple[type, ...] = object) -> dict[str, Any]:
     """Return an object that a command of this project has written as JSON.
 
     Args:
         path: the file.
         keys: that it must have.
+        values: what every value must be.
 
     Raises:
-        InputError: if it cannot be read, is no object, or lacks a key.
+        InputError: if it cannot be read, is no object, lacks a key, or has another value.
     """
     try:
         content = read_json(path)
@@ -49,4 +51,11 @@ def read_record(path: str | os.PathLike, *keys: str) -> dict[str, Any]:
     if missing or not isinstance(content, dict):
         problem = f"has no {', '.join(missing)}" if missing else f"holds a {type(content).__name__}, expected an object"
         raise InputError(f"{path}: {problem}; delete it, and run the same command again")
+    for key, value in content.items():
+        if not isinstance(value, values):
+            kinds = values if isinstance(values, tuple) else (values,)
+            expected = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
+            raise InputError(
+                f"{path}: {key} is {value!r}, expected {expected}; delete it, and run the same command again"
+            )
     return content

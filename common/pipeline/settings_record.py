@@ -23,6 +23,9 @@ def noted_settings(output_dir: Path, stage: str, config: Mapping[str, Any]) -> I
     """Keep with which config a stage is run in here; one that fails without its artefact leaves the record as it was.
 
     It is written before the stage runs: that of a pipeline which is killed when the stage is done is known, too.
+
+    Raises:
+        InputError: if the record is damaged.
     """
     before = _read(output_dir)
     write_json(output_dir / _RECORD, {**before, stage: as_json(dict(config))})
@@ -61,4 +64,4 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(output_dir: Path) -> dict[str, Any]:
     path = output_dir / _RECORD
-    return read_record(path) if path.is_file() else {}
+    return read_record(path, values=dict) if path.is_file() else {}

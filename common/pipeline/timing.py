@@ -11,9 +11,13 @@ _RECORD = "seconds.json"
 
 
 def read_seconds(output_dir: Path) -> dict[str, float]:
-    """Return the seconds of each stage that ended well in a folder."""
+    """Return the seconds of each stage that ended well in a folder.
+
+    Raises:
+        InputError: if the record is damaged.
+    """
     path = output_dir / _RECORD
-    return read_record(path) if path.is_file() else {}
+    return read_record(path, values=(int, float)) if path.is_file() else {}
 
 
 def add_seconds(output_dir: Path, stage: str, seconds: float) -> None:

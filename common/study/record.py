@@ -51,9 +51,21 @@ def read_record(study_dir: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        _check_kinds(record)
         return {key: record[key] for key in (*_SAME, "overrides", *GRID, "num_images", GRIDS)}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}): name another --output_dir") from error
+
+
+def _check_kinds(record: Mapping[str, Any]) -> None:
+    grids = [(key, grid[key], list) for grid in record[GRIDS] for key in GRID]
+    for key, value, kind in [
+        ("overrides", record["overrides"], dict),
+        *((key, record[key], list) for key in GRID),
+        *grids,
+    ]:
+        if not isinstance(value, kind):
+            raise TypeError(f"{key} is {value!r}")
 
 
 def describe(
@@ -115,4 +127,4 @@ def write_record(study_dir: Path, record: Mapping[str, Any], grid: Grid, configs
 
 def _read_settings(study_dir: Path) -> dict[str, Any]:
     path = study_dir / _SETTINGS
-    return read_json_record(path) if path.is_file() else {}
+    return read_json_record(path, values=dict) if path.is_file() else {}

@@ -11,6 +11,7 @@ from common.distillation.methods import find_method
 from common.errors import InputError
 from common.pipeline.method_record import check_method
 from common.pipeline.results import results_table
+from common.pipeline.settings_record import describe_changes, noted_settings
 from common.pipeline.timing import add_seconds
 
 
@@ -109,3 +110,16 @@ def test_damaged_records_of_a_pipeline_are_named(tmp_path, content):
         add_seconds(tmp_path, "train", 1.0)
     with pytest.raises(InputError, match=r"method\.json.*delete it"):
         check_method(tmp_path, ["distill"], find_method("mae"))
+
+
+def test_values_of_another_kind_in_records_of_a_pipeline_are_named(tmp_path):
+    (tmp_path / "seconds.json").write_text('{"train": "long"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"seconds\.json: train is 'long', expected a number; delete it"):
+        add_seconds(tmp_path, "train", 1.0)
+    (tmp_path / "settings.json").write_text('{"distill": {}, "train": 7}', encoding="utf-8")
+    expected = r"settings\.json: train is 7, expected an object; delete it"
+    for stage in ("train", "distill"):
+        with pytest.raises(InputError, match=expected):
+            describe_changes(tmp_path, stage, {"epochs": 3})
+        with pytest.raises(InputError, match=expected), noted_settings(tmp_path, stage, {"epochs": 3}):
+            pytest.fail("the stage was run")

@@ -371,6 +371,23 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"study\.json is damaged"):
             study()
 
+    @pytest.mark.parametrize(
+        ("name", "key", "value"),
+        [
+            ("study.json", "overrides", 7),
+            ("study.json", "labels", 2),
+            ("study.json", "grids", [7]),
+            ("study.json", "grids", [{}]),
+            ("settings.json", "train", 7),
+        ],
+    )
+    def test_a_record_with_values_of_another_kind(self, study, name, key, value):
+        path = study() / name
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**content, key: value}), encoding="utf-8")
+        with pytest.raises(InputError, match=name):
+            study()
+
 
 class TestDryRun:
     def test_it_shows_the_plan_and_writes_nothing(self, study, stages, tmp_path, capsys):
