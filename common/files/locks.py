@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from common.files.writing import check_writable
 
 if TYPE_CHECKING:
     from filelock import FileLock
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 3.0  # seconds: on a busy machine, the stage of a pipeline that was killed needs moments to notice and end
 _PIPELINE_LOCK = ".pipeline.lock"
@@ -68,20 +71,49 @@ def one_pipeline(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _lock(folder: Path, name: str) -> None:
+    busy = f"output_dir: another run is writing to {folder}; wait until it has ended, or choose another output_dir"
+    _held[folder / name] = _acquire(folder / name, "output_dir", busy, PATIENCE)
+
+
+@contextmanager
+def one_process(path: Path, key: str, busy: str, patience: float, waiting: str) -> Iterator[None]:
+    """Let one process at a time do something in a folder.
+
+    Args:
+        path: of the file that is locked, which stays; its folder is made where it does not exist.
+        key: what the user gives to have another folder.
+        busy: what to say where another process takes longer than this one waits.
+        patience: seconds to wait.
+        waiting: what to log where it has to wait.
+
+    Raises:
+        InputError: with ``busy``, or if the folder cannot be written to.
+    """
+    lock = _acquire(path, key, busy, patience, waiting)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(path: Path, key: str, busy: str, patience: float, waiting: str = "") -> FileLock:
     from filelock import FileLock, Timeout  # here, so that a released student is loaded without it
 
-    check_writable(folder)
+    check_writable(path.parent, key)
+    lock = FileLock(path, thread_local=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / name, timeout=PATIENCE, thread_local=False)
-        lock.acquire()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if waiting:
+                logger.info(waiting)
+            lock.acquire(timeout=patience)
     except Timeout as error:
-        raise InputError(
-            f"output_dir: another run is writing to {folder}; wait until it has ended, or choose another output_dir"
-        ) from error
+        raise InputError(busy) from error
     except OSError as error:
-        raise InputError(f"output_dir: {folder} cannot be written to ({error}); choose another output_dir") from error
-    _held[folder / name] = lock
+        raise InputError(f"{key}: {path.parent} cannot be written to ({error}); choose another {key}") from error
+    return lock
 
 
 def unlock_folder(folder: str | os.PathLike) -> None:

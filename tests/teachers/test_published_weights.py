@@ -248,7 +248,10 @@ def test_a_folder_that_the_system_does_not_make_is_named(pip, tmp_path, monkeypa
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(InputError, match=rf"^{tmp_path / 'no'} cannot be written to .*: set --cache_dir or TASK_DIST"):
+    with pytest.raises(
+        InputError,
+        match=rf"^--cache_dir or TASK_DISTILL_CACHE: {tmp_path / 'no'} cannot be written to .*; choose another",
+    ):
         fetch_weights("lite_medsam", tmp_path / "no")
 
 
