@@ -131,7 +131,7 @@ def test_one_process_at_a_time_waits_for_the_other_and_says_so(tmp_path, caplog)
     caplog.set_level("INFO")
     with one_process(**given, patience=0.1):
         assert caplog.messages == []
-        with pytest.raises(InputError, match="^it takes too long$"), one_process(**given, patience=0.1):
+        with pytest.raises(InputError, match=r"^it takes too long$"), one_process(**given, patience=0.1):
             pytest.fail("two processes at once")
     assert caplog.messages == ["wait"]
     with one_process(**given, patience=0):  # which has been given back
