@@ -22,6 +22,7 @@ class Evidence:
     Attributes:
         summary: of its evaluation.
         teacher: name of its teacher's base, or ``NO_TEACHER`` or ``UNKNOWN``.
+        teacher_card: what is public about that base, as its card says it; None where it is not known.
         method: what prepared it before it was fine-tuned; None where that is unknown, or nothing did.
         training: settings of its fine-tuning, empty where they are unknown.
         phantoms: whether it was evaluated on phantoms, None where that is unknown.
@@ -30,6 +31,7 @@ class Evidence:
 
     summary: dict[str, Any]
     teacher: str = UNKNOWN
+    teacher_card: dict[str, Any] | None = None
     method: Method | None = None
     training: dict[str, Any] | None = None
     phantoms: bool | None = None
@@ -73,6 +75,7 @@ def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -
     return Evidence(
         summary=summary,
         teacher=teacher,
+        teacher_card=known.get("teacher_card"),
         method=method,
         training=known.get("settings"),
         phantoms=summary.get("phantoms"),

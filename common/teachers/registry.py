@@ -31,19 +31,37 @@ def find_family(family: str) -> type[Teacher]:
     """Return the class of a family of teachers.
 
     Raises:
-        InputError: if there is no such family.
+        InputError: if there is no such family, or a package that it needs is not installed.
     """
     if family not in TEACHERS:
         raise InputError(
             f"family: there are no teachers of the family '{family}'; the families are {', '.join(TEACHERS)}"
         )
     module, name = TEACHERS[family].split(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        package = (error.name or "the package").split(".")[0]
+        raise InputError(
+            f"family: teachers of the family '{family}' cannot be used here ({error}): install {package}, or a version "
+            "of it that has this"
+        ) from error
 
 
 def recognise_family(pretrained: Any) -> str:
-    """Return the first family that recognises these weights, or else ``sam``."""
-    return next((name for name in TEACHERS if find_family(name).recognises(pretrained)), "sam")
+    """Return the first family that recognises these weights, or else ``sam``.
+
+    Families that need a package that is not installed are left out, with a warning.
+    """
+    for name in TEACHERS:
+        try:
+            family = find_family(name)
+        except InputError as error:
+            logger.warning(f"{error}; it is left out")
+            continue
+        if family.recognises(pretrained):
+            return name
+    return "sam"
 
 
 def suitable_scale(pretrained: Any, size: int) -> float:

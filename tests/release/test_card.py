@@ -54,6 +54,11 @@ class TestTeacher:
         assert "taught the student on images drawn by a diffusion model" in one_line(text)
         assert metadata["name"] == f"Retinal vessel segmentation, distilled from {SAM}"
 
+    def test_what_its_base_was_trained_on_is_said_where_it_is_known(self, card):
+        known = {"licence": "Apache-2.0", "trained_on": "photographs", "overlap": "DRIVE is not in it"}
+        text, _ = card({**PUBLISHED, "teacher_card": known})
+        assert f"- **Teacher**: {SAM} (Apache-2.0), trained on photographs; DRIVE is not in it." in one_line(text)
+
     def test_one_that_taught_as_it_was_published_is_not_said_to_have_been_fine_tuned(self, card):
         text, _ = card({"teacher": SAM, "fine_tuned": False, "method": "task_agnostic_kd"})
         assert f"distilled from {SAM} as it was published, and fine-tuned on labelled images" in one_line(text)

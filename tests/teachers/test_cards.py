@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny_sam_format import make_checkpoint
 
+from common.datasets.registry import DATASETS as REGISTERED
+from common.datasets.registry import find_dataset
 from common.files.provenance import of_teacher, of_training, write_provenance
 from common.teachers import build_teacher
-from common.teachers.cards import CARDS, backbone_card, sam_card
+from common.teachers.cards import CARDS, DATASETS, backbone_card, sam_card
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 
@@ -70,6 +73,45 @@ def test_card_is_told_when_a_teacher_is_built(mobile_sam, tiny_sam_folder, caplo
     build_teacher(mobile_sam, 2)
     said = [record.getMessage() for record in caplog.records if record.name == "common.teachers.registry"]
     assert said == [f"the teacher: {CARDS['mobile_sam']}"], "and nothing of a folder that nobody knows"
+
+
+@pytest.mark.parametrize(
+    ("card", "seen", "said"),
+    [
+        ("mobile_sam", "no", "BUSI is not in it"),
+        ("sam", "no", "BUSI is not in it"),
+        ("stand_in", "no", "BUSI is not in it"),
+        ("medsam", "not known", "the supplement of its paper lists them"),
+        ("lite_medsam", "not known", "it may have seen those of any public dataset"),
+        ("dinov2", "not known", "medical images that are on the web may be among them"),
+    ],
+)
+def test_card_says_whether_the_dataset_at_hand_is_known_to_be_in_it(card, seen, said):
+    about = CARDS[card].about("busi")
+    assert (about.seen, about.dataset) == (seen, "busi")
+    assert said in str(about)
+    assert ("whether BUSI is in it is not known" in str(about)) == (seen == "not known")
+    assert CARDS[card].about("folder") is CARDS[card], "only their owner knows images of one's own"
+
+
+def test_known_dataset_is_warned_of():
+    card = replace(CARDS["lite_medsam"], datasets=("busi",)).about("busi")
+    assert (card.seen, card.overlap) == ("yes", "BUSI is in it: results on images of BUSI may be too good")
+
+
+def test_datasets_are_those_of_the_registry_by_their_titles():
+    of_ones_own = {"folder", "folder_volumes"}
+    assert {name: find_dataset(name).title for name in REGISTERED.keys() - of_ones_own} == DATASETS
+
+
+def test_what_is_known_of_the_dataset_is_recorded_and_told_again_by_each_stage(mobile_sam, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="common.teachers.registry")
+    save_teacher(add_lora(build_teacher(mobile_sam, 2, dataset="drive"), rank=1), tmp_path / "teacher")
+    load_teacher(tmp_path / "teacher")
+    told = [record.getMessage() for record in caplog.records if record.name == "common.teachers.registry"]
+    assert [each.rpartition("; ")[2] for each in told] == ["DRIVE is not in it"] * 2
+    card = of_teacher(tmp_path / "teacher")["teacher_card"]
+    assert (card["dataset"], card["seen"], card["overlap"]) == ("drive", "no", "DRIVE is not in it")
 
 
 def test_card_is_recorded_with_the_teacher_and_handed_on_to_its_students(mobile_sam, tmp_path):
