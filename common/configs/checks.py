@@ -77,6 +77,8 @@ RULES: dict[str, Rule] = {
     "optimizer::lr": _RATE,
     "optimizer::weight_decay": number(least=0),
     # the teacher
+    "frozen_share": number(least=0, below=1),
+    "bfloat16_on_cpu": BOOLEAN,
     "lora_rank": _COUNT,
     "lora_targets": optional(NAMES),
     "teacher_def::rank": _COUNT,

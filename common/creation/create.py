@@ -80,8 +80,8 @@ def create_bundle(
             different if not.
         size: pixels a side of what the networks see, a multiple of 16.
         see: images for whole images, made smaller; crops for crops of images as they are, which thin structures need.
-        pretrained: the teacher's weights, a hub id, a folder, a file or lite_medsam; by default the stand-in teacher,
-            which comes with this project.
+        pretrained: the teacher's weights, a hub id, a folder, a file or embedded; by default lite_medsam, a small
+            foundation model of medical images.
         num_validation: images held back from training to choose the best weights, one or more.
         title: of the bundle, for people; by default made of its name.
         overwrite: write the files of a bundle that is there anew; other files stay.

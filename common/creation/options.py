@@ -16,6 +16,7 @@ from common.errors import InputError
 
 SAME, DIFFERENT = "same", "different"
 SEES = ("images", "crops")
+DEFAULT_TEACHER = "lite_medsam"
 _ENDING = "_segmentation"
 
 

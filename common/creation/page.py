@@ -10,15 +10,13 @@ import yaml
 
 from common.creation.budgets import cpu_budget, demo_budget
 from common.creation.choices import Choices, batch_sizes
-from common.creation.options import Options
+from common.creation.options import DEFAULT_TEACHER, Options
 from common.creation.structures import Structures
 from common.creation.words import make_words
 from common.datasets.source import Source
-from common.teachers import suitable_scale
 from common.teachers.base_names import STAND_IN
 from common.teachers.published_weights import is_published
 
-_STAND_IN_SIZE = 512  # what the stand-in is shown: twice what it was trained on
 _ALWAYS = ("images", "labels", "kind", "channels", "classes", "label_format")  # keys of the source that are shown
 
 
@@ -36,7 +34,7 @@ def make_page(
         num_validation: images, or volumes, for validation.
     """
     volumes = source.kind == "volumes"
-    teacher = _teacher(options.pretrained or STAND_IN, choices.size)
+    teacher = _teacher(options.pretrained or DEFAULT_TEACHER)
     noun = "slice" if volumes else "image"
     return {
         "name": options.name,
@@ -55,8 +53,9 @@ def make_page(
         **_motion(choices, source.channels),
         **_training(options, structures, choices, num_validation),
         **teacher,
-        "demo": demo_budget(choices, teacher["pretrained"]),
-        "cpu": cpu_budget(choices, teacher["pretrained"]),
+        "cpu_pretrained": teacher["pretrained"],
+        "demo": demo_budget(choices),
+        "cpu": cpu_budget(choices),
         **make_words(options, source),
     }
 
@@ -156,11 +155,10 @@ def _training(options: Options, structures: Structures, choices: Choices, num_va
     }
 
 
-def _teacher(pretrained: str, size: int) -> dict[str, Any]:
+def _teacher(pretrained: str) -> dict[str, Any]:
     if pretrained == STAND_IN:
         return {
             "pretrained": STAND_IN,
-            "input_scale": max(1, _STAND_IN_SIZE // size),
             "lora_rank": 64,
             "lora_targets": ["qkv", "proj", "lin1", "lin2"],
         }
@@ -170,6 +168,5 @@ def _teacher(pretrained: str, size: int) -> dict[str, Any]:
     name = os.path.basename(pretrained).lower()
     return {
         "pretrained": where,
-        "input_scale": suitable_scale(where, size),
         "pixel_normalisation": "none" if "medsam" in name else None,
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.creation.choices import Choice, Choices
-from common.creation.options import Options, as_options
+from common.creation.options import DEFAULT_TEACHER, Options, as_options
 from common.creation.picture import PICTURE
 from common.creation.places import Places
 from common.creation.structures import Structures
@@ -23,6 +23,7 @@ from common.datasets.folder_files.remarks import describe_orphans
 from common.datasets.folder_files.remarks import describe_patients as note_patients
 from common.datasets.source import Source
 from common.teachers.base_names import STAND_IN
+from common.teachers.published_weights import PUBLISHED
 
 _BYTES_PER_PIXEL = 20  # of three channels, a label and a field of view
 _MUCH = 2  # gigabytes
@@ -136,14 +137,14 @@ def describe_strata(source: Source, found: Found, places: Places) -> Choice:
 
 def describe_teacher(pretrained: str | None) -> Choice:
     """Say which teacher is taken."""
-    if pretrained not in (None, STAND_IN):
+    if pretrained == STAND_IN:
+        why = "comes along and is small, but was pre-trained on drawn shapes alone; a published one teaches more"
+        return Choice("teacher", "stand-in teacher", why, f"--pretrained {DEFAULT_TEACHER}")
+    if pretrained is not None:
         return Choice("teacher", str(pretrained), "as --pretrained says")
-    return Choice(
-        "teacher",
-        "stand-in teacher",
-        "comes along and is small, but was pre-trained on drawn shapes alone; a published one teaches more",
-        "--pretrained facebook/sam-vit-base",
-    )
+    published = PUBLISHED[DEFAULT_TEACHER]
+    why = f"a small foundation model of medical images; {published.size / 1e6:.0f} MB, downloaded when needed"
+    return Choice("teacher", published.title, why, "--pretrained facebook/sam-vit-base")
 
 
 def _fold(text: str, width: int) -> str:

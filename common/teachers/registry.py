@@ -72,6 +72,14 @@ def suitable_scale(pretrained: Any, size: int) -> float:
     return find_family(recognise_family(pretrained)).suitable_scale(pretrained, size)
 
 
+def affordable_scale(pretrained: Any, size: int) -> float:
+    """Return the ``input_scale`` for a teacher on a CPU: the suitable one, or as much as it can afford.
+
+    The arguments are those of :func:`suitable_scale`.
+    """
+    return find_family(recognise_family(pretrained)).affordable_scale(pretrained, size)
+
+
 def build_teacher(
     pretrained: Any,
     num_classes: int,

@@ -14,13 +14,16 @@ from torch import Tensor, nn
 from transformers import SamConfig
 
 from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.base_names import is_stand_in
 from common.teachers.cards import CARDS, Card, sam_card
+from common.teachers.encoder_parts import EncoderPart, run_parts
 from common.teachers.normalisation import NORMALISATIONS, PixelNormalisation
 from common.teachers.sam_weights import load_sam
 
 logger = logging.getLogger(__name__)
 
 TRAINED_AT = 1024  # pixels a side
+STAND_IN_TRAINED_AT = 256
 
 
 class SamTeacher(Teacher):
@@ -59,7 +62,11 @@ class SamTeacher(Teacher):
 
     @classmethod
     def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        return max(1, TRAINED_AT // size)
+        return max(1, (STAND_IN_TRAINED_AT if is_stand_in(pretrained) else TRAINED_AT) // size)
+
+    @classmethod
+    def affordable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        return min(cls.suitable_scale(pretrained, size), scale_to(TRAINED_AT // 2, size))
 
     @property
     def card(self) -> Card | None:
@@ -80,16 +87,34 @@ class SamTeacher(Teacher):
 
         Hugging Face's own ``forward`` takes one size alone; this is the same, with the positions resampled.
         """
+        return run_parts(self.encoder_parts(), pixels)
+
+    def encoder_parts(self) -> list[EncoderPart]:
+        """Return the patch embedding, each layer, and the neck."""
+        layers = enumerate(self.encoder.layers)
+        return [
+            EncoderPart(("patch_embed",), self._embed_patches),
+            *(EncoderPart((f"layers.{index}",), layer) for index, layer in layers),
+            EncoderPart(("neck",), self.encoder.neck),
+        ]
+
+    def _embed_patches(self, pixels: Tensor) -> Tensor:
         hidden = self.encoder.patch_embed.projection(pixels).permute(0, 2, 3, 1)
-        if self.encoder.pos_embed is not None:
-            hidden = hidden + resize_positions(self.encoder.pos_embed, hidden.shape[1:3])
-        for layer in self.encoder.layers:
-            hidden = layer(hidden)
-        return self.encoder.neck(hidden)
+        if self.encoder.pos_embed is None:
+            return hidden
+        return hidden + resize_positions(self.encoder.pos_embed, hidden.shape[1:3])
 
     def decode(self, features: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, C, h, w)``."""
         return self.decoder(features, grid_positions(self.position_embedding, *features.shape[2:]))
+
+
+def scale_to(affordable: int, size: int) -> int:
+    """Return an even factor, at least 2, that enlarges ``size`` pixels to about ``affordable`` ones, or fewer.
+
+    With an even one, strides of up to 32 divide what becomes of a multiple of 16.
+    """
+    return max(2, affordable // size // 2 * 2)
 
 
 class SamDecoder(nn.Module):

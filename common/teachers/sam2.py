@@ -13,7 +13,7 @@ from transformers import Sam2Config
 
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import Card, sam2_card
-from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions
+from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions, scale_to
 from common.teachers.sam2_weights import is_sam2, load_sam2
 
 _PUBLISHED_STRIDE = 32
@@ -57,8 +57,8 @@ class Sam2Teacher(Teacher):
         return scale if scale * size % _PUBLISHED_STRIDE == 0 else max(2, scale - 1)
 
     @classmethod
-    def affordable_size(cls, pretrained: str | os.PathLike) -> int:
-        return TRAINED_AT // 2
+    def affordable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        return min(cls.suitable_scale(pretrained, size), scale_to(TRAINED_AT // 2, size))
 
     @property
     def card(self) -> Card | None:

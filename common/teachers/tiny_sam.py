@@ -10,7 +10,8 @@ from torch import Tensor
 
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import CARDS, Card
-from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions
+from common.teachers.encoder_parts import EncoderPart
+from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions, scale_to
 from common.teachers.tiny_sam_weights import is_lite_medsam, is_tiny_sam, load_tiny_sam
 
 _LITE_MEDSAM_STRIDE = 4
@@ -36,7 +37,7 @@ class TinySamTeacher(Teacher):
     """
 
     family = "tiny_sam"
-    lora_layers = ("qkv", "proj")
+    lora_layers = ("qkv", "proj", "lin1", "lin2")
 
     def __init__(
         self,
@@ -62,6 +63,12 @@ class TinySamTeacher(Teacher):
     def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
         return max(1, (_LITE_MEDSAM_TRAINED_AT if is_lite_medsam(pretrained) else TRAINED_AT) // size)
 
+    @classmethod
+    def affordable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
+        half = _LITE_MEDSAM_TRAINED_AT // 2
+        affordable = max(1, half // size) if is_lite_medsam(pretrained) else scale_to(TRAINED_AT // 2, size)
+        return min(cls.suitable_scale(pretrained, size), affordable)
+
     @property
     def card(self) -> Card:
         return CARDS["lite_medsam" if self.stride == _LITE_MEDSAM_STRIDE else "mobile_sam"]
@@ -78,6 +85,10 @@ class TinySamTeacher(Teacher):
     def encode(self, pixels: Tensor) -> Tensor:
         """Return image embeddings ``(B, 256, H / stride, W / stride)`` of normalised pixels ``(B, 3, H, W)``."""
         return self.encoder(pixels)
+
+    def encoder_parts(self) -> list[EncoderPart]:
+        """Return the patch embedding with the first stage, the other stages, and the neck."""
+        return self.encoder.parts()
 
     def decode(self, features: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, 256, h, w)``."""

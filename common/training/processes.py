@@ -43,6 +43,12 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.preserve_format
 
 
+def has_bfloat16() -> bool:
+    """Say whether this machine's processor has instructions for bfloat16, with which it is about twice as fast."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.11 does not tell
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def parallel(network: nn.Module, device: torch.device | str, channels_last: bool = False) -> nn.Module:
     """Move a network to its device and, among several processes, average its gradients over them.
 

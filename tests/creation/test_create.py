@@ -488,26 +488,30 @@ class TestTheBundle:
         assert "RandFlipd" not in moves(upside_down="same")
         assert "RandRotate90d" in moves(upside_down="same")
 
-    def test_its_teacher_is_the_stand_in_or_as_told(self, wounds, tmp_path, capsys):
-        bundle = create(wounds, FOUND["black_white"], tmp_path)
-        assert "facebook/sam-vit-base" in capsys.readouterr().out
-        config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
-        assert (config["pretrained"], config["lora_rank"]) == ("embedded", 64)
-        bundle = create(wounds, FOUND["black_white"], tmp_path, overwrite=True, pretrained="facebook/sam-vit-base")
-        config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
-        assert (config["pretrained"], config["lora_rank"]) == ("facebook/sam-vit-base", 8)
-        assert config["image_size"] * config["input_scale"] == 1024
+    def test_its_teacher_is_lite_medsam_or_as_told(self, wounds, tmp_path, capsys):
+        given = {None: ("lite_medsam", 8), "embedded": ("embedded", 64), "facebook/sam-vit-base": (..., 8)}
+        for pretrained, (expected, rank) in given.items():
+            bundle = create(wounds, FOUND["black_white"], tmp_path, overwrite=True, pretrained=pretrained)
+            expected = pretrained if expected is ... else expected
+            for name in ("finetune_teacher", "distill", "cpu"):
+                config = yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text(encoding="ascii"))
+                assert config["pretrained"] == expected
+            config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text(encoding="ascii"))
+            assert config["lora_rank"] == rank
+            other = "lite_medsam" if pretrained == "embedded" else "facebook/sam-vit-base"
+            assert other in capsys.readouterr().out  # how to choose it, or chosen
 
-    def test_overlays_suit_its_teacher_and_the_stand_in(self, wounds, tmp_path):
+    def test_configs_suit_its_teacher_and_the_stand_in(self, wounds, tmp_path):
         bundle = create(wounds, FOUND["black_white"], tmp_path, pretrained="facebook/dinov2-small")
-        stage = bundle / "configs" / "finetune_teacher.yaml"
+        configs = bundle / "configs"
 
-        def scale_and_size(overlay: str, **overrides) -> tuple[float, int]:
-            config = ConfigParser.load_config_files([str(stage), str(bundle / "configs" / f"{overlay}.yaml")])
-            parser = ConfigParser({**config, **overrides})
+        def scale_and_size(*overlays: str, **overrides) -> tuple[float, int]:
+            files = [str(configs / f"{name}.yaml") for name in ("finetune_teacher", *overlays)]
+            parser = ConfigParser({**ConfigParser.load_config_files(files), **overrides})
             return parser.get_parsed_content("input_scale"), parser.get_parsed_content("image_size")
 
-        assert yaml.safe_load(stage.read_text(encoding="ascii"))["input_scale"] == 1.75
+        assert scale_and_size() == (1.75, 128)
+        assert scale_and_size(pretrained="lite_medsam") == (2, 128)
         assert scale_and_size("cpu") == (1.75, 128)
         assert scale_and_size("cpu", pretrained="embedded") == (2, 128)
         assert scale_and_size("demo") == (4, 64)
@@ -518,7 +522,6 @@ class TestTheBundle:
         bundle = create(wounds, FOUND["black_white"], tmp_path / "out", pretrained="lite_medsam")
         config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
         assert config["pretrained"] == "lite_medsam"
-        assert config["image_size"] * config["input_scale"] == 256
         for overlay in ("cpu", "demo"):  # whose stand-in has pixels as it was trained on them
             config = yaml.safe_load((bundle / "configs" / f"{overlay}.yaml").read_text(encoding="ascii"))
             for teacher, pixels in (("embedded", None), ("lite_medsam", "none")):

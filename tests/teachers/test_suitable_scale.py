@@ -8,9 +8,7 @@ import pytest
 import torch
 from transformers import Dinov2Config, DINOv3ViTConfig
 
-from common.creation.budgets import cpu_budget
-from common.creation.choices import Choices
-from common.teachers import suitable_scale
+from common.teachers import affordable_scale, suitable_scale
 
 SIZES = range(32, 544, 16)
 
@@ -66,12 +64,22 @@ def test_it_suits_the_family(pretrained, at_256, at_128):
 )
 def test_the_stride_divides_every_size_on_a_gpu_and_on_a_cpu(pretrained, stride):
     for size in SIZES:
-        choices = Choices("images", 512, size, mirrors=False, turns=False)
-        scales = suitable_scale(pretrained, size), cpu_budget(choices, pretrained)["teacher_scale"]
+        scales = suitable_scale(pretrained, size), affordable_scale(pretrained, size)
         assert [scale * size % stride for scale in scales] == [0, 0], size
 
 
-def test_a_cpu_shows_a_sam_no_more_than_512_pixels():
-    choices = Choices("images", 256, 128, mirrors=False, turns=False)
-    assert cpu_budget(choices, "facebook/sam-vit-base")["teacher_scale"] == 4
-    assert cpu_budget(choices, "lite_medsam")["teacher_scale"] == 2
+@pytest.mark.usefixtures("weights")
+@pytest.mark.parametrize(
+    ("pretrained", "at_128", "at_64"),
+    [
+        ("facebook/sam-vit-base", 4, 8),
+        ("mobile_sam.pt", 4, 8),
+        ("facebook/sam2.1-hiera-tiny", 4, 8),
+        ("lite_medsam", 1, 2),
+        ("small.pth", 1, 2),
+        ("facebook/dinov2-small", 1.75, 1.75),
+        ("embedded", 2, 4),
+    ],
+)
+def test_a_cpu_shows_it_no_more_than_it_can_afford(pretrained, at_128, at_64):
+    assert (affordable_scale(pretrained, 128), affordable_scale(pretrained, 64)) == (at_128, at_64)
