@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, SamConfig, SamModel
+from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, SamConfig, SamHQConfig, SamHQModel, SamModel
 
 from common.datasets import find_dataset
 
@@ -87,6 +87,18 @@ def _make_sam2_config() -> Sam2Config:
     )
 
 
+def _make_sam_hq_config() -> SamHQConfig:
+    """Return a SAM-HQ with one layer that attends in windows, and two that attend to the whole image."""
+    config = _make_sam_config().to_dict()
+    vision = {**config["vision_config"], "num_hidden_layers": 3, "global_attn_indexes": [1, 2]}
+    kept = {key: value for key, value in vision.items() if key != "model_type"}
+    return SamHQConfig(
+        vision_config=kept,
+        prompt_encoder_config={"hidden_size": 32, "image_size": 64},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 64, "iou_head_hidden_dim": 32, "vit_dim": 32},
+    )
+
+
 @pytest.fixture(scope="session")
 def randomise() -> Callable[..., nn.Module]:
     return _randomise
@@ -132,6 +144,19 @@ def tiny_sam2_folder(tmp_path_factory, make_sam2) -> Path:
     """A tiny SAM 2 on disk, as ``save_pretrained`` writes it; not to be changed."""
     folder = tmp_path_factory.mktemp("sam2") / "tiny"
     make_sam2().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_sam_hq_config() -> SamHQConfig:
+    return _make_sam_hq_config()
+
+
+@pytest.fixture(scope="session")
+def tiny_sam_hq_folder(tmp_path_factory) -> Path:
+    """A tiny SAM-HQ on disk, as ``save_pretrained`` writes it; not to be changed."""
+    folder = tmp_path_factory.mktemp("sam_hq") / "tiny"
+    _randomise(SamHQModel(_make_sam_hq_config())).save_pretrained(folder)
     return folder
 
 

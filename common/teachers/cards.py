@@ -86,6 +86,14 @@ CARDS = {
         source="https://arxiv.org/abs/2304.02643",
         is_complete=True,
     ),
+    "sam_hq": Card(
+        name="SAM-HQ",
+        licence="Apache-2.0",
+        parameters="95 to 643 million",
+        trained_on="SA-1B, 11 million photographs, then HQSeg-44K, 44 thousand images with fine masks",
+        overlap="none of them is said to be medical",
+        source="https://arxiv.org/abs/2306.01567",
+    ),
     "sam2": Card(
         name="SAM 2",
         licence="Apache-2.0",
@@ -155,6 +163,12 @@ def sam_card(base_name: str | None) -> Card | None:
     if "medsam" in name:
         return CARDS["medsam"]
     return CARDS["sam"] if name.startswith(("facebook/sam-vit-", "sam_vit_", "sam-vit-")) else None
+
+
+def sam_hq_card(base_name: str | None) -> Card | None:
+    """Return the card of a base in SAM-HQ's format if it has a published name; None for others, which may be tuned."""
+    known = r"(syscv-community/)?sam[-_]hq[-_]vit[-_](base|large|huge|[blh]\.pth)"
+    return CARDS["sam_hq"] if re.fullmatch(known, base_name or "") else None
 
 
 def sam2_card(base_name: str | None) -> Card | None:

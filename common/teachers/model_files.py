@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from common.errors import InputError
@@ -21,6 +22,7 @@ from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.teachers.base_names import is_hub_id
 from common.teachers.hub import is_reachable
+from common.teachers.original_checkpoints import check_fit
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -29,6 +31,8 @@ DAMAGE = (
     SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What damaged or hostile files bring about in transformers, safetensors and the check of a config's values."""
+
+_POSITIONS = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 
 
 def find_file(pretrained: str | os.PathLike, name: str, local_files_only: bool = False) -> Path | None:
@@ -124,3 +128,27 @@ def stated_architecture(kind: type[PreTrainedConfig], content: dict[str, Any]) -
         for key, value in content.items()
         if key in known and key not in common and not key.endswith("_config")
     }
+
+
+def fill(kind: type[PreTrainedModel], config: PreTrainedConfig, weights: dict[str, Any], misfit: str) -> Any:
+    """Return a SAM, or its kin, with these weights, in eval mode.
+
+    They are compared with the architecture before it takes any memory.
+
+    Args:
+        kind: the model's class.
+        config: its architecture.
+        weights: by the model's names; the frequencies of positions may be there once, and are needed twice.
+        misfit: what to say before how many weights differ, and which.
+
+    Raises:
+        InputError: if any is missing, unknown or of another shape.
+    """
+    for name, other in (_POSITIONS, _POSITIONS[::-1]):
+        if other in weights:
+            weights.setdefault(name, weights[other])
+    with torch.device("meta"):
+        model = kind(config)
+    check_fit(weights, model.state_dict(), misfit)
+    model.load_state_dict({name: value.float().clone() for name, value in weights.items()}, assign=True)
+    return model.eval()

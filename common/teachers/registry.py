@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 TEACHERS = {
     "sam": "common.teachers.sam:SamTeacher",
     "tiny_sam": "common.teachers.tiny_sam:TinySamTeacher",
+    "sam_hq": "common.teachers.sam_hq:SamHqTeacher",
     "sam2": "common.teachers.sam2:Sam2Teacher",
     "backbone": "common.teachers.backbone:BackboneTeacher",
     "network": "common.teachers.network:NetworkTeacher",

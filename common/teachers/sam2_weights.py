@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     Sam2Config,
     Sam2HieraDetConfig,
@@ -19,8 +18,8 @@ from transformers import (
 )
 
 from common.teachers.base_names import is_hub_id
-from common.teachers.model_files import explained, model_type, read_model, stated_architecture
-from common.teachers.original_checkpoints import check_fit, is_original
+from common.teachers.model_files import explained, fill, model_type, read_model, stated_architecture
+from common.teachers.original_checkpoints import is_original
 from common.teachers.sam2_original import convert_original, is_original_sam2
 
 MODEL_TYPES = ("sam2", "sam2_video")
@@ -35,8 +34,6 @@ _VIDEO_PARTS = (
     "object_pointer_proj.", "temporal_positional_encoding_projection_layer.", "no_memory_positional_encoding",
     "no_object_pointer", "occlusion_spatial_embedding_parameter",
 )  # fmt: skip
-_OWN_POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"
-_IMAGE_POSITIONS = "shared_image_embedding.positional_embedding"
 
 
 def is_sam2(pretrained: Any) -> bool:
@@ -56,13 +53,15 @@ def load_sam2(pretrained: str | os.PathLike | Sam2Config) -> Sam2Model:
     if isinstance(pretrained, Sam2Config):
         return Sam2Model(pretrained).eval()
     if is_original(pretrained):
-        return _fill(*convert_original(Path(pretrained)), f"{pretrained} does not fit the architecture of SAM 2")
+        return fill(
+            Sam2Model, *convert_original(Path(pretrained)), f"{pretrained} does not fit the architecture of SAM 2"
+        )
     with explained("SAM 2", pretrained):
         content, state = read_model(pretrained, MODEL_TYPES)
         config = _read_architecture(content)
         _check_architecture(config, len(state))
         weights = {name: value for name, value in state.items() if not name.startswith(_VIDEO_PARTS)}
-        return _fill(config, weights, f"{pretrained} does not fit its own config")
+        return fill(Sam2Model, config, weights, f"{pretrained} does not fit its own config")
 
 
 def _read_architecture(content: Mapping[str, Any]) -> Sam2Config:
@@ -99,14 +98,3 @@ def _check_architecture(config: Sam2Config, tensors: int) -> None:
     layers = sum(map(abs, hiera.blocks_per_stage)) + decoder.num_hidden_layers**2 + heads
     if layers > tensors:
         raise ValueError(f"its config has {layers} layers, its weights are {tensors} tensors")
-
-
-def _fill(config: Sam2Config, weights: dict[str, Any], misfit: str) -> Sam2Model:
-    """Return the model with these weights, which are compared with it before it takes any memory."""
-    if _OWN_POSITIONS in weights:  # the same, which original checkpoints have once
-        weights.setdefault(_IMAGE_POSITIONS, weights[_OWN_POSITIONS])
-    with torch.device("meta"):
-        sam = Sam2Model(config)
-    check_fit(weights, sam.state_dict(), misfit)
-    sam.load_state_dict({name: value.float().clone() for name, value in weights.items()}, assign=True)
-    return sam.eval()

@@ -105,19 +105,32 @@ def _load_original(path: Path) -> SamModel:
             f"pretrained: {path} is not a checkpoint of segment-anything (no image_encoder.pos_embed); of a network of "
             "another kind say which by teacher_network_def"
         )
-    try:
-        architecture = _original_architecture(state)
-    except KeyError as error:
-        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no {error})") from error
-    except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything ({error})") from error
+    architecture = original_architecture(state, path)
     try:
         return _load_completely(None, config=architecture, state_dict=state, key_mapping=KEY_MAPPING)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"pretrained: {path} does not fit the architecture its shapes suggest: {error}") from error
 
 
-def _original_architecture(state: dict[str, Tensor]) -> SamConfig:
+def original_architecture(state: dict[str, Tensor], path: Path) -> SamConfig:
+    """Return the architecture that the shapes of weights tell.
+
+    Args:
+        state: a checkpoint of the ``segment-anything`` package; what else it has does not matter.
+        path: where it is from.
+
+    Raises:
+        InputError: if weights that tell it are missing, or have the shapes of none.
+    """
+    try:
+        return _architecture(state)
+    except KeyError as error:
+        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no {error})") from error
+    except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything ({error})") from error
+
+
+def _architecture(state: dict[str, Tensor]) -> SamConfig:
     grid, hidden = state["image_encoder.pos_embed"].shape[2:]
     patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
     depth = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("image_encoder.blocks."))

@@ -46,6 +46,8 @@ _OWN = {
     "datasets/readers/optional.py": {"import_module"},
     "datasets/registry.py": {"import_module"},
     "teachers/registry.py": {"import_module"},
+    "teachers/network_weights.py": {"import_module"},
+    "teachers/sam_hq.py": {"from_pretrained"},  # of nn.Embedding, from a tensor
     "teachers/sam.py": {"from_pretrained"},  # of nn.Embedding, from a tensor
 }
 

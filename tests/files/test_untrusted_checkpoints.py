@@ -17,6 +17,7 @@ from common.files.weights import load_weights
 from common.teachers import build_teacher
 from common.teachers.network_weights import load_network
 from common.teachers.sam2_weights import load_sam2
+from common.teachers.sam_hq_weights import load_sam_hq
 from common.teachers.sam_weights import load_sam
 from common.teachers.tiny_sam_weights import load_tiny_sam
 
@@ -33,6 +34,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "the provenance of weights": read_provenance,
     "an original SAM": lambda path: load_sam(path),
     "a LiteMedSAM": lambda path: load_tiny_sam(path),
+    "an original SAM-HQ": lambda path: load_sam_hq(path),
     "an original SAM 2": lambda path: load_sam2(path),
     "any other network": lambda path: load_network(path, nn.Linear(1, 1)),
     "a teacher of whatever family": lambda path: build_teacher(path, num_classes=2),

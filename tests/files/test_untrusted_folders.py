@@ -26,12 +26,14 @@ from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 from common.teachers.sam import SamTeacher
 from common.teachers.sam2_weights import load_sam2
+from common.teachers.sam_hq_weights import load_sam_hq
 from common.teachers.sam_weights import load_sam
 
 DINOV2 = Dinov2Config(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=56, mlp_ratio=2)
 LOADERS: dict[str, Callable[[Path], object]] = {
     "sam": load_sam,
     "sam2": load_sam2,
+    "sam_hq": load_sam_hq,
     "backbone": load_backbone,
     "teacher": load_teacher,
     "diffusion": load_pipeline,
@@ -39,6 +41,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
 WEIGHTS = {
     "sam": "model.safetensors",
     "sam2": "model.safetensors",
+    "sam_hq": "model.safetensors",
     "backbone": "model.safetensors",
     "teacher": "adapter_model.safetensors",
     "diffusion": "unet/diffusion_pytorch_model.safetensors",
@@ -46,6 +49,7 @@ WEIGHTS = {
 CONFIGS = [
     ("sam", "config.json"),
     ("sam2", "config.json"),
+    ("sam_hq", "config.json"),
     ("backbone", "config.json"),
     ("teacher", "teacher.json"),
     ("teacher", "adapter_config.json"),
@@ -56,11 +60,12 @@ CONFIGS = [
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory, tiny_sam_folder, tiny_sam2_folder) -> Path:
+def originals(tmp_path_factory, tiny_sam_folder, tiny_sam2_folder, tiny_sam_hq_folder) -> Path:
     """A folder of each kind, by its name; not to be changed."""
     parent = tmp_path_factory.mktemp("originals")
     shutil.copytree(tiny_sam_folder, parent / "sam")
     shutil.copytree(tiny_sam2_folder, parent / "sam2")
+    shutil.copytree(tiny_sam_hq_folder, parent / "sam_hq")
     AutoModel.from_config(DINOV2).save_pretrained(parent / "backbone")
     save_teacher(add_lora(SamTeacher(tiny_sam_folder, num_classes=3), rank=2), parent / "teacher")
     save_pipeline(tiny_unet(), DDPMScheduler(), parent / "diffusion")
@@ -196,7 +201,7 @@ class TestCodeNextToWeights:
         yield sprung
         assert not sprung.exists()
 
-    @pytest.mark.parametrize("kind", ["sam", "sam2"])
+    @pytest.mark.parametrize("kind", ["sam", "sam2", "sam_hq"])
     def test_of_a_sam(self, kind, folder, tmp_path, originals):
         path = folder(kind)
         shutil.copy(tmp_path / "evil.py", path)

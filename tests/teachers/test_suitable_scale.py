@@ -19,6 +19,7 @@ def weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, kernel in (("mobile_sam.pt", 3), ("small.pth", 1)):
         torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1, 1, kernel, kernel)}, tmp_path / name)
+    torch.save({"mask_decoder.hf_token.weight": torch.zeros(1)}, tmp_path / "sam_hq_vit_b.pth")
     torch.save({"model": {"image_encoder.trunk.pos_embed": torch.zeros(1)}}, tmp_path / "sam2.1_hiera_tiny.pt")
     for name, config in (("ours", Dinov2Config()), ("patches_of_16", Dinov2Config(patch_size=16))):
         config.save_pretrained(tmp_path / name)
@@ -38,6 +39,7 @@ def weights(tmp_path, monkeypatch):
         ("lite_medsam", 1, 2),
         ("facebook/sam2.1-hiera-tiny", 4, 8),
         ("sam2.1_hiera_tiny.pt", 4, 8),
+        ("sam_hq_vit_b.pth", 4, 8),
         ("facebook/dinov2-small", 1.75, 1.75),
         ("ours", 1.75, 1.75),
         ("patches_of_16", 2, 2),
@@ -75,6 +77,7 @@ def test_the_stride_divides_every_size_on_a_gpu_and_on_a_cpu(pretrained, stride)
         ("facebook/sam-vit-base", 4, 8),
         ("mobile_sam.pt", 4, 8),
         ("facebook/sam2.1-hiera-tiny", 4, 8),
+        ("syscv-community/sam-hq-vit-base", 4, 8),
         ("lite_medsam", 1, 2),
         ("small.pth", 1, 2),
         ("facebook/dinov2-small", 1.75, 1.75),
