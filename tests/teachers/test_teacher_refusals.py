@@ -26,12 +26,12 @@ def make_unet() -> UNet:
     return UNet(2, 3, 2, (4, 8), (2,))
 
 
-FAMILIES = ("sam", "tiny_sam", "sam2", "backbone", "network")
+FAMILIES = ("sam", "tiny_sam", "sam_hq", "sam2", "backbone", "network")
 OPTIONS: dict[str, Callable[[], dict]] = {"network": lambda: {"network": make_unet()}}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory, tiny_sam_folder, tiny_sam2_folder) -> dict[str, Path]:
+def weights(tmp_path_factory, tiny_sam_folder, tiny_sam_hq_folder, tiny_sam2_folder) -> dict[str, Path]:
     """Weights of each family; not to be changed."""
     root = tmp_path_factory.mktemp("families")
     torch.manual_seed(0)
@@ -42,6 +42,7 @@ def weights(tmp_path_factory, tiny_sam_folder, tiny_sam2_folder) -> dict[str, Pa
     return {
         "sam": tiny_sam_folder,
         "tiny_sam": root / "mobile_sam.pt",
+        "sam_hq": tiny_sam_hq_folder,
         "sam2": tiny_sam2_folder,
         "backbone": root / "dinov2",
         "network": root / "unet.pt",
@@ -71,7 +72,7 @@ def test_weights_of_another_family_are_refused(family, other, weights):
         refusal_of_family(family, **options_of(family))(weights[other])
 
 
-@pytest.mark.parametrize("other", ["sam", "tiny_sam", "sam2", "backbone"])
+@pytest.mark.parametrize("other", ["sam", "tiny_sam", "sam_hq", "sam2", "backbone"])
 def test_family_is_told_from_the_weights(other, weights):
     assert build_teacher(weights[other], 2).family == other
 
@@ -84,7 +85,7 @@ def test_half_precision_weights_of_a_backbone_are_loaded_as_floats(weights, tmp_
     assert torch.equal(encoder.backbone.embeddings.cls_token, model.embeddings.cls_token.float())
 
 
-@pytest.mark.parametrize("of", ["sam", "sam2", "backbone"])
+@pytest.mark.parametrize("of", ["sam", "sam_hq", "sam2", "backbone"])
 def test_pickles_in_a_folder_are_not_opened(of, weights, tmp_path, trap):
     path, sprung = trap
     (tmp_path / "model").mkdir()

@@ -113,11 +113,12 @@ def adapted_layers(network) -> set[str]:
     return {name for name, module in network.named_modules() if isinstance(module, LoraLayer)}
 
 
-def test_lora_sits_on_the_attention_of_every_block_unless_told_otherwise(lite_medsam):
+def test_lora_sits_on_attention_and_perceptron_of_every_block_unless_told_otherwise(lite_medsam):
     adapted = adapted_layers(add_lora(lite_medsam, rank=2).get_base_model())
     depths = {1: 2, 2: 6, 3: 2}
-    attention = {f"encoder.layers.{i}.blocks.{j}.attn" for i, depth in depths.items() for j in range(depth)}
-    assert adapted == {f"{block}.{layer}" for block in attention for layer in ("qkv", "proj")}
+    blocks = {f"encoder.layers.{i}.blocks.{j}" for i, depth in depths.items() for j in range(depth)}
+    layers = ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")
+    assert adapted == {f"{block}.{layer}" for block in blocks for layer in layers}
 
 
 def test_lora_takes_the_perceptrons_by_sams_names(lite_medsam):
