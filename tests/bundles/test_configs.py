@@ -176,19 +176,24 @@ class TestConventions:
                 assert value is not None or key == "lora_targets"  # the teacher's own
                 assert not isinstance(value, dict), f"{key} is for all stages together"
 
-    @pytest.mark.parametrize("overlay", ["cpu", "demo"])
-    def test_an_overlay_has_other_values_for_the_stand_in_than_for_a_published_teacher(self, bundle, overlay):
+    @pytest.mark.parametrize(("overlay", "rank", "share"), [("cpu", 32, 0.5), ("demo", 8, 0)])
+    def test_an_overlay_has_other_values_for_the_stand_in_than_for_a_published_teacher(
+        self, bundle, overlay, rank, share
+    ):
         config = load(bundle, "finetune_teacher", overlay)
 
-        def values(pretrained: str) -> dict[str, Any]:
+        def values(pretrained: str) -> list[Any]:
             parser = ConfigParser({**config, "stage": "finetune_teacher", "pretrained": pretrained})
-            return {key: parser.get_parsed_content(key) for key in ("lora_rank", "lora_targets", "input_scale")}
+            return [parser.get_parsed_content(key) for key in ("lora_rank", "lora_targets", "frozen_share")]
 
-        usual = {**load(bundle, "finetune_teacher"), "lora_rank": 8}
-        published = {key: usual[key] for key in ("lora_rank", "lora_targets", "input_scale")}
-        assert values("facebook/dinov2-small") == published
-        stand_in = values("embedded")
-        assert (stand_in["lora_rank"], stand_in["lora_targets"]) == (64, ["qkv", "proj", "lin1", "lin2"])
+        assert values("facebook/dinov2-small") == [rank, None, share]
+        assert values("embedded") == [64, ["qkv", "proj", "lin1", "lin2"], 0]
+
+    def test_without_a_gpu_a_teacher_is_not_averaged_over_more_orientations(self, bundle):
+        """Where left and right differ, a mirrored image has no meaning."""
+        overlay = ConfigParser.load_config_file(path_of(bundle, "cpu"))
+        usual = load(bundle, "distill")["teacher_orientations"]
+        assert overlay.get("teacher_orientations", usual) == min(2, usual)
 
     @pytest.mark.parametrize("name", STAGES)
     def test_the_device_can_be_named_on_the_command_line(self, bundle, name):
