@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -11,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.base_names import name_of_base
 from common.teachers.cards import Card
 from common.teachers.layer_names import adaptable_layers, endings
 from common.teachers.network_card import network_card
 from common.teachers.network_layers import first_of, look_into
 from common.teachers.network_weights import is_network, load_network, record_of
-
-logger = logging.getLogger(__name__)
 
 
 class NetworkTeacher(Teacher):
@@ -56,15 +54,12 @@ class NetworkTeacher(Teacher):
     ) -> None:
         network, self._definition = load_network(pretrained, network)
         pixel_normalisation = "none" if pixel_normalisation is None else pixel_normalisation
+        if options.get("base_name") == name_of_base(pretrained) is not None:  # such as model.pt, which says little
+            options["base_name"] = f"{type(network).__name__} of {options['base_name']}"
         super().__init__(pretrained, num_classes, pixel_normalisation=pixel_normalisation, **options)
         self._card = network_card(network, record_of(pretrained))
         self.encoder = WholeNetwork(network)
         self.decoder = make_head(self.encoder.layers.out_channels, num_classes)
-        if self.input_scale != 1:
-            logger.warning(
-                "input_scale %s: the %s sees enlarged images; add --input_scale 1 to show it those of its training",
-                *(self.input_scale, type(network).__name__),
-            )
 
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
@@ -72,7 +67,7 @@ class NetworkTeacher(Teacher):
 
     @classmethod
     def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        """Return what shows a network the size that it was trained at, where that is known."""
+        """Return what shows a network the size that it was trained at, where that is known, and else 1."""
         return record_of(pretrained).get("image_size", size) / size
 
     @property

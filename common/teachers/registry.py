@@ -65,20 +65,25 @@ def recognise_family(pretrained: Any) -> str:
     return "sam"
 
 
-def suitable_scale(pretrained: Any, size: int) -> float:
+def suitable_scale(pretrained: Any, size: int, network: Any = None) -> float:
     """Return the ``input_scale`` that suits a teacher and images of ``size`` pixels a side, a multiple of 16.
 
-    Nothing is downloaded; of weights that are not on this machine the name tells.
+    Nothing is downloaded; of weights that are not on this machine the name tells. ``network`` is as for
+    :func:`build_teacher`.
     """
-    return find_family(recognise_family(pretrained)).suitable_scale(pretrained, size)
+    return _family_of(pretrained, network).suitable_scale(pretrained, size)
 
 
-def affordable_scale(pretrained: Any, size: int) -> float:
+def affordable_scale(pretrained: Any, size: int, network: Any = None) -> float:
     """Return the ``input_scale`` for a teacher on a CPU: the suitable one, or as much as it can afford.
 
     The arguments are those of :func:`suitable_scale`.
     """
-    return find_family(recognise_family(pretrained)).affordable_scale(pretrained, size)
+    return _family_of(pretrained, network).affordable_scale(pretrained, size)
+
+
+def _family_of(pretrained: Any, network: Any) -> type[Teacher]:
+    return find_family(recognise_family(pretrained) if network is None else _NETWORK)
 
 
 def build_teacher(

@@ -20,7 +20,7 @@ from common.files.provenance import of_training
 from common.files.weights import save_weights
 from common.students.describing import describe
 from common.students.vit import ViTSegmenter
-from common.teachers import build_teacher, suitable_scale
+from common.teachers import affordable_scale, build_teacher, suitable_scale
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 from common.teachers.network import NetworkTeacher
@@ -105,9 +105,8 @@ def test_images_stay_in_0_to_1_unless_the_user_says_otherwise(unet):
     assert not torch.allclose(other.normalise(IMAGES), IMAGES)
 
 
-def test_enlarged_images_are_told(unet, caplog):
-    build_teacher(unet[1], 2, network=NETWORKS["UNet"](), input_scale=4)
-    assert "add --input_scale 1" in caplog.text
+def test_images_are_shown_as_they_are_where_nothing_says_otherwise(unet):
+    assert suitable_scale(unet[1], 128, unet[0]) == affordable_scale(unet[1], 128, unet[0]) == 1
 
 
 # LoRA and features
@@ -233,9 +232,12 @@ def test_student_of_an_earlier_run_needs_nothing_but_its_weights(student, tmp_pa
     teacher = build_teacher(path, 2).eval()
     assert isinstance(teacher, NetworkTeacher)
     assert_close(teacher(IMAGES), network(IMAGES))
+    assert teacher.base_name == "ViTSegmenter of model.pt"
     assert suitable_scale(path, 64) == 1.5, "at which it sees the 96 pixels of its training"
     save_teacher(add_lora(teacher, rank=1), tmp_path / "teacher")
-    assert_close(load_teacher(tmp_path / "teacher")(IMAGES), network(IMAGES), rtol=1e-3, atol=1e-3)
+    loaded = load_teacher(tmp_path / "teacher")
+    assert loaded.base_name == teacher.base_name
+    assert_close(loaded(IMAGES), network(IMAGES), rtol=1e-3, atol=1e-3)
 
 
 def test_card_says_which_dataset_that_run_learned_from(student, caplog):

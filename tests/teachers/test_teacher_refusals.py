@@ -85,6 +85,14 @@ def test_half_precision_weights_of_a_backbone_are_loaded_as_floats(weights, tmp_
     assert torch.equal(encoder.backbone.embeddings.cls_token, model.embeddings.cls_token.float())
 
 
+def test_half_precision_checkpoint_of_sam_is_loaded_as_floats(original, tmp_path):
+    state = {name: value.half() for name, value in original.state_dict().items()}
+    torch.save(state, tmp_path / "half.pth")
+    encoder = build_teacher(tmp_path / "half.pth", 2).encoder
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    assert torch.equal(encoder.pos_embed, state["image_encoder.pos_embed"].float())
+
+
 @pytest.mark.parametrize("of", ["sam", "sam_hq", "sam2", "backbone"])
 def test_pickles_in_a_folder_are_not_opened(of, weights, tmp_path, trap):
     path, sprung = trap
