@@ -53,10 +53,7 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
         The exit code, negative where a signal ended the process.
     """
     if distributed:
-        processes = max(torch.cuda.device_count(), 1)
-        launcher = ["torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc_per_node={processes}"]
-        command = [sys.executable, "-W", "ignore", "-m", *launcher, "-m", "monai.bundle", "run", *arguments]
-        return subprocess.run(command, env={**_MEMORY, **os.environ}, check=False).returncode
+        return _run_distributed(arguments)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTS)
     resource_tracker.ensure_running()  # which lets Ctrl-C through again
@@ -75,6 +72,22 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
                 process.join()
             raise
     return process.exitcode
+
+
+def _run_distributed(arguments: Sequence[str]) -> int:
+    launcher = ["-m", "common.pipeline.distributed_launcher", "--standalone", "--nnodes=1"]
+    launcher.append(f"--nproc_per_node={max(torch.cuda.device_count(), 1)}")
+    command = [sys.executable, "-W", "ignore", *launcher, "-m", "common.pipeline.distributed_stage", *arguments]
+    with _interrupts_wait():  # also in there, and for good: it ends when its standard input is closed
+        process = subprocess.Popen(command, env={**_MEMORY, **os.environ}, stdin=subprocess.PIPE)
+    try:
+        status = process.wait()
+    except BaseException:  # such as KeyboardInterrupt
+        process.stdin.close()
+        process.wait()
+        raise
+    process.stdin.close()
+    return 128 - status if status > 128 else status
 
 
 @contextmanager
@@ -118,7 +131,11 @@ def _run(arguments: list[str], environment: dict[str, str], output: None, starte
     threading.Thread(target=_end_with, args=[starter], daemon=True).start()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        _run_by_monai(arguments, environment)
+        os.environ.update(environment)
+        # As in a process of its own. A forkserver's processes would have a forkserver start theirs, where PyTorch does
+        # not notice that the stage of a DataLoader's worker was killed: it would wait forever.
+        multiprocessing.set_start_method(None, force=True)
+        run_by_monai(arguments)
     except KeyboardInterrupt:  # which whoever started the stage has too, and reports
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(128 + signal.SIGINT)
@@ -127,11 +144,12 @@ def _run(arguments: list[str], environment: dict[str, str], output: None, starte
         sys.exit(1)
 
 
-def _run_by_monai(arguments: list[str], environment: dict[str, str]) -> None:
-    os.environ.update(environment)
-    # As in a process of its own. A forkserver's processes would have a forkserver start theirs, where PyTorch does not
-    # notice that the stage of a DataLoader's worker was killed: it would wait forever.
-    multiprocessing.set_start_method(None, force=True)
+def run_by_monai(arguments: Sequence[str]) -> None:
+    """Do what ``python -m monai.bundle run`` does, in this process, showing what a pipeline shows.
+
+    Args:
+        arguments: what follows ``run`` on the command line.
+    """
     show_own_lines()
     hide_loading_bars()
     show_failures()  # those of the config too, before the stage sees to it

@@ -36,14 +36,14 @@ def config(folder: Path, *expressions: str) -> list[str]:
     return ["--config_file", str(path), "--folder", str(folder)]
 
 
-def starter(arguments: list[str]) -> list[str]:
+def starter(arguments: list[str], distributed: bool = False) -> list[str]:
     """Return the command of a process that runs a stage and ends with its exit code."""
     lines = [
         "import signal, sys",
         "from common.pipeline import stage_process",
         "stage_process._IMPORTS = [stage_process.__name__]",  # what stages import besides would take seconds
         "signal.signal(signal.SIGINT, signal.default_int_handler)",  # ignored if tests run in the background
-        f"sys.exit(stage_process.run_stage({arguments!r}))",
+        f"sys.exit(stage_process.run_stage({arguments!r}, {distributed}))",
     ]
     return [sys.executable, "-c", "\n".join(lines)]
 
@@ -146,7 +146,7 @@ class TestEnd:
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     def test_ctrl_c_before_a_stage_listens_ends_it_without_a_word(self, monkeypatch, capfd):
-        monkeypatch.setattr(stage_process, "_run_by_monai", lambda *given: pytest.fail("it was run"))
+        monkeypatch.setattr(stage_process, "run_by_monai", lambda *given: pytest.fail("it was run"))
         monkeypatch.setattr(stage_process, "_end_with", lambda starter: None)
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -177,3 +177,69 @@ class TestEnd:
         process, process._popen = started[0]
         process.join(timeout=20)
         assert process.exitcode == 1
+
+
+class TestDistributed:
+    """One process for each GPU, by ``torchrun``, which says a lot where one fails or is ended."""
+
+    @pytest.fixture
+    def launch(self):
+        """Start the launcher with a line for a shell as its only process."""
+        module = ["-m", "common.pipeline.distributed_launcher", "--standalone", "--nnodes=1", "--nproc_per_node=1"]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        started = []
+
+        def start(line: str) -> subprocess.Popen[str]:
+            started.append(
+                subprocess.Popen([sys.executable, *module, "--no-python", "sh", "-c", line], text=True, **pipes)
+            )
+            return started[-1]
+
+        yield start
+        for process in started:
+            with process:
+                process.kill()
+
+    def test_how_a_process_ended_is_told_by_the_exit_code_alone(self, launch):
+        process = launch("kill -9 0")
+        assert process.wait(timeout=60) == 128 + signal.SIGKILL
+        assert process.stderr.read() == ""
+
+    def test_the_launcher_ends_with_who_started_it_without_a_word(self, launch):
+        process = launch("exit 0")
+        process.stdin.close()
+        assert process.wait(timeout=60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        assert process.stderr.read() == ""
+
+    def test_a_stage_does_not_outlive_who_was_killed(self, tmp_path):
+        arguments = config(tmp_path, "open(@folder + '/pid', 'w').write(str(os.getpid()))", "time.sleep(600)")
+        with subprocess.Popen(starter(arguments, distributed=True), stderr=subprocess.PIPE, text=True) as process:
+            assert wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+            pid = int((tmp_path / "pid").read_text())
+            process.kill()
+            assert wait_for(lambda: not alive(pid), seconds=20)
+            assert "Traceback" not in process.stderr.read()
+
+    def test_ctrl_c_is_for_who_started_it_even_while_it_begins(self, tmp_path):
+        """A terminal sends it to all processes at once."""
+        begun = config(tmp_path, "open(@folder + '/begun', 'w').close()", "time.sleep(600)")
+        command = starter(begun, distributed=True)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            parent = psutil.Process(process.pid)
+            assert wait_for(parent.children)
+            (launcher,) = parent.children()
+            assert wait_for(lambda: "distributed_launcher" in " ".join(launcher.cmdline()))
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.stderr.read()
+            process.wait(timeout=60)
+        assert said.count("Traceback") == 1, "that of who started it, which shows its own in one line elsewhere"
+        assert "distributed_launcher" not in said
+        assert not launcher.is_running()
+        assert not (tmp_path / "begun").exists()
+
+    @pytest.mark.parametrize(("code", "status"), [(0, 0), (3, 3), (128 + signal.SIGKILL, -signal.SIGKILL)])
+    def test_a_stage_that_was_killed_has_the_exit_code_of_a_signal(self, monkeypatch, code, status):
+        begin = subprocess.Popen
+        exiting = [sys.executable, "-c", f"import sys; sys.exit({code})"]
+        monkeypatch.setattr(subprocess, "Popen", lambda command, **options: begin(exiting, **options))
+        assert run_stage([], distributed=True) == status
