@@ -33,8 +33,8 @@ def cpu_budget(choices: Choices) -> dict[str, Any]:
     if choices.sees == "crops":
         large = choices.cpu_size
         return {
-            "epochs": {"finetune_teacher": 4, "train_diffusion": 16, "distill": 15, "train": 30},
-            "val_interval": {"finetune_teacher": 2, "distill": 5, "train": 6},
+            "epochs": {"finetune_teacher": 3, "train_diffusion": 16, "distill": 15, "train": 30},
+            "val_interval": {"finetune_teacher": 1, "distill": 5, "train": 6},
             "sample_interval": 8,
             "crop_size": {
                 **dict.fromkeys(("finetune_teacher", "synthesize", "distill"), small),
@@ -48,8 +48,8 @@ def cpu_budget(choices: Choices) -> dict[str, Any]:
         }
     if choices.sees == "slices":
         return {
-            "epochs": {"finetune_teacher": 8, "train_diffusion": 16, "distill": 12, "train": 24},
-            "val_interval": {"finetune_teacher": 2, "distill": 4, "train": 6},
+            "epochs": {"finetune_teacher": 6, "train_diffusion": 16, "distill": 12, "train": 24},
+            "val_interval": {"finetune_teacher": 3, "distill": 4, "train": 6},
             "sample_interval": 8,
             "image_size": choices.cpu_size,
             "sample_size": 64,
@@ -57,8 +57,8 @@ def cpu_budget(choices: Choices) -> dict[str, Any]:
             "batch_size": {"finetune_teacher": 4, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
         }
     return {
-        "epochs": {"finetune_teacher": 8, "train_diffusion": 14, "distill": 8, "train": 20},
-        "val_interval": {"finetune_teacher": 2, "distill": 4, "train": 4},
+        "epochs": {"finetune_teacher": 6, "train_diffusion": 14, "distill": 8, "train": 20},
+        "val_interval": {"finetune_teacher": 3, "distill": 4, "train": 4},
         "sample_interval": 7,
         "image_size": choices.cpu_size,
         "sample_size": 32,
