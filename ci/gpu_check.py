@@ -94,14 +94,15 @@ def _parts(arguments: argparse.Namespace, work: Path) -> Iterator[Part]:
         device=arguments.device,
         quick=arguments.quick,
     )
-    for name in arguments.parts:
-        if name == MULTI_GPU or name in STAGES:
+    asked = [name for name in PARTS if name in arguments.parts]  # stages in their own order
+    chosen = [name for name in asked if name == MULTI_GPU or name in STAGES]
+    for name in asked:
+        if name in chosen:
             continue
         options = ["--device", run.device, *(["--quick", "--seconds", "0"] if run.quick else [])]
         network = ["gpu_parts.networks", name, "--pretrained", run.pretrained]
         command = [sys.executable, "-m", *(["gpu_parts.machine"] if name == "machine" else network), *options]
         yield Part(name=name, command=command, limit=90, figures=figures_in_last_line)
-    chosen = [name for name in arguments.parts if name == MULTI_GPU or name in STAGES]
     if arguments.data is None and chosen:
         number, size = (8, (60, 80)) if run.quick else (60, (575, 766))
         write = f"write_phantoms({str(run.dataset_dir)!r}, num_images={number}, image_size={size})"

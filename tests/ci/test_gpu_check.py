@@ -282,6 +282,12 @@ class TestCommand:
         names = [part.name for part in gpu_check._parts(arguments, tmp_path)]
         assert names == ["machine", *gpu_check.NETWORKS, "phantoms", stages.MULTI_GPU, *stages.STAGES]
 
+    def test_stages_run_in_the_order_of_the_pipeline_and_data_that_is_given_is_taken(self, tmp_path):
+        words = ["--parts", "evaluate", "student", "train", "--data", str(tmp_path)]
+        parts = list(gpu_check._parts(gpu_check._parser().parse_args(words), tmp_path / "work"))
+        assert [part.name for part in parts] == ["student", "train", "evaluate"]
+        assert parts[1].command[parts[1].command.index("--dataset_dir") + 1] == str(tmp_path)
+
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
