@@ -77,7 +77,7 @@ class NetworkTeacher(Teacher):
     @property
     def lora_layers(self) -> tuple[str, ...]:
         """All linear layers and convolutions that the network uses, but those in groups and those into patches."""
-        used = {f"network.{name}" for name in self.encoder.layers.used}
+        used = {f"network.{name}".rstrip(".") for name in self.encoder.layers.used}
         names = [name for name in adaptable_layers(self.encoder, self.lora_types) if name in used]
         return endings(names, {name for name, _ in self.encoder.named_modules()} - set(names))
 

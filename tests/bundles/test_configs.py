@@ -189,6 +189,11 @@ class TestConventions:
         assert values("facebook/dinov2-small") == [rank, None, share]
         assert values("embedded") == [64, ["qkv", "proj", "lin1", "lin2"], 0]
 
+    def test_a_teacher_is_told_which_dataset_is_at_hand(self, bundle):
+        parser = ConfigParser({**load(bundle, "finetune_teacher"), "dataset_dir": "/data", "output_dir": "/runs"})
+        name = parser.get_parsed_content("teacher_def::teacher::dataset")
+        assert f"{name}_segmentation" == bundle.name
+
     def test_without_a_gpu_a_teacher_is_not_averaged_over_more_orientations(self, bundle):
         """Where left and right differ, a mirrored image has no meaning."""
         overlay = ConfigParser.load_config_file(path_of(bundle, "cpu"))

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from monai.networks.nets import UNet
+from peft.tuners.lora import LoraLayer
 from refusals import refusal_of_family
 from safetensors.torch import load_file, save_file
 from tiny_sam_format import make_checkpoint
+from torch import nn
 from transformers import AutoModel, Dinov2Config
 
 from common.errors import InputError
@@ -128,6 +130,15 @@ def test_layers_that_the_encoder_does_not_have_are_named_with_those_it_has(famil
         add_lora(teacher, target_modules=["no_such_layer"])
     known = str(caught.value).rpartition("it has ")[2].split(", ")
     assert {name.rpartition(".")[2] for name in teacher.lora_layers} <= set(known)
+
+
+@pytest.mark.parametrize(("of", "where"), [("sam", ".attn."), ("sam2", ".attn."), ("tiny_sam", "")])
+def test_layers_that_nobody_names_are_all_linear_ones_of_the_attention_or_of_the_encoder(of, where, weights):
+    teacher = build_teacher(weights[of], 2)
+    linear = {f"encoder.{name}" for name, module in teacher.encoder.named_modules() if isinstance(module, nn.Linear)}
+    network = add_lora(teacher, rank=1).get_base_model()
+    adapted = {name for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+    assert adapted == {name for name in linear if where in name}
 
 
 # Saved teachers
