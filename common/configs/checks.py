@@ -99,6 +99,8 @@ RULES: dict[str, Rule] = {
     # distillation and the other methods
     "num_transfer": optional(_COUNT),
     "transfer_length": optional(_COUNT),
+    "beyond_budget": BOOLEAN,
+    "unlabelled_length": optional(_COUNT),
     "teacher_orientations": one_of(1, 2, 8),
     "loss::terms::*::weight": number(least=0),
     "loss::terms::*::loss::temperature": number(above=0),

@@ -228,6 +228,22 @@ class SegmentationDataset(ABC):
             self.check()
         return self.all_entries()[split][: self.num_labels if split == "training" else None]
 
+    def beyond_budget(self) -> list[Entry]:
+        """Return the training images that the label budget leaves out as a MONAI datalist, without their labels.
+
+        Raises:
+            InputError: if it leaves out none, and as :meth:`entries` does.
+        """
+        training = self.all_entries()["training"]
+        left_out = training[self.num_labels :] if self.num_labels is not None else []
+        if not left_out:
+            given = "null" if self.num_labels is None else self.num_labels
+            raise InputError(
+                f"num_labels: {given} takes all {len(training)} training {self.units}, which leaves none for "
+                f"beyond_budget; give fewer than {len(training)}"
+            )
+        return [{key: value for key, value in entry.items() if key != "label"} for entry in left_out]
+
     def all_entries(self) -> dict[str, list[Entry]]:
         """Return the images of every split, those beyond the label budget too.
 

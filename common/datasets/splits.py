@@ -141,3 +141,23 @@ def repeat(items: Sequence[T], length: int) -> list[T]:
     if length < 1:
         raise ValueError(f"length must be at least 1, got {length}")
     return list(islice(cycle(items), length))
+
+
+def repeat_unlabelled(entries: Sequence[T], length: int | None) -> list[T]:
+    """Return images without labels, as many as an epoch takes: repeated, or the first of them; all once for None.
+
+    Args:
+        entries: a MONAI datalist.
+        length: ``unlabelled_length`` of the config.
+
+    Raises:
+        InputError: if there are none to repeat.
+    """
+    if length is None:
+        return list(entries)
+    if not entries:
+        raise InputError(
+            f"unlabelled_length {length}: there are no images without labels; give unlabelled_dir or beyond_budget, or "
+            "leave it null"
+        )
+    return repeat(entries, length)

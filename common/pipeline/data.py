@@ -67,6 +67,20 @@ def root_is(config: Mapping[str, Any]) -> str:
     return Source.from_config(source).root_is if isinstance(source, Mapping) else "the folder of the dataset"
 
 
+def check_beyond_budget(config: Mapping[str, Any], folder: Path) -> None:
+    """Check that the label budget leaves images for a stage that takes those beyond it.
+
+    Args:
+        config: of stage distill, with overrides.
+        folder: of the dataset, which exists.
+
+    Raises:
+        InputError: if it leaves none.
+    """
+    if config.get("beyond_budget") is True:
+        build_dataset(config, folder).beyond_budget()
+
+
 def write_missing_phantoms(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the phantoms of a demo, unless they are there.
 

@@ -12,7 +12,7 @@ from common.distillation.methods import PROPOSED, Method, find_method
 from common.files.locks import one_pipeline
 from common.pipeline.bundle_folder import find_configs
 from common.pipeline.configs import load_config, stage_config, stage_files
-from common.pipeline.data import find_data, write_missing_phantoms
+from common.pipeline.data import check_beyond_budget, find_data, write_missing_phantoms
 from common.pipeline.hardware import choose_overlays
 from common.pipeline.method_record import check_method, note_method, prepares_student
 from common.pipeline.overrides import check_overrides, check_paths, check_values, overridden
@@ -51,7 +51,8 @@ def run_pipeline(
 
     Raises:
         InputError: if a folder, stage, overlay, method or key does not exist, a value is not allowed, ``output_dir``
-            has the student of another method or another run is writing to it, or a stage failed.
+            has the student of another method or another run is writing to it, ``num_labels`` leaves no image for a
+            method that needs more, or a stage failed.
     """
     check_paths(bundle=bundle, output_dir=output_dir, dataset_dir=dataset_dir)
     configs, chosen_method = find_configs(bundle), find_method(method)
@@ -68,6 +69,8 @@ def run_pipeline(
     with one_pipeline(output_path), remembered():
         if demo:
             write_missing_phantoms(data, stage_config(bundle, "train"))
+        if "distill" in chosen and not (output_path / STAGES["distill"]).exists():
+            check_beyond_budget(overridden(loaded["distill"], overrides), data)
         values = _student_of(chosen_method, overrides)
         values |= {"dataset_dir": str(data), "output_dir": str(output_path), "bundle_root": str(Path(bundle).resolve())}
         seconds: dict[str, float] = {}
@@ -103,7 +106,8 @@ def _student_of(method: Method, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides with the method's own student in place of the bundle's, if it has one."""
     if method.student_def is None:
         return dict(overrides)
+    start = {"initial_weights": None} if method.config is None else {}
     others = {
         key: value for key, value in overrides.items() if key.split("::")[0] not in ("student_def", "network_def")
     }
-    return {**others, "student_def": dict(method.student_def), "initial_weights": None}
+    return {**others, "student_def": dict(method.student_def), **start}

@@ -9,7 +9,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from common.datasets import DATASETS
-from common.distillation.methods import METHODS
+from common.distillation.methods import COMPARED, METHODS
 from common.errors import InputError
 from common.study.plan import Grid
 from common.study.record import GRID, transfer_sets_drawn
@@ -28,6 +28,7 @@ _RESERVED = {
     "num_labels": "--labels",
     "num_transfer": "--transfer_sizes",
     "transfer_length": "nothing: each size is repeated to the length of the largest, so that all take as many steps",
+    "unlabelled_length": "nothing: real images are repeated to the length of a transfer set",
     "lora_rank": "--lora_ranks",
     "seed": "--seeds",
     "split_seed": "--seeds, of the split as well",
@@ -97,12 +98,12 @@ def as_values(name: str, value: Any) -> list[Any]:
 
 
 def choose_methods(methods: Any) -> list[str]:
-    """Return the names of methods, by default of all.
+    """Return the names of methods, by default of those that the paper compares, and of the U-Net.
 
     Raises:
         InputError: if one is unknown.
     """
-    chosen = as_values("methods", list(METHODS) if methods is None else methods)
+    chosen = as_values("methods", list(COMPARED) if methods is None else methods)
     unknown = [method for method in chosen if method not in METHODS]
     if unknown:
         raise InputError(f"--methods: there is no method '{unknown[0]}'; the methods are {', '.join(METHODS)}")

@@ -124,6 +124,8 @@ def _run(method: Method, num_labels: int, size: int | None, rank: int | None, se
         # Equal steps: a smaller transfer set is repeated to the length of all that is drawn.
         overrides |= {"num_transfer": size, "transfer_length": num_images}
         inputs["transfer"] = f"shared/diffusion_{num_labels}labels_seed{seed}"
+    if method.beyond_budget:
+        overrides["unlabelled_length"] = num_images  # as many steps again
     if rank is not None:
         inputs["teacher"] = f"shared/teacher_{num_labels}labels_rank{rank}_seed{seed}"
     words = [method.name, f"{num_labels}labels", size and f"{size}images", rank and f"rank{rank}", f"seed{seed}"]

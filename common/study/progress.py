@@ -63,12 +63,12 @@ class _Kind(NamedTuple):
 
     stage: str
     variant: str | None
-    with_images: bool  # a transfer set, without which there is next to nothing to do
+    with_images: bool  # without labels, without which there is next to nothing to do
 
 
 def _kind_of(job: Job, stage: str) -> _Kind:
     if stage == "distill":
-        return _Kind(stage, job.method, job.about["transfer_size"] is not None)
+        return _Kind(stage, job.method, METHODS[job.method].learns_from_unlabelled)
     # Whatever prepared a student, its fine-tuning is the same; a reference line is another network.
     is_reference = job.method is not None and METHODS[job.method].is_reference
     return _Kind(stage, job.method if is_reference else None, False)

@@ -53,7 +53,8 @@ def run_study(
         bundle: folder of the bundle.
         output_dir: the study: ``study.json``, ``runs/`` and what they share in ``shared/``.
         dataset_dir: the dataset in its official layout.
-        methods: what prepares students before they are fine-tuned; by default all methods.
+        methods: what prepares students before they are fine-tuned; by default those that the paper compares, and
+            the U-Net.
         labels: label budgets.
         transfer_sizes: sizes of the transfer set; by default the bundle's ``num_images``.
         lora_ranks: ranks of the teacher's adapter; by default the bundle's.
@@ -157,7 +158,7 @@ def _with_overrides(job: Job, configs: Mapping[str, dict[str, Any]], overrides: 
 def _check_data(
     folder: Path, config: dict[str, Any], overrides: Mapping[str, Any], grid: Grid, manifest: Path | None = None
 ) -> None:
-    """Check every file of the dataset, and that there are as many training images as the largest label budget."""
+    """Check every file of the dataset, and that the largest label budget leaves the training images that runs need."""
     keys = {key: value for key, value in overrides.items() if key in dataset_keys(config)} | {"num_labels": None}
     for number, seed in enumerate(grid.seeds):
         dataset = build_dataset(config, folder, manifest, **{**keys, "split_seed": seed})
@@ -168,6 +169,12 @@ def _check_data(
             raise InputError(
                 f"--labels: {max(grid.labels)} is more than the {available} training images that there are with seed "
                 f"{seed}"
+            )
+        greedy = [name for name in grid.methods if METHODS[name].beyond_budget]
+        if greedy and max(grid.labels) == available:
+            raise InputError(
+                f"--labels: {available} are all training images that there are with seed {seed}, which leaves none for "
+                f"{', '.join(greedy)}; give that method smaller --labels in a command of its own"
             )
 
 

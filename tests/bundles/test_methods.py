@@ -137,7 +137,7 @@ class TestWeights:
         """All but what a method that trains nothing leaves out."""
         files = [bundle / "configs/distill.yaml", METHOD_CONFIGS / f"{method}.yaml"]
         alone, laid = (ConfigParser.load_config_files([str(file) for file in files[:count]]) for count in (1, 2))
-        own = {"transfer", "unlabelled"} if method == "scratch" else set()
+        own = {"scratch": {"transfer", "unlabelled"}, "real_images": {"transfer"}}.get(method, set())
         sections = {
             "transfer",
             "unlabelled",
@@ -157,9 +157,10 @@ class TestWeights:
             "num_transfer",
             "transfer_length",
             "num_labels",
-            "student_def",
+            "unlabelled_length",
         ):
             assert laid[key] == alone[key]
+        assert (laid["student_def"] == alone["student_def"]) == (method != "unet_kd")
 
     def test_the_projects_own_method_is_distill_as_it_stands(self, bundle):
         files = [bundle / "configs/distill.yaml", METHOD_CONFIGS / "task_specific_kd.yaml"]

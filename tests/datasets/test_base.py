@@ -107,6 +107,16 @@ def test_load_gives_rows_columns_channels_of_what_monai_reads(tiny_phantoms, nam
 
 
 @every_dataset
+def test_beyond_the_budget_are_the_other_training_images_without_their_labels(tiny_phantoms, name, own):
+    first, *others = open_dataset(name, tiny_phantoms(name), num_validation=1, **own).entries("training")
+    dataset = open_dataset(name, tiny_phantoms(name), num_validation=1, num_labels=1, **own)
+    assert dataset.entries("training") == [first]
+    assert dataset.beyond_budget() == [{key: each[key] for key in each if key != "label"} for each in others]
+    with pytest.raises(InputError, match=rf"^num_labels: null takes all {len(others) + 1} training (images|slices), "):
+        dataset.with_settings(num_labels=None).beyond_budget()
+
+
+@every_dataset
 def test_every_image_is_known_to_be_a_phantom(tiny_phantoms, name, own):
     assert all(are_phantoms(entry["image"]) for entry in all_entries(open_dataset(name, tiny_phantoms(name), **own)))
 

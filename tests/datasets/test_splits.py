@@ -5,7 +5,7 @@ import random
 import pytest
 
 from common.datasets.issues import DatasetIssues
-from common.datasets.splits import cut_splits, repeat, seeded_order, split_groups, stratified_order
+from common.datasets.splits import cut_splits, repeat, repeat_unlabelled, seeded_order, split_groups, stratified_order
 from common.errors import InputError
 
 PATIENTS = [f"patient{number}" for number in range(20)]
@@ -89,6 +89,14 @@ def test_too_few_groups_to_cut_says_what_is_needed(num_test, num_validation):
 def test_repeat_cycles_and_cuts():
     assert repeat(["a", "b", "c"], 7) == ["a", "b", "c", "a", "b", "c", "a"]
     assert repeat(["a", "b", "c"], 2) == ["a", "b"]
+
+
+def test_images_without_labels_are_repeated_where_a_length_is_given():
+    assert repeat_unlabelled(["a", "b"], None) == ["a", "b"]
+    assert repeat_unlabelled([], None) == []
+    assert repeat_unlabelled(["a", "b"], 3) == ["a", "b", "a"]
+    with pytest.raises(InputError, match=r"^unlabelled_length 3: there are no images without labels"):
+        repeat_unlabelled([], 3)
 
 
 @pytest.mark.parametrize(("items", "length"), [([], 3), (["a"], 0)])

@@ -184,10 +184,12 @@ class TestOrder:
 class TestMethods:
     @pytest.mark.parametrize("method", METHODS)
     def test_only_what_the_method_needs_is_run_and_its_config_lies_on_top(self, method, stages, dataset_dir, tmp_path):
-        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay="cpu", method=method)
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), overlay="cpu", method=method, num_labels=1)
         teacher, transfer = {"finetune_teacher", "evaluate_teacher"}, {"train_diffusion", "synthesize"}
         needless = {
             "task_specific_kd": set(),
+            "unet_kd": set(),
+            "real_images": transfer,
             "scratch": teacher | transfer,
             "unet": {*teacher, *transfer, "distill"},
         }.get(method, teacher)
@@ -195,8 +197,8 @@ class TestMethods:
         assert stages.overlays_of("train") == ["cpu"]
         if method != "unet":
             assert stages.overlays_of("distill") == ["cpu", method]
-        if method not in ("scratch", "unet"):
-            assert stages.value("synthesize", "teacher") == (None if method == "task_specific_kd" else "$None")
+        if "synthesize" in stages.ran:
+            assert stages.value("synthesize", "teacher") == ("$None" if "finetune_teacher" in needless else None)
 
     def test_a_method_that_is_added_to_the_table_can_be_run(self, stages, dataset_dir, tmp_path, monkeypatch):
         added = Method(name="dino", title="DINO", config=METHODS["mae"].config, transfer_set=True, prepares="encoder")
@@ -214,6 +216,31 @@ class TestMethods:
         assert stages.value("train", "initial_weights") == "$None"
         with pytest.raises(InputError, match="has the student of method unet"):
             run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae")
+
+    def test_the_unet_that_is_distilled_is_the_student_of_every_stage_and_training_begins_with_it(
+        self, stages, dataset_dir, tmp_path
+    ):
+        run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="unet_kd", student_def={"_target_": "Other"})
+        for stage in ("distill", "train", "evaluate"):
+            assert ast.literal_eval(stages.value(stage, "student_def")) == UNET
+        assert stages.value("train", "initial_weights") is None, "the configs take distilled.pt"
+
+    @pytest.mark.parametrize("num_labels", [{}, {"num_labels": 3}])
+    def test_real_images_are_missed_before_a_teacher_is_trained(self, num_labels, stages, dataset_dir, tmp_path):
+        given = next(iter(num_labels.values()), "null")
+        run = partial(
+            run_pipeline, str(BUNDLE), str(tmp_path), str(dataset_dir), method="real_images", num_validation=1
+        )
+        with pytest.raises(
+            InputError, match=f"^num_labels: {given} takes all 3 training images, .*; give fewer than 3$"
+        ):
+            run(**num_labels)
+        assert stages.ran == {}
+        run(num_labels=1)
+        assert list(stages.ran) == ["finetune_teacher", "distill", "train", "evaluate_teacher", "evaluate"]
+        stages.ran.clear()
+        run(**num_labels)
+        assert stages.ran == {}, "what is done is not asked for again"
 
     def test_its_keys_can_be_overridden(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", masking_ratio=0.5, num_transfer=3)

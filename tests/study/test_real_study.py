@@ -23,6 +23,7 @@ def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms
         transfer_sizes=2,
         num_images=4,
         lora_ranks=2,
+        methods=list(METHODS),
         overlay="demo",
         student_def=TINY_STUDENT,
         **tiny,
@@ -32,7 +33,9 @@ def test_every_method_is_trained_and_evaluated_with_what_it_shares(tiny_phantoms
     for method, folder in runs.items():
         summary = read(folder / "evaluation" / "student" / "summary.json")
         assert summary["cases"] == 3
-        assert (summary["parameters"] > 1_600_000) == (method == "unet")
+        assert (summary["parameters"] > 1_600_000) == (method in ("unet", "unet_kd"))
+        if METHODS[method].config:
+            assert read(folder / "distilled.provenance.json")["provenance"]["method"] == method
     assert read(tmp_path / "study/shared/teacher_2labels_rank2_seed0/evaluation/teacher/summary.json")["cases"] == 3
     drawn = tmp_path / "study/shared/diffusion_2labels_seed0/transfer"
     assert len(read(drawn / "datalist.json")["training"]) == 4

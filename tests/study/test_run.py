@@ -14,7 +14,7 @@ import pytest
 from integration import BUNDLE, BUNDLES
 
 from common.datasets.drive import DriveDataset
-from common.distillation.methods import METHODS, UNET
+from common.distillation.methods import COMPARED, UNET
 from common.errors import InputError, StageError
 from common.files.atomic import atomic_file
 from common.pipeline.data import MANIFEST
@@ -312,6 +312,11 @@ class TestRefusals:
             ({"labels": 2.5}, r"--labels: expected whole numbers of at least 1, got 2\.5"),
             ({"labels": "2,many"}, "--labels: expected whole numbers of at least 1, got 'many'"),
             ({"labels": (2, 99)}, "--labels: 99 is more than the 7 training images that there are with seed 0"),
+            (
+                {"methods": "mae,real_images", "labels": (2, 7)},
+                "--labels: 7 are all training images that there are with seed 0, which leaves none for real_images; ",
+            ),
+            ({"unlabelled_length": 3}, "--unlabelled_length: the study sets this key; give nothing: "),
             ({"transfer_sizes": ()}, "--transfer_sizes: is empty"),
             ({"lora_ranks": "0"}, "--lora_ranks: expected whole numbers of at least 1"),
             ({"seeds": -1}, "--seeds: expected whole numbers of at least 0"),
@@ -417,7 +422,7 @@ class TestPresets:
         dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
         run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), preset="quick", labels=[2], dry_run=True)
         out = capsys.readouterr().out
-        assert all(f"runs/{method}_2labels" in out for method in METHODS)
+        assert all(f"runs/{method}_2labels" in out for method in COMPARED)
 
     def test_quick_has_no_more_labels_than_the_phantoms_with_the_fewest_images(self, tmp_path, capsys):
         """Those of DRIVE, as ``--demo`` writes them; the others have more."""
@@ -444,7 +449,7 @@ class TestPresets:
         assert "runs/task_specific_kd_2labels_128images_rank64_seed2" in capsys.readouterr().out
         run_study(str(bundle), str(tmp_path / "s"), demo=True, preset="cpu", dry_run=True)
         budgets = 2 if bundle.name in ("drive_segmentation", "chaos_segmentation") else 3
-        assert f"0 of {budgets * len(METHODS) * 3} runs finished" in capsys.readouterr().out
+        assert f"0 of {budgets * len(COMPARED) * 3} runs finished" in capsys.readouterr().out
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"

@@ -21,11 +21,12 @@ class Method:
         teacher: whom the student learns from: the teacher that was fine-tuned on the labelled images, the VFM as it was
             published, or nobody.
         transfer_set: whether the student learns from the transfer set.
+        beyond_budget: whether it learns from the training images beyond the label budget, without their labels.
         prepares: what of the student is trained, or None where nothing is.
         student_def: the student in place of that of the configs, as a MONAI config; such a method is a reference line.
 
     Raises:
-        ValueError: if it needs a teacher or a transfer set but has no config.
+        ValueError: if it needs a teacher or images without labels but has no config.
     """
 
     name: str
@@ -33,17 +34,23 @@ class Method:
     config: Path | None
     teacher: Literal["fine_tuned", "published"] | None = None
     transfer_set: bool = False
+    beyond_budget: bool = False
     prepares: Literal["student", "encoder"] | None = None
     student_def: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.config is None and (self.teacher or self.transfer_set or self.prepares):
-            raise ValueError(f"method {self.name} has no config, so it cannot use a teacher or a transfer set")
+        if self.config is None and (self.teacher or self.learns_from_unlabelled or self.prepares):
+            raise ValueError(f"method {self.name} has no config, so it cannot use a teacher or images without labels")
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is another student, which a report shows as a reference line."""
+        """Whether it is another student, which a report shows as a reference line, whatever has prepared it."""
         return self.student_def is not None
+
+    @property
+    def learns_from_unlabelled(self) -> bool:
+        """Whether the student learns from images without labels, drawn or real."""
+        return self.transfer_set or self.beyond_budget
 
 
 def overlay(name: str) -> Path:

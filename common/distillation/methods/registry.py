@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.distillation.methods.base import Method, overlay
 from common.errors import InputError
 
-# The reference line: an ordinary network of 1.6 million parameters, trained like the students' fine-tuning.
+# The student of the reference lines: an ordinary network of 1.6 million parameters, trained like the others.
 UNET = {
     "_target_": "UNet",
     "spatial_dims": 2,
@@ -25,12 +25,18 @@ _ALL = (
     Method(name="mocov3", title="MoCo v3", config=overlay("mocov3"), transfer_set=True, prepares="encoder"),
     Method(name="mae", title="MAE", config=overlay("mae"), transfer_set=True, prepares="encoder"),
     Method(name="scratch", title="from scratch", config=overlay("scratch")),
+    Method(name="real_images", title="task-specific KD on unlabelled images", config=overlay("real_images"),
+           teacher="fine_tuned", beyond_budget=True, prepares="student"),
+    Method(name="unet_kd", title="task-specific KD into a U-Net", config=overlay("unet_kd"), teacher="fine_tuned",
+           transfer_set=True, prepares="student", student_def=UNET),
     Method(name="unet", title="U-Net", config=None, student_def=UNET),
 )
 # fmt: on
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # in the order in which tables list them
 PROPOSED = "task_specific_kd"  # the method that the others are compared with
+# The paper's comparison, which a study makes by default: the two others take more labelled images, or time.
+COMPARED = tuple(name for name in METHODS if name not in ("real_images", "unet_kd"))
 
 
 def find_method(name: str) -> Method:

@@ -8,7 +8,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from common.distillation import methods
-from common.distillation.methods import METHODS, PROPOSED, Method, find_method
+from common.distillation.methods import COMPARED, METHODS, PROPOSED, Method, find_method
 from common.errors import InputError
 
 OVERLAYS = Path(methods.__file__).parent
@@ -22,9 +22,18 @@ def test_the_papers_comparison_in_the_order_of_its_tables():
         ("mocov3", (None, True, "encoder")),
         ("mae", (None, True, "encoder")),
         ("scratch", (None, False, None)),
+        ("real_images", ("fine_tuned", False, "student")),
+        ("unet_kd", ("fine_tuned", True, "student")),
         ("unet", (None, False, None)),
     ]
     assert next(iter(METHODS)) == PROPOSED
+    assert COMPARED == ("task_specific_kd", "task_agnostic_kd", "mocov3", "mae", "scratch", "unet")
+
+
+def test_real_images_alone_are_those_beyond_the_budget():
+    assert [name for name, method in METHODS.items() if method.beyond_budget] == ["real_images"]
+    others = [name for name, method in METHODS.items() if not method.learns_from_unlabelled]
+    assert others == ["scratch", "unet"]
 
 
 def test_titles_are_all_different():
@@ -38,7 +47,7 @@ def test_every_overlay_is_that_of_a_method():
 
 
 def test_another_student_is_a_reference_line():
-    assert [name for name, method in METHODS.items() if method.is_reference] == ["unet"]
+    assert [name for name, method in METHODS.items() if method.is_reference] == ["unet_kd", "unet"]
 
 
 def test_overlays_name_handlers_and_never_count_them():
@@ -52,21 +61,22 @@ def test_an_unknown_method_is_refused_with_those_that_there_are():
         find_method("moco")
 
 
-def test_a_method_without_a_config_can_use_nothing():
-    with pytest.raises(ValueError, match="method x has no config, so it cannot use a teacher or a transfer set"):
-        Method(name="x", title="X", config=None, transfer_set=True)
+@pytest.mark.parametrize("needed", ["transfer_set", "beyond_budget"])
+def test_a_method_without_a_config_can_use_nothing(needed):
+    with pytest.raises(ValueError, match="method x has no config, so it cannot use a teacher or images without labels"):
+        Method(name="x", title="X", config=None, **{needed: True})
 
 
-def test_a_seventh_method_is_one_file_and_one_line(tmp_path, monkeypatch):
+def test_another_method_is_one_file_and_one_line(tmp_path, monkeypatch):
     """Distillation of logits alone, by config."""
     path = tmp_path / "logits_only.yaml"
     path.write_text("loss::terms::features: null\nloss::terms::supervised: null\n")
-    seventh = Method(
+    another = Method(
         name="logits_only", title="logits", config=path, teacher="fine_tuned", transfer_set=True, prepares="student"
     )
-    monkeypatch.setitem(METHODS, seventh.name, seventh)
+    monkeypatch.setitem(METHODS, another.name, another)
     assert list(METHODS)[-1] == "logits_only"
-    assert find_method("logits_only") is seventh
+    assert find_method("logits_only") is another
     distill = tmp_path / "distill.yaml"
     distill.write_text("loss: {terms: {features: {weight: 1}, logits: {weight: 1}, supervised: {weight: 2}}}\n")
     laid = ConfigParser.load_config_files([str(distill), str(find_method("logits_only").config)])
