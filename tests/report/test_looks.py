@@ -10,7 +10,8 @@ from common.report.figures import draw_against_labels, draw_against_transfer_siz
 from common.report.looks import look_of
 from common.report.runs import read_study
 from common.report.settings import TEACHER, Setting
-from common.report.tables import metric_table
+from common.report.statistics import find_reference
+from common.report.tables import metric_table, size_table
 
 
 @pytest.fixture
@@ -42,6 +43,22 @@ def test_another_reference_network_is_drawn_as_one(add_method, write_study, tmp_
     assert look.marker != unet.marker
     study = read_study(write_study(tmp_path / "study", ("task_specific_kd", "segresnet"), (5,), (100,), seeds=(0,)))
     assert Setting("segresnet", 5, None, None) in study.by_setting()
+
+
+def test_what_learns_from_real_images_is_a_student_and_a_distilled_unet_a_reference_line(write_study, tmp_path):
+    folder = write_study(tmp_path / "study", ("task_specific_kd", "real_images", "unet_kd", "unet"), (5,), seeds=(0,))
+    study = read_study(folder)
+    assert study.missing == []
+    real, distilled = Setting("real_images", 5, None, 16), Setting("unet_kd", 5, 200, 16)
+    assert {real, distilled} <= study.by_setting().keys()
+    lines = {name: look_of(name).line for name in METHODS}
+    assert [name for name in METHODS if lines[name] == "--"] == ["unet_kd", "unet"]
+    for setting in (real, distilled):
+        assert find_reference(study, setting) == Setting("task_specific_kd", 5, 200, 16)
+    svg = draw_against_transfer_size(study, 5).svg
+    assert all(f">{METHODS[name].title}</text>" in svg for name in ("real_images", "unet_kd"))
+    networks = [row[0] for row in size_table(study).rows]
+    assert networks == ["fine-tuned teacher", "student", "task-specific KD into a U-Net", "U-Net"]
 
 
 def test_looks_do_not_run_out(add_method, write_study, tmp_path):
