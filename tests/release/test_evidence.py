@@ -34,6 +34,8 @@ def others() -> list[str]:
     [
         (FINE_TUNED, SAM, "task_specific_kd"),
         ({**FINE_TUNED, "fine_tuned": False, "method": "task_agnostic_kd"}, SAM, "task_agnostic_kd"),
+        ({**FINE_TUNED, "method": "real_images"}, SAM, "real_images"),
+        ({**FINE_TUNED, "method": "unet_kd"}, SAM, "unet_kd"),
         ({**FINE_TUNED, "teacher": "embedded"}, STAND_IN, "task_specific_kd"),
         *(({"teacher": None, "fine_tuned": False, "method": name}, NO_TEACHER, name) for name in others()),
         ({"teacher": None, "fine_tuned": False, "method": None, "initial": None}, NO_TEACHER, None),
@@ -97,10 +99,10 @@ class TestStated:
     def test_it_may_repeat_the_provenance(self, made):
         assert gather(made(**FINE_TUNED), {}, SAM).teacher == SAM
 
-    @pytest.mark.parametrize("method", ["task_specific_kd", "task_agnostic_kd"])
+    @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.teacher])
     @pytest.mark.parametrize("stated", [None, "none"])
     def test_it_must_be_said_where_there_was_a_teacher_of_unknown_name(self, method, stated, made):
-        weights = made(method=method, fine_tuned=method == "task_specific_kd")
+        weights = made(method=method, fine_tuned=METHODS[method].teacher == "fine_tuned")
         with refused("--teacher: .* was distilled .*, but what its teacher was is not recorded"):
             gather(weights, {}, stated)
         assert gather(weights, {}, "embedded").teacher == STAND_IN
