@@ -61,7 +61,8 @@ def run_study(
         seeds: each of the split and of all training; by default 0.
         overlay: names of overlays to lay on each stage, such as ``cpu``.
         demo: lay the ``demo`` overlay on each stage and run on phantoms written to ``<output_dir>/phantoms``.
-        preset: ``quick``, ``cpu`` or ``paper``, or a YAML file; what it has is the default of all that is given.
+        preset: ``quick``, ``cpu``, ``few_labels`` or ``paper``, or a YAML file; what it has is the default of all that
+            is given.
         launcher: ``local``, one job after the other, or ``ray``.
         num_cpus: with ``ray``: cores for each job, by default one.
         num_gpus: with ``ray``: GPUs for each job, by default one where the cluster has any.

@@ -325,7 +325,7 @@ class TestRefusals:
             ({"min_confidence": 0.5}, "--min_confidence: the study sets this key; give nothing: a transfer set"),
             ({"epoch": 3}, "--epoch: none of the stages has this key"),
             ({"overlay": "gpu"}, r"--overlay: .* has no overlay gpu; there "),
-            ({"preset": "fast"}, "--preset: there is no .*; the presets are cpu, paper, quick"),
+            ({"preset": "fast"}, "--preset: there is no .*; the presets are cpu, few_labels, paper, quick"),
             ({"launcher": "slurm"}, "--launcher: expected local or ray, got 'slurm'"),
             ({"num_gpus": 1}, "--num_cpus and --num_gpus are of --launcher ray"),
             ({"launcher": "ray", "num_cpus": 0}, "--num_cpus: expected a number above 0, got 0"),
@@ -450,6 +450,15 @@ class TestPresets:
         run_study(str(bundle), str(tmp_path / "s"), demo=True, preset="cpu", dry_run=True)
         budgets = 2 if bundle.name in ("drive_segmentation", "chaos_segmentation") else 3
         assert f"0 of {budgets * len(COMPARED) * 3} runs finished" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
+    def test_few_labels_compares_with_lite_medsam_as_the_teacher(self, bundle, tmp_path, capsys, tiny_phantoms):
+        dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
+        options = {"preset": "few_labels", "labels": [2], "num_validation": 1, "dry_run": True}
+        run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), **options)
+        out = capsys.readouterr().out
+        for run in ("real_images_2labels", "unet_kd_2labels_256images", "task_specific_kd_2labels_256images"):
+            assert f"runs/{run}_rank32_seed2" in out
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"
