@@ -75,10 +75,16 @@ def check_beyond_budget(config: Mapping[str, Any], folder: Path) -> None:
         folder: of the dataset, which exists.
 
     Raises:
-        InputError: if it leaves none.
+        InputError: if it leaves none, or the config is of an earlier version, which would take none.
     """
-    if config.get("beyond_budget") is True:
-        build_dataset(config, folder).beyond_budget()
+    if config.get("beyond_budget") is not True:
+        return
+    if "beyond" not in config["train"]:
+        raise InputError(
+            "beyond_budget: configs/distill.yaml of the bundle is of an earlier version, which does not know this key; "
+            "write the bundle anew with task-distill create and --overwrite"
+        )
+    build_dataset(config, folder).beyond_budget()
 
 
 def write_missing_phantoms(folder: Path, config: Mapping[str, Any]) -> None:

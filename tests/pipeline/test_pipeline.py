@@ -242,6 +242,18 @@ class TestMethods:
         run(**num_labels)
         assert stages.ran == {}, "what is done is not asked for again"
 
+    def test_a_bundle_of_an_earlier_version_is_refused_where_it_would_take_no_real_images(
+        self, stages, dataset_dir, tmp_path
+    ):
+        bundle = Path(shutil.copytree(BUNDLE, tmp_path / "drive_segmentation"))
+        distill = bundle / "configs" / "distill.yaml"
+        lines = distill.read_text(encoding="ascii").replace(" + @train::beyond", "").splitlines(keepends=True)
+        earlier = [line for line in lines if not line.startswith(("beyond_budget:", "  beyond:"))]
+        distill.write_text("".join(earlier), encoding="ascii")
+        with pytest.raises(InputError, match=r"^beyond_budget: .* is of an earlier version, .* create and --overwrite$"):
+            run_pipeline(str(bundle), str(tmp_path / "run"), str(dataset_dir), method="real_images", num_labels=1)
+        assert stages.ran == {}
+
     def test_its_keys_can_be_overridden(self, stages, dataset_dir, tmp_path):
         run_pipeline(str(BUNDLE), str(tmp_path), str(dataset_dir), method="mae", masking_ratio=0.5, num_transfer=3)
         taking = [stage for stage in stages.ran if stages.value(stage, "masking_ratio") == "0.5"]
