@@ -250,7 +250,7 @@ class TestMethods:
         lines = distill.read_text(encoding="ascii").replace(" + @train::beyond", "").splitlines(keepends=True)
         earlier = [line for line in lines if not line.startswith(("beyond_budget:", "  beyond:"))]
         distill.write_text("".join(earlier), encoding="ascii")
-        with pytest.raises(InputError, match=r"^beyond_budget: .* is of an earlier version, .* create and --overwrite$"):
+        with pytest.raises(InputError, match=r"^beyond_budget: .* is of an earlier version, .* and --overwrite$"):
             run_pipeline(str(bundle), str(tmp_path / "run"), str(dataset_dir), method="real_images", num_labels=1)
         assert stages.ran == {}
 
