@@ -28,7 +28,7 @@ def demo_budget(choices: Choices) -> dict[str, Any]:
 
 
 def cpu_budget(choices: Choices) -> dict[str, Any]:
-    """Return what the page of facts says of ``cpu.yaml``, whose teacher is LiteMedSAM whatever the bundle's is."""
+    """Return what the page of facts says of ``cpu.yaml``, whose teacher is that of the bundle."""
     small = min(64, choices.size) if choices.sees == "crops" else choices.cpu_size
     if choices.sees == "crops":
         large = choices.cpu_size

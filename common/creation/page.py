@@ -16,6 +16,7 @@ from common.creation.words import make_words
 from common.datasets.source import Source
 from common.teachers.base_names import STAND_IN
 from common.teachers.published_weights import is_published
+from common.teachers.registry import recognise_family
 
 _ALWAYS = ("images", "labels", "kind", "channels", "classes", "label_format")  # keys of the source that are shown
 
@@ -168,5 +169,5 @@ def _teacher(pretrained: str) -> dict[str, Any]:
     name = os.path.basename(pretrained).lower()
     return {
         "pretrained": where,
-        "pixel_normalisation": "none" if "medsam" in name else None,
+        "pixel_normalisation": "none" if "medsam" in name and recognise_family(where) == "sam" else None,
     }

@@ -156,13 +156,23 @@ CARDS = {
 
 
 def sam_card(base_name: str | None) -> Card | None:
-    """Return the card of a base in SAM's format, which nothing but its name tells; None where that tells nothing."""
+    """Return the card of a base in SAM's format if it has a published name; None for others, which may be tuned."""
     name = (base_name or "").lower()
     if name == STAND_IN:
         return CARDS["stand_in"]
     if "medsam" in name:
         return CARDS["medsam"]
-    return CARDS["sam"] if name.startswith(("facebook/sam-vit-", "sam_vit_", "sam-vit-")) else None
+    known = r"(facebook/)?sam-vit-(base|large|huge)|sam_vit_(b_01ec64|l_0b3195|h_4b8939)\.pth"
+    return CARDS["sam"] if re.fullmatch(known, name) else None
+
+
+def mobile_sam_card(base_name: str | None) -> Card:
+    """Return the card of a base with MobileSAM's layers; under a name that is not the published one it may be tuned."""
+    card = CARDS["mobile_sam"]
+    if base_name == "mobile_sam.pt":
+        return card
+    overlap = "its file does not have the published name, mobile_sam.pt, and may have been trained further"
+    return replace(card, overlap=overlap, is_complete=False)
 
 
 def sam_hq_card(base_name: str | None) -> Card | None:

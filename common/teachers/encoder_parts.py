@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 _ROOM = 2 * 2**30  # bytes: thousands of images of 128 pixels in LiteMedSAM
 
@@ -51,6 +54,7 @@ class PartMemory:
 
     room: int = _ROOM
     kept: dict[bytes, Tensor] = field(default_factory=dict)
+    is_full: bool = False
 
     @torch.no_grad()
     def run(self, parts: Sequence[EncoderPart], pixels: Tensor) -> Tensor:
@@ -62,6 +66,9 @@ class PartMemory:
         if key not in self.kept:
             features = run_parts(parts, image)
             if self.room < features.nbytes:
+                if not self.is_full:
+                    self.is_full = True
+                    logger.warning(f"what frozen parts make of {len(self.kept)} images is kept; others take longer")
                 return features
             self.room -= features.nbytes
             self.kept[key] = features

@@ -51,6 +51,10 @@ def add_lora(
     targets = _existing(teacher, targets)
     if teacher.freeze_share(frozen_share):
         targets = _in_what_trains(teacher, targets)
+        frozen, parts = len(teacher.frozen_parts), len(teacher.encoder_parts())
+        logger.info(f"the first {frozen} of the encoder's {parts} parts stay; images are the same in each epoch")
+    elif frozen_share:
+        logger.info("frozen_share: the encoder of this teacher is not divided into so many parts; all of it trains")
     teacher.bfloat16_on_cpu = bfloat16_on_cpu
     # A pattern, since a list of names would also match layers outside the encoder.
     pattern = rf"encoder\.(.*\.)?({'|'.join(map(re.escape, targets))})"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from common.teachers.base import FeatureLayout, Teacher
-from common.teachers.cards import CARDS, Card
+from common.teachers.cards import CARDS, Card, mobile_sam_card
 from common.teachers.encoder_parts import EncoderPart
 from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions, scale_to
 from common.teachers.tiny_sam_weights import is_lite_medsam, is_tiny_sam, load_tiny_sam
@@ -71,7 +71,7 @@ class TinySamTeacher(Teacher):
 
     @property
     def card(self) -> Card:
-        return CARDS["lite_medsam" if self.stride == _LITE_MEDSAM_STRIDE else "mobile_sam"]
+        return CARDS["lite_medsam"] if self.stride == _LITE_MEDSAM_STRIDE else mobile_sam_card(self.base_name)
 
     @property
     def stride(self) -> int:

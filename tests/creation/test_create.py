@@ -516,15 +516,23 @@ class TestTheBundle:
         assert scale_and_size("cpu", pretrained="embedded") == (2, 128)
         assert scale_and_size("demo") == (4, 64)
 
+    @pytest.mark.parametrize(
+        ("chosen", "own"), [(None, None), ("facebook/sam-vit-base", None), ("medsam_vit_b.pth", "none")]
+    )
+    def test_pixels_are_scaled_as_the_weights_tell_unless_they_do_not(self, chosen, own, wounds, tmp_path):
+        configs = create(wounds, FOUND["black_white"], tmp_path, pretrained=chosen) / "configs"
+        for name, overlay in (("finetune_teacher", "cpu"), ("distill", "cpu"), ("finetune_teacher", "demo")):
+            config = ConfigParser.load_config_files([str(configs / f"{name}.yaml"), str(configs / f"{overlay}.yaml")])
+            for teacher, expected in (("embedded", None), (chosen or "lite_medsam", own)):
+                parser = ConfigParser({**config, "pretrained": teacher})
+                assert parser.get_parsed_content("pixel_normalisation") == expected
+        stage = yaml.safe_load((configs / "finetune_teacher.yaml").read_text(encoding="ascii"))
+        assert stage["pixel_normalisation"] == own
+
     def test_its_teacher_may_be_named(self, wounds, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         Path("lite_medsam").mkdir()  # which is not meant
         bundle = create(wounds, FOUND["black_white"], tmp_path / "out", pretrained="lite_medsam")
         config = yaml.safe_load((bundle / "configs" / "finetune_teacher.yaml").read_text())
         assert config["pretrained"] == "lite_medsam"
-        for overlay in ("cpu", "demo"):  # whose stand-in has pixels as it was trained on them
-            config = yaml.safe_load((bundle / "configs" / f"{overlay}.yaml").read_text(encoding="ascii"))
-            for teacher, pixels in (("embedded", None), ("lite_medsam", "none")):
-                parser = ConfigParser({**config, "pretrained": teacher})
-                assert parser.get_parsed_content("pixel_normalisation") == pixels
         assert "distilled from LiteMedSAM" in (bundle / "docs" / "README.md").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,7 @@ from common.teachers.lora import add_lora
 
 @pytest.fixture(scope="module")
 def mobile_sam(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mobile_sam") / "weights.pt"
+    path = tmp_path_factory.mktemp("mobile_sam") / "mobile_sam.pt"
     torch.save(make_checkpoint(3), path)
     return path
 
@@ -41,6 +42,8 @@ def test_every_card_says_what_matters_in_one_line(card):
         ("medsam_vit_b.pth", "medsam"),
         ("embedded", "stand_in"),
         ("our_sam.pth", None),
+        ("sam_vit_b_tuned_on_ph2.pth", None),
+        ("facebook/sam-vit-base-ph2", None),
         (None, None),
     ],
 )
@@ -65,6 +68,13 @@ def test_shapes_tell_the_cards_of_the_small_ones(mobile_sam, tmp_path):
     torch.save(make_checkpoint(1), tmp_path / "weights.pth")
     assert build_teacher(mobile_sam, 2).card is CARDS["mobile_sam"]
     assert build_teacher(tmp_path / "weights.pth", 2).card is CARDS["lite_medsam"]
+
+
+def test_weights_of_mobile_sam_under_another_name_may_be_tuned(mobile_sam, tmp_path):
+    shutil.copy(mobile_sam, tmp_path / "tuned_on_ph2.pt")
+    card = build_teacher(tmp_path / "tuned_on_ph2.pt", 2, dataset="ph2").card_for_data
+    assert (card.name, card.seen) == ("MobileSAM", "not known")
+    assert "may have been trained further" in str(card)
 
 
 def test_card_is_told_when_a_teacher_is_built(mobile_sam, tiny_sam_folder, caplog):

@@ -35,7 +35,7 @@ _ALL = (
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # in the order in which tables list them
 PROPOSED = "task_specific_kd"  # the method that the others are compared with
-# The paper's comparison, which a study makes by default: the two others take more labelled images, or time.
+# The paper's comparison, which a study makes by default: the two others take images without labels, or another student.
 COMPARED = tuple(name for name in METHODS if name not in ("real_images", "unet_kd"))
 
 
