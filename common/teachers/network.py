@@ -142,11 +142,34 @@ class WholeNetwork(nn.Module):
 def call_no_part_decoder(network: nn.Module) -> None:
     """Have a network's own decoder go by another name among its modules: PEFT would train all that are called so.
 
-    The network itself goes on calling it by the name that it has in its code.
+    The network itself goes on calling it by the name that it has in its code, and gets what has an adapter by then.
     """
     for parent in list(network.modules()):
-        for name in [name for name in parent._modules if name.endswith("decoder")]:
-            parent.__dict__[name] = parent._modules[f"{name}_"] = parent._modules.pop(name)
+        if any(name.endswith("decoder") for name in parent._modules):
+            renamed = _Renamed()
+            for name, module in parent._modules.items():
+                renamed[name] = module
+            parent._modules = renamed
+
+
+class _Renamed(dict[str, nn.Module | None]):
+    """Modules by name, in their order; one called decoder is listed as ``decoder_`` and found by both names."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(_listed(name))
+
+    def __getitem__(self, name: str) -> nn.Module | None:
+        return super().__getitem__(_listed(name))
+
+    def __setitem__(self, name: str, module: nn.Module | None) -> None:
+        super().__setitem__(_listed(name), module)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(_listed(name))
+
+
+def _listed(name: Any) -> Any:
+    return f"{name}_" if str(name).endswith("decoder") else name
 
 
 def make_head(channels: int, num_classes: int) -> nn.Conv2d:

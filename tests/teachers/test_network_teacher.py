@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from monai.networks.nets import AttentionUnet, BasicUNet, BasicUNetPlusPlus, Dyn
 from peft.tuners.lora import LoraLayer
 from refusals import refusal_of_family
 from torch import nn
+from torch.nn import functional
 from torch.testing import assert_close
 
 from common.distillation.feature_hooks import FeatureHooks
@@ -163,25 +165,62 @@ def test_saved_teacher_gives_the_same_logits_of_its_base_alone(name, weights, tm
         assert_close(loaded(IMAGES), expected, rtol=1e-3, atol=1e-3)
 
 
-@torch.no_grad()
-def test_part_of_the_network_that_is_called_decoder_stays_part_of_the_base(tmp_path, train_a_little):
-    network = OfTwoParts().eval()
-    teacher = build_teacher(None, 2, network=copy.deepcopy(network)).eval()
-    assert_close(teacher(IMAGES), network(IMAGES))
-    torch.save(network.state_dict(), tmp_path / "weights.pt")
-    adapted = add_lora(build_teacher(tmp_path / "weights.pt", 2, network=OfTwoParts()), rank=1)
-    expected = train_a_little(adapted).eval()(IMAGES)
-    save_teacher(adapted, tmp_path / "teacher")
-    assert_close(load_teacher(tmp_path / "teacher", network=OfTwoParts())(IMAGES), expected, rtol=1e-3, atol=1e-3)
-
-
 class OfTwoParts(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.decoder = nn.Conv2d(3, 4, 3, 2, 1), nn.ConvTranspose2d(4, 2, 2, 2)
+        self.encoder, self.decoder = nn.Conv2d(3, 4, 3, 2, 1), decoder
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.decoder(self.encoder(images))
+
+
+class WithDeepestDecoder(nn.Module):
+    """The only layer with a map smaller than the image is called decoder, and its last one is found by a key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Conv2d(3, 4, 3, 2, 1)
+        self.heads = nn.ModuleDict({"mask_decoder": nn.Conv2d(4, 2, 1), "unused": nn.Conv2d(4, 2, 1)})
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = functional.interpolate(self.decoder(images), images.shape[2:])
+        return self.heads["mask_decoder"](features)
+
+
+OWN_DECODERS = {
+    "which takes no adapter": lambda: OfTwoParts(nn.ConvTranspose2d(4, 2, 2, 2)),
+    "the last layer": lambda: OfTwoParts(nn.Conv2d(4, 2, 3, 1, 1)),
+    "the deepest layer": WithDeepestDecoder,
+    "between others": lambda: nn.Sequential(
+        OrderedDict(stem=nn.Conv2d(3, 4, 3, 2, 1), decoder=nn.Conv2d(4, 5, 1), head=nn.Conv2d(5, 2, 1))
+    ),
+}
+
+
+@pytest.mark.parametrize("build", OWN_DECODERS.values(), ids=OWN_DECODERS)
+def test_part_of_the_network_that_is_called_decoder_is_adapted_in_its_place(build, tmp_path, train_a_little):
+    network = build().eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    adapted = add_lora(build_teacher(tmp_path / "weights.pt", 2, network=build()), rank=1)
+    with torch.no_grad():
+        same_size = functional.interpolate(network(IMAGES), IMAGES.shape[2:], mode="bilinear")
+        assert_close(adapted(IMAGES), same_size)
+    train_a_little(adapted)(IMAGES).square().mean().backward()
+    trained = {name: each.grad for name, each in adapted.get_base_model().named_parameters() if each.requires_grad}
+    assert [name for name, gradient in trained.items() if gradient is None] == []
+    assert all(".lora_" in name or name.startswith("decoder.modules_to_save.") for name in trained)
+    assert any("decoder_.lora_" in name for name in trained) == isinstance(network.decoder, nn.Conv2d)
+    save_teacher(adapted, tmp_path / "teacher")
+    with torch.no_grad():
+        loaded = load_teacher(tmp_path / "teacher", network=build())
+        assert_close(loaded(IMAGES), adapted.eval()(IMAGES), rtol=1e-3, atol=1e-3)
+
+
+def test_copy_of_a_teacher_has_its_own_decoder():
+    teacher = build_teacher(None, 2, network=OWN_DECODERS["the last layer"]())
+    copied = copy.deepcopy(teacher).encoder.network
+    assert copied.decoder is copied.get_submodule("decoder_")
+    assert copied.decoder is not teacher.encoder.network.decoder
 
 
 @torch.no_grad()
