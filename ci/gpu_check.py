@@ -1,6 +1,6 @@
 """What the method does and costs on one GPU, in at most nine minutes: bash ci/gpu_check.sh --output gpu.json
 
-Every stage of PH2 in bf16 at 256 pixels with few steps, a training that torchrun starts (NCCL), and speed and memory of
+Every stage of PH2 in bf16 at 256 pixels with few steps, a training as on several GPUs (NCCL), and speed and memory of
 SAM ViT-B (random weights), the teacher and the student. Each part is a process with a limit of its own; one that fails
 is in the figures with its last line, the others run all the same, and the exit code is 1.
 

@@ -140,7 +140,7 @@ def figures_in_last_line(printed: str) -> dict[str, Any]:
 def _end_group(process: subprocess.Popen) -> None:
     """End a process, and all that it has started and that is still there."""
     if process.poll() is None:
-        process.terminate()  # torchrun hands it on to its processes, which have sessions of their own
+        process.terminate()  # what a pipeline has started for several GPUs has sessions of its own, and ends with it
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
     with contextlib.suppress(ProcessLookupError):

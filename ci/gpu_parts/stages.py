@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "ph2_segmentation"
-MULTI_GPU = "train_multi_gpu"  # a stage of its own name: train in a process that torchrun starts
+MULTI_GPU = "train_multi_gpu"  # a stage of its own name: train in one process for each GPU, of which there is one
 
 # What a lab with one GPU would use, but for the number of steps; and seconds on a CPU.
 _FULL: dict[str, dict[str, Any]] = {
@@ -95,13 +95,9 @@ def options_of(stage: str, run: Run) -> dict[str, Any]:
 
 
 def command_of(stage: str, run: Run) -> list[str]:
-    """Return the command line of a stage: by the pipeline, or by ``torchrun`` in one process."""
-    if stage == MULTI_GPU:
-        configs = [str(BUNDLE / "configs" / f"{name}.yaml") for name in ("train", "multi_gpu")]
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=1"]
-        command += ["-m", "monai.bundle", "run", "--config_file", json.dumps(configs), "--bundle_root", str(BUNDLE)]
-    else:
-        command = [sys.executable, "-m", "common", "pipeline", str(BUNDLE), "--stages", stage, "--overlay", "none"]
+    """Return the command line of a stage by the pipeline, which starts :data:`MULTI_GPU` as it does on several GPUs."""
+    name, overlay = ("train", "multi_gpu") if stage == MULTI_GPU else (stage, "none")
+    command = [sys.executable, "-m", "common", "pipeline", str(BUNDLE), "--stages", name, "--overlay", overlay]
     return command + [word for key, value in options_of(stage, run).items() for word in (f"--{key}", _text(value))]
 
 

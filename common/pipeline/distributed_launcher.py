@@ -10,8 +10,8 @@ import logging
 import os
 import signal
 import sys
-import threading
 
+from common.pipeline.starter import end_with_starter
 from common.training.failures import report
 
 
@@ -22,7 +22,7 @@ def main() -> None:
         SystemExit: with the exit code of the process that failed first, and 128 more than the signal that ended it.
     """
     sys.excepthook = report
-    threading.Thread(target=_end_with_starter, daemon=True).start()
+    end_with_starter(lambda: os.kill(os.getpid(), signal.SIGTERM))  # which it hands on
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
@@ -35,11 +35,6 @@ def main() -> None:
     except ChildFailedError as error:
         status = error.get_first_failure()[1].exitcode
         sys.exit(status if status > 0 else 128 - status)
-
-
-def _end_with_starter() -> None:
-    os.read(sys.stdin.fileno(), 1)  # until the other end is closed: nothing is ever sent
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

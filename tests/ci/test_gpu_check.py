@@ -112,6 +112,14 @@ class TestStages:
             for key, value in stages.options_of(stage, run).items():
                 assert read_value(key, command[command.index(f"--{key}") + 1]) == value
 
+    @pytest.mark.parametrize(
+        ("stage", "expected"), [(stages.MULTI_GPU, ["train", "multi_gpu"]), ("distill", ["distill", "none"])]
+    )
+    def test_the_pipeline_runs_each_as_a_user_would_have_it(self, stage, expected, tmp_path):
+        command = stages.command_of(stage, given(tmp_path))
+        assert command[1:4] == ["-m", "common", "pipeline"]
+        assert [command[command.index(option) + 1] for option in ("--stages", "--overlay")] == expected
+
     def test_speed_is_that_of_epochs_between_the_first_and_the_last(self, tmp_path):
         run = given(tmp_path)
         lines = [
