@@ -119,6 +119,15 @@ CARDS = {
         source="https://arxiv.org/abs/2306.14289",
         is_complete=True,
     ),
+    "efficient_sam": Card(
+        name="EfficientSAM",
+        licence="Apache-2.0",
+        parameters="10 or 26 million",
+        trained_on="ImageNet-1K's photographs, as SAM's encoder sees them, then SA-1B, 11 million photographs",
+        overlap=_NO_MEDICAL_IMAGES,
+        source="https://arxiv.org/abs/2312.00863",
+        is_complete=True,
+    ),
     "lite_medsam": Card(
         name="LiteMedSAM",
         licence="Apache-2.0",

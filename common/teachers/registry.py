@@ -22,6 +22,7 @@ TEACHERS = {
     "tiny_sam": "common.teachers.tiny_sam:TinySamTeacher",
     "sam_hq": "common.teachers.sam_hq:SamHqTeacher",
     "sam2": "common.teachers.sam2:Sam2Teacher",
+    "efficient_sam": "common.teachers.efficient_sam:EfficientSamTeacher",
     "backbone": "common.teachers.backbone:BackboneTeacher",
     "network": "common.teachers.network:NetworkTeacher",
 }
