@@ -103,7 +103,11 @@ class Teacher(nn.Module, ABC):
 
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
-        """Say whether these weights are of this family, as far as a name or a file's head tells."""
+        """Say whether these weights are of this family, as far as a name or a file's head tells.
+
+        It is asked of whatever the user gives: hub ids, names such as ``embedded``, folders, files of other families
+        and paths where there is nothing. Nothing is downloaded or raised for these.
+        """
         return False
 
     @classmethod
@@ -139,7 +143,10 @@ class Teacher(nn.Module, ABC):
     @property
     @abstractmethod
     def feature_layers(self) -> dict[str, FeatureLayout]:
-        """Layers that features may be taken from, by their names in ``named_modules``."""
+        """Layers that features may be taken from, by their names in ``named_modules``.
+
+        ``encoder.neck`` must be one of them: distillation takes it unless ``feature_pairs`` says otherwise.
+        """
 
     @abstractmethod
     def encode(self, pixels: Tensor) -> Tensor:
@@ -182,6 +189,14 @@ class Teacher(nn.Module, ABC):
             return self.encode(pixels)
         parts = self.encoder_parts()
         return run_parts(parts[self._frozen :], self._memory.run(parts[: self._frozen], pixels))
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Train, or evaluate; the encoder's batch statistics stay those of its weights, which are not saved."""
+        super().train(mode)
+        for module in self.encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
+        return self
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return the pixels that the encoder wants of images ``(B, 3, H, W)`` in [0, 1]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
@@ -33,27 +34,36 @@ def find_family(family: str) -> type[Teacher]:
     """Return the class of a family of teachers.
 
     Raises:
-        InputError: if there is no such family, or a package that it needs is not installed.
+        InputError: if there is no such family, its line in ``TEACHERS`` leads nowhere, or a package that it needs is
+            not installed.
     """
     if family not in TEACHERS:
         raise InputError(
             f"family: there are no teachers of the family '{family}'; the families are {', '.join(TEACHERS)}"
         )
-    module, name = TEACHERS[family].split(":")
+    module, _, name = TEACHERS[family].partition(":")
     try:
-        return getattr(import_module(module), name)
+        found = getattr(import_module(module), name, None)
     except ImportError as error:
         package = (error.name or "the package").split(".")[0]
+        remedy = f"install {package}, or a version of it that has this"
+        if package == __name__.split(".")[0]:
+            remedy = f"correct {module.replace('.', '/')}.py, or its line in common/teachers/registry.py"
         raise InputError(
-            f"family: teachers of the family '{family}' cannot be used here ({error}): install {package}, or a version "
-            "of it that has this"
+            f"family: teachers of the family '{family}' cannot be used here ({error}): {remedy}"
         ) from error
+    if not (isinstance(found, type) and issubclass(found, Teacher) and getattr(found, "family", None) == family):
+        raise InputError(
+            f"family: '{TEACHERS[family]}' in common/teachers/registry.py is no subclass of Teacher whose 'family' is "
+            f"'{family}': correct one of the two"
+        )
+    return found
 
 
 def recognise_family(pretrained: Any) -> str:
     """Return the first family that recognises these weights, or else ``sam``.
 
-    Families that need a package that is not installed are left out, with a warning.
+    Families that cannot be used here, or fail at what other families take, are left out, with a warning.
     """
     for name in TEACHERS:
         try:
@@ -61,7 +71,15 @@ def recognise_family(pretrained: Any) -> str:
         except InputError as error:
             logger.warning(f"{error}; it is left out")
             continue
-        if family.recognises(pretrained):
+        try:
+            is_known = family.recognises(pretrained)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, UnpicklingError) as error:
+            logger.warning(
+                f"family: '{name}' cannot tell whether {pretrained} is of its own ({type(error).__name__}: {error}); "
+                "it is left out"
+            )
+            continue
+        if is_known:
             return name
     return "sam"
 

@@ -127,7 +127,10 @@ def original_architecture(state: dict[str, Tensor], path: Path) -> SamConfig:
     except KeyError as error:
         raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything (no {error})") from error
     except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-        raise InputError(f"pretrained: {path} is not a checkpoint of segment-anything ({error})") from error
+        raise InputError(
+            f"pretrained: {path} is not a checkpoint of segment-anything, though it has names of one: a shape of "
+            f"its weights is another ({error})"
+        ) from error
 
 
 def _architecture(state: dict[str, Tensor]) -> SamConfig:

@@ -71,8 +71,8 @@ class TestFamilyOfOneFileAndOneLine:
     def test_declares_its_features(self, toy_weights, tmp_path, output_shapes):
         save_teacher(add_lora(build_teacher(toy_weights, 3), rank=2), tmp_path / "teacher")
         loaded = load_teacher(tmp_path / "teacher")
-        assert output_shapes(loaded, loaded.feature_layers, IMAGES) == {"encoder.norm": (2, 2 + 4 * 6, 8)}
-        assert loaded.feature_layers["encoder.norm"].prefix_tokens == 2
+        assert output_shapes(loaded, loaded.feature_layers, IMAGES) == {"encoder.neck": (2, 2 + 4 * 6, 8)}
+        assert loaded.feature_layers["encoder.neck"].prefix_tokens == 2
 
 
 # The registry

@@ -20,6 +20,7 @@ from transformers import AutoModel, Dinov2Config
 
 from common.errors import InputError
 from common.teachers import TEACHERS, build_teacher, find_family
+from common.teachers.efficient_sam import EfficientSam
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 
@@ -28,7 +29,7 @@ def make_unet() -> UNet:
     return UNet(2, 3, 2, (4, 8), (2,))
 
 
-FAMILIES = ("sam", "tiny_sam", "sam_hq", "sam2", "backbone", "network")
+FAMILIES = ("sam", "tiny_sam", "sam_hq", "sam2", "efficient_sam", "backbone", "network")
 OPTIONS: dict[str, Callable[[], dict]] = {"network": lambda: {"network": make_unet()}}
 
 
@@ -39,6 +40,7 @@ def weights(tmp_path_factory, tiny_sam_folder, tiny_sam_hq_folder, tiny_sam2_fol
     torch.manual_seed(0)
     torch.save(make_checkpoint(3), root / "mobile_sam.pt")
     torch.save(make_unet().state_dict(), root / "unet.pt")
+    torch.save(EfficientSam(192).state_dict(), root / "efficient_sam_vitt.pt")
     small = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
     AutoModel.from_config(Dinov2Config(**small)).save_pretrained(root / "dinov2")
     return {
@@ -46,6 +48,7 @@ def weights(tmp_path_factory, tiny_sam_folder, tiny_sam_hq_folder, tiny_sam2_fol
         "tiny_sam": root / "mobile_sam.pt",
         "sam_hq": tiny_sam_hq_folder,
         "sam2": tiny_sam2_folder,
+        "efficient_sam": root / "efficient_sam_vitt.pt",
         "backbone": root / "dinov2",
         "network": root / "unet.pt",
     }
@@ -74,7 +77,7 @@ def test_weights_of_another_family_are_refused(family, other, weights):
         refusal_of_family(family, **options_of(family))(weights[other])
 
 
-@pytest.mark.parametrize("other", ["sam", "tiny_sam", "sam_hq", "sam2", "backbone"])
+@pytest.mark.parametrize("other", ["sam", "tiny_sam", "sam_hq", "sam2", "efficient_sam", "backbone"])
 def test_family_is_told_from_the_weights(other, weights):
     assert build_teacher(weights[other], 2).family == other
 

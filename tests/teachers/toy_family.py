@@ -18,7 +18,7 @@ class ToyTeacher(Teacher):
     family = "toy"
     lora_layers = ("mix",)
     stride = 8
-    feature_layers: ClassVar = {"encoder.norm": FeatureLayout("tokens", prefix_tokens=2)}
+    feature_layers: ClassVar = {"encoder.neck": FeatureLayout("tokens", prefix_tokens=2)}
 
     def __init__(self, pretrained: str | os.PathLike, num_classes: int, **options) -> None:
         super().__init__(pretrained, num_classes, **options)
@@ -45,8 +45,8 @@ class ToyEncoder(nn.Module):
         super().__init__()
         self.patches = nn.Conv2d(3, 8, 8, 8)
         self.mix = nn.Linear(8, 8)
-        self.norm = nn.LayerNorm(8)
+        self.neck = nn.LayerNorm(8)
 
     def forward(self, pixels: Tensor) -> Tensor:
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)
-        return self.norm(F.pad(self.mix(tokens), (0, 0, 2, 0)))
+        return self.neck(F.pad(self.mix(tokens), (0, 0, 2, 0)))
