@@ -74,13 +74,13 @@ def read_original(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = read_checkpoint(path)
+        for wrapper in _WRAPPERS:
+            state = state.get(wrapper, state) if isinstance(state, dict) else {}
+        named = state.items() if isinstance(state, dict) else ()
+        state = {str(name).removeprefix("module."): value for name, value in named}
+        check_finite(state, path)
     except InputError as error:
         raise InputError(f"pretrained: {error}") from error
-    for wrapper in _WRAPPERS:
-        state = state.get(wrapper, state) if isinstance(state, dict) else {}
-    named = state.items() if isinstance(state, dict) else ()
-    state = {str(name).removeprefix("module."): value for name, value in named}
-    check_finite(state, path)
     return state
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
@@ -63,7 +62,7 @@ def find_family(family: str) -> type[Teacher]:
 def recognise_family(pretrained: Any) -> str:
     """Return the first family that recognises these weights, or else ``sam``.
 
-    Families that cannot be used here, or fail at what other families take, are left out, with a warning.
+    Families that need a package that is not installed are left out, with a warning.
     """
     for name in TEACHERS:
         try:
@@ -71,15 +70,7 @@ def recognise_family(pretrained: Any) -> str:
         except InputError as error:
             logger.warning(f"{error}; it is left out")
             continue
-        try:
-            is_known = family.recognises(pretrained)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, UnpicklingError) as error:
-            logger.warning(
-                f"family: '{name}' cannot tell whether {pretrained} is of its own ({type(error).__name__}: {error}); "
-                "it is left out"
-            )
-            continue
-        if is_known:
+        if family.recognises(pretrained):
             return name
     return "sam"
 
