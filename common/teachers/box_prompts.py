@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.teachers.sam import grid_positions
+from common.teachers.sam_decoder import grid_positions
 
 
 def masks_in_boxes(sam: nn.Module, embeddings: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.base import FeatureLayout
 from common.teachers.cards import CARDS, Card
 from common.teachers.encoder_parts import EncoderPart, run_parts
 from common.teachers.original_checkpoints import check_fit, mentions, read_original
-from common.teachers.sam import TRAINED_AT, resize_positions, scale_to
+from common.teachers.sam import TRAINED_AT, SamLikeTeacher, resize_positions
 
 _MARK = "mask_decoder.final_output_upscaling_layers.0.0.weight"  # no other model has a weight of this name
 _POSITIONS = "image_encoder.pos_embed"
@@ -29,7 +29,7 @@ _WIDTHS = (192, 384)  # of EfficientSAM-Ti and -S
 _CHANNELS, _TOKEN_HEADS, _MASKS, _NO_PROMPTS = 256, 8, 4, 6
 
 
-class EfficientSamTeacher(Teacher):
+class EfficientSamTeacher(SamLikeTeacher):
     """The image encoder and the mask decoder of EfficientSAM-Ti or -S as a plain segmentation network.
 
     A mask token for each class. The prompts are those that the published code pads with where nobody prompts: six
@@ -59,14 +59,6 @@ class EfficientSamTeacher(Teacher):
     @classmethod
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
         return mentions(pretrained, _MARK)
-
-    @classmethod
-    def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        return max(1, TRAINED_AT // size)
-
-    @classmethod
-    def affordable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        return min(cls.suitable_scale(pretrained, size), scale_to(TRAINED_AT // 2, size))
 
     @property
     def card(self) -> Card | None:

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Sam2Config
 
-from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.base import FeatureLayout
 from common.teachers.cards import Card, sam2_card
-from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions, scale_to
+from common.teachers.sam import TRAINED_AT, SamLikeTeacher
 from common.teachers.sam2_weights import is_sam2, load_sam2
+from common.teachers.sam_decoder import SamDecoder
 
 _PUBLISHED_STRIDE = 32
 
 
-class Sam2Teacher(Teacher):
+class Sam2Teacher(SamLikeTeacher):
     """The image encoder and the mask decoder of SAM 2 or 2.1 as a plain segmentation network; videos are left out.
 
     The decoder is asked as that of :class:`~common.teachers.sam.SamTeacher`: a mask token for each class, no prompts.
@@ -56,10 +57,6 @@ class Sam2Teacher(Teacher):
         scale = max(1, TRAINED_AT // size)
         return scale if scale * size % _PUBLISHED_STRIDE == 0 else max(2, scale - 1)
 
-    @classmethod
-    def affordable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        return min(cls.suitable_scale(pretrained, size), scale_to(TRAINED_AT // 2, size))
-
     @property
     def card(self) -> Card | None:
         return sam2_card(self.base_name)
@@ -80,10 +77,6 @@ class Sam2Teacher(Teacher):
     def encode(self, pixels: Tensor) -> Tensor:
         """Return three levels ``(B, 21 C, H / 16, W / 16)`` of pixels ``(B, 3, H, W)``; see :class:`Sam2Encoder`."""
         return self.encoder(pixels)
-
-    def decode(self, features: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes, 4 h, 4 w)`` of what :meth:`encode` returned, ``(B, 21 C, h, w)``."""
-        return self.decoder(features, grid_positions(self.position_embedding, *features.shape[2:]))
 
 
 class Sam2Encoder(nn.Module):
@@ -127,7 +120,7 @@ class Sam2Decoder(SamDecoder):
 
         Args:
             features: of images, ``(B, 21 C, h, w)``; see :class:`Sam2Encoder`.
-            positions: of the grid, ``(1, C, h, w)``; see :func:`~common.teachers.sam.grid_positions`.
+            positions: of the grid, ``(1, C, h, w)``; see :func:`~common.teachers.sam_decoder.grid_positions`.
         """
         channels = positions.shape[1]
         embeddings, middle, fine = features.split([channels, 4 * channels, 16 * channels], dim=1)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import SamHQConfig
 
-from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.cards import Card, sam_hq_card
-from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions, resize_positions, scale_to
+from common.teachers.sam import VitSamTeacher
+from common.teachers.sam_decoder import SamDecoder
 from common.teachers.sam_hq_weights import is_sam_hq, load_sam_hq
 
 _FINE_LAYERS = (
@@ -21,7 +21,7 @@ _FINE_LAYERS = (
 )  # fmt: skip
 
 
-class SamHqTeacher(Teacher):
+class SamHqTeacher(VitSamTeacher):
     """The image encoder and the mask decoder of SAM-HQ as a plain segmentation network.
 
     The decoder is asked as that of :class:`~common.teachers.sam.SamTeacher`. Each class has a mask token and a
@@ -39,7 +39,6 @@ class SamHqTeacher(Teacher):
     """
 
     family = "sam_hq"
-    lora_layers = ("qkv", "proj")
 
     def __init__(self, pretrained: str | os.PathLike | SamHQConfig, num_classes: int, **options: Any) -> None:
         sam = load_sam_hq(pretrained)
@@ -53,46 +52,22 @@ class SamHqTeacher(Teacher):
     def recognises(cls, pretrained: str | os.PathLike) -> bool:
         return is_sam_hq(pretrained)
 
-    @classmethod
-    def suitable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        return max(1, TRAINED_AT // size)
-
-    @classmethod
-    def affordable_scale(cls, pretrained: str | os.PathLike, size: int) -> float:
-        return min(cls.suitable_scale(pretrained, size), scale_to(TRAINED_AT // 2, size))
-
     @property
     def card(self) -> Card | None:
         return sam_hq_card(self.base_name)
-
-    @property
-    def stride(self) -> int:
-        return self.encoder.config.patch_size
-
-    @property
-    def feature_layers(self) -> dict[str, FeatureLayout]:
-        layers = (f"encoder.layers.{index}" for index in range(len(self.encoder.layers)))
-        layouts = dict.fromkeys(layers, FeatureLayout("channels_last"))
-        return {**layouts, "encoder.neck": FeatureLayout("channels_first")}
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return image embeddings and early features ``(B, C + D, H / patch, W / patch)`` of pixels ``(B, 3, H, W)``.
 
         The early ones, of the encoder's width D, are of the first layer that attends to the whole image.
         """
-        hidden = self.encoder.patch_embed.projection(pixels).permute(0, 2, 3, 1)
-        if self.encoder.pos_embed is not None:
-            hidden = hidden + resize_positions(self.encoder.pos_embed, hidden.shape[1:3])
+        hidden = self.embed_patches(pixels)
         early = []
         for layer in self.encoder.layers:
             hidden = layer(hidden)
             if layer.window_size == 0 and not early:
                 early.append(hidden.permute(0, 3, 1, 2))
         return torch.cat([self.encoder.neck(hidden), *early], dim=1)
-
-    def decode(self, features: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes, 4 h, 4 w)`` of what :meth:`encode` returned, ``(B, C + D, h, w)``."""
-        return self.decoder(features, grid_positions(self.position_embedding, *features.shape[2:]))
 
 
 class SamHqDecoder(SamDecoder):
@@ -120,7 +95,7 @@ class SamHqDecoder(SamDecoder):
 
         Args:
             features: image embeddings and early features, ``(B, C + D, h, w)``.
-            positions: of the grid, ``(1, C, h, w)``; see :func:`~common.teachers.sam.grid_positions`.
+            positions: of the grid, ``(1, C, h, w)``; see :func:`~common.teachers.sam_decoder.grid_positions`.
         """
         channels, masks = positions.shape[1], len(self.mask_tokens.weight)
         embeddings, early = features[:, :channels], features[:, channels:]

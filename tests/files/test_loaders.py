@@ -48,7 +48,8 @@ _OWN = {
     "teachers/registry.py": {"import_module"},
     "teachers/network_weights.py": {"import_module"},
     "teachers/sam_hq.py": {"from_pretrained"},  # of nn.Embedding, from a tensor
-    "teachers/sam.py": {"from_pretrained"},  # of nn.Embedding, from a tensor
+    "teachers/efficient_sam.py": {"from_pretrained"},  # of nn.Embedding, from a tensor
+    "teachers/sam_decoder.py": {"from_pretrained"},  # of nn.Embedding, from a tensor
 }
 
 

@@ -26,7 +26,7 @@ from transformers import SamModel
 
 from common.errors import InputError
 from common.teachers.normalisation import NORMALISATIONS, PixelNormalisation
-from common.teachers.sam import SamDecoder
+from common.teachers.sam_decoder import SamDecoder
 from common.teachers.sam_weights import load_sam
 from common.teachers.stand_in.initialisation import initialise, stand_in_config, whiten_patches
 from common.teachers.stand_in.losses import prompted_loss, semantic_loss
