@@ -213,8 +213,8 @@ def test_classes_beyond_the_checkpoints_tokens_start_from_them_and_learn_apart(s
     teacher.decoder.mask_tokens.weight.data[0] += 1
     teacher.decoder.output_hypernetworks_mlps[1].proj_out.bias.data += 1
     changed = teacher.decode(embeddings)
-    assert not torch.allclose(changed[:, 4], changed[:, 0], atol=1e-2)
-    assert not torch.allclose(changed[:, 5], changed[:, 1], atol=1e-2)
+    assert not torch.allclose(changed[:, 4], changed[:, 0], atol=1e-3)
+    assert not torch.allclose(changed[:, 5], changed[:, 1], atol=1e-3)
 
 
 @torch.enable_grad()

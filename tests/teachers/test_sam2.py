@@ -129,7 +129,7 @@ def test_classes_beyond_the_checkpoints_tokens_start_from_them_and_learn_apart(t
     logits = teacher.decode(features)
     same(logits[:, 4:], logits[:, :2])
     teacher.decoder.mask_tokens.weight.data[0] += 1
-    assert not torch.allclose(teacher.decode(features)[:, 4], teacher.decode(features)[:, 0], atol=1e-2)
+    assert not torch.allclose(teacher.decode(features)[:, 4], teacher.decode(features)[:, 0], atol=1e-3)
 
 
 @torch.enable_grad()

@@ -19,10 +19,10 @@ TITLES = {
 }
 
 
-def texts(pretrained: str) -> tuple[str, str]:
+def texts(pretrained: str, **facts: str) -> tuple[str, str]:
     """Return the page and the description of PH2's bundle with a teacher of one's choice."""
     page = yaml.safe_load(FACTS["ph2"].read_text(encoding="utf-8"))
-    files = render_bundle(complete_facts({**page, "pretrained": pretrained}, FACTS["ph2"]))
+    files = render_bundle(complete_facts({**page, "pretrained": pretrained, **facts}, FACTS["ph2"]))
     return files["docs/README.md"], json.loads(files["configs/metadata.json"])["description"]
 
 
@@ -41,3 +41,10 @@ def test_a_stand_in_says_what_to_give_for_a_published_model():
     assert "--pretrained facebook/sam-vit-base" in page
     assert "pre-trained on drawn shapes alone" in description
     assert "stand-in" not in "".join(texts("facebook/sam-vit-base"))
+
+
+def test_another_teacher_without_a_gpu_is_named():
+    said = "Without a GPU (overlay `cpu`) LiteMedSAM is the teacher."
+    assert said in " ".join(texts("facebook/sam-vit-base")[0].split())
+    for own in ("lite_medsam", "facebook/sam-vit-huge"):
+        assert "Without a GPU" not in texts(own, cpu_pretrained=own)[0]
