@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -141,7 +140,6 @@ class TestStages:
     def test_the_lines_of_a_training_are_those_that_are_looked_for(self, tmp_path):
         with contained():
             logs.start(tmp_path, "train_diffusion")
-            logging.getLogger("common").setLevel(logging.INFO)
             engine = Engine(lambda engine, batch: {"loss": torch.tensor(batch)})
             ProgressReport(tmp_path, "train_diffusion").attach(engine)
             ProgressReport._validated[tmp_path / "tensorboard" / "train_diffusion"] = {"dice": 0.25}
