@@ -149,7 +149,7 @@ class TestRuns:
         record = read(folder / "study.json")
         assert (record["transfer_sizes"], record["lora_ranks"], record["seeds"]) == ([64], [64], [0])
 
-    @pytest.mark.parametrize(("pretrained", "rank"), [("embedded", 64), ("facebook/sam-vit-base", 8)])
+    @pytest.mark.parametrize(("pretrained", "rank"), [("embedded", 64), ("facebook/sam-vit-base", 32)])
     def test_also_where_they_depend_on_the_teacher(self, study, capsys, pretrained, rank):
         study(methods="task_specific_kd", lora_ranks=None, overlay="cpu", pretrained=pretrained, dry_run=True)
         assert f"rank{rank}_" in capsys.readouterr().out
