@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,13 @@ def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
     for parameter in network.parameters():
         parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     return network.eval()
+
+
+def _random(network_class: Callable[[Any], nn.Module], config: Any, seed: int = 0) -> nn.Module:
+    """Return a network of random weights, the same whatever random numbers were drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _randomise(network_class(config), seed)
 
 
 def _make_sam_config(image_size: int = 64, hidden_size: int = 32, window_size: int = 2) -> SamConfig:
@@ -99,6 +107,12 @@ def _make_sam_hq_config() -> SamHQConfig:
     )
 
 
+@pytest.fixture(autouse=True)
+def seed_of_random_weights() -> None:
+    """Networks that a test makes are the same whichever tests ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def randomise() -> Callable[..., nn.Module]:
     return _randomise
@@ -112,7 +126,7 @@ def make_sam_config() -> Callable[..., SamConfig]:
 @pytest.fixture(scope="session")
 def make_sam() -> Callable[..., SamModel]:
     """Return what makes a tiny SAM with random weights; it takes a seed and what the config takes."""
-    return lambda seed=0, **changes: _randomise(SamModel(_make_sam_config(**changes)), seed)
+    return lambda seed=0, **changes: _random(SamModel, _make_sam_config(**changes), seed)
 
 
 @pytest.fixture
@@ -131,7 +145,7 @@ def tiny_sam_folder(tmp_path_factory, make_sam) -> Path:
 @pytest.fixture(scope="session")
 def make_sam2() -> Callable[..., Sam2Model]:
     """Return what makes a tiny SAM 2 with random weights; it takes a seed."""
-    return lambda seed=0: _randomise(Sam2Model(_make_sam2_config()), seed)
+    return lambda seed=0: _random(Sam2Model, _make_sam2_config(), seed)
 
 
 @pytest.fixture
@@ -156,7 +170,7 @@ def tiny_sam_hq_config() -> SamHQConfig:
 def tiny_sam_hq_folder(tmp_path_factory) -> Path:
     """A tiny SAM-HQ on disk, as ``save_pretrained`` writes it; not to be changed."""
     folder = tmp_path_factory.mktemp("sam_hq") / "tiny"
-    _randomise(SamHQModel(_make_sam_hq_config())).save_pretrained(folder)
+    _random(SamHQModel, _make_sam_hq_config()).save_pretrained(folder)
     return folder
 
 

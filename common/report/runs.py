@@ -45,6 +45,7 @@ class Study(NamedTuple):
     runs: list[Run]
     missing: list[tuple[Setting, int]]  # with its seed, each run of the grid that is not finished
     stand_in: bool = False  # whether a teacher is the stand-in teacher
+    cards: tuple[str, ...] = ()  # what the weights of other teachers were trained on, a sentence each
 
     @property
     def name(self) -> str:
@@ -93,7 +94,7 @@ def read_study(folder: Path) -> Study:
     _check_agreement(runs)
     finished = {(run.setting, run.seed) for run in runs}
     missing = [each for each in _expected_runs(description) if each not in finished]
-    return Study(folder, description, runs, missing, stand_in=STAND_IN in _teachers(folder))
+    return Study(folder, description, runs, missing, STAND_IN in _teachers(folder), _cards(folder))
 
 
 def write_results(study: Study, path: Path) -> None:
@@ -117,6 +118,21 @@ def _teachers(folder: Path) -> list[str | None]:
     return [read_json(path, {}).get("base_name") for path in fine_tuned] + [
         record["provenance"].get("teacher") for record in records
     ]
+
+
+def _cards(folder: Path) -> tuple[str, ...]:
+    """Return what is public about the weights of each fine-tuned teacher, in a sentence; nothing of the stand-in's."""
+    found: dict[str, None] = {}
+    for path in sorted((folder / "shared").glob("teacher_*/teacher/teacher.json")):
+        record = read_json(path, {})
+        card = record.get("card")
+        if card is None or record.get("base_name") == STAND_IN:
+            continue
+        try:
+            found["{name} ({licence}) was trained on {trained_on}; {overlap}".format_map(card)] = None
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: 'card' cannot be {card!r}; {how_to_repair(path)}") from error
+    return tuple(found)
 
 
 def _expected_runs(description: Mapping[str, Any]) -> list[tuple[Setting, int]]:

@@ -45,6 +45,7 @@ def explain(study: Study) -> list[str]:
         lines.append(
             "The teacher is the stand-in teacher, pre-trained on drawn shapes: nothing here is about foundation models."
         )
+    lines += [f"The teacher: {card}." for card in study.cards]
     if several_seeds:
         lines.append(
             "Means are over the cases of all seeds. ± is the standard deviation of the means by seed. A seed sets the "

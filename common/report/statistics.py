@@ -20,6 +20,7 @@ class Estimate(NamedTuple):
     """One metric of one setting, for a class or the mean over classes."""
 
     mean: float | None  # over the cases of all seeds; None if it is nowhere defined
+    median: float | None  # of the same, each case by its mean over classes
     sd: float | None  # of the seeds' means; None if there is but one
     ci95: tuple[float, float] | None  # of the mean, by a bootstrap that draws cases
     undefined: int  # measurements that are left out, of a case and a class each
@@ -128,8 +129,11 @@ def estimate(runs: Sequence[Run], metric: str, class_name: str | None = None) ->
     summary = summarise(values, [str(column) for column in range(values.shape[1])], groups=cases)["mean"]
     means = [mean_over_classes(_of_class(run, metric, class_name)) for run in runs]
     seed_means = [np.nanmean(column) for column in means if np.isfinite(column).any()]
+    measured = np.concatenate(means)
+    measured = measured[np.isfinite(measured)]
     return Estimate(
         summary["mean"],
+        float(np.median(measured)) if len(measured) else None,
         float(np.std(seed_means, ddof=1)) if len(seed_means) > 1 else None,
         tuple(summary["ci95"]) if summary["ci95"] else None,
         int((~np.isfinite(values)).sum()),

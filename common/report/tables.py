@@ -39,7 +39,7 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
     rows = tabulate(study, metric, class_name)
     several_ranks = len({row.setting.lora_rank for row in rows} - {None}) > 1
     unit = f" ({study.distance_unit})" if metric == "hd95" else ""
-    head = ["labels", "transfer images", "method", f"{TITLES[metric]}{unit}", "95 % interval", "difference"]
+    head = ["labels", "transfer images", "method", f"{TITLES[metric]}{unit}", "median", "95 % interval", "difference"]
     several_seeds = len(study.description["seeds"]) > 1
     head += [*(["by seed"] if several_seeds else []), "p", "n", "IoU" if metric == "dice" else "undefined", "seeds"]
     runs = study.by_setting()
@@ -48,7 +48,7 @@ def metric_table(study: Study, metric: str, class_name: str | None = None) -> Ta
         setting = row.setting
         name = f"{setting.title}, rank {setting.lora_rank}" if several_ranks and setting.lora_rank else setting.title
         line = [setting.labels_in_print, setting.transfer_size_in_print, name]
-        line += [_describe_mean(row, metric), _describe_interval(row, metric)]
+        line += [_describe_mean(row, metric), _describe_median(row, metric), _describe_interval(row, metric)]
         line += _describe_test(row, metric, several_seeds)
         if metric == "dice":
             iou = estimate(runs[setting], "iou", class_name).mean
@@ -72,6 +72,10 @@ def _describe_mean(row: Row, metric: str) -> str:
     if mean is None:
         return "undefined"
     return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def _describe_median(row: Row, metric: str) -> str:
+    return "-" if row.estimate.median is None else f"{row.estimate.median:.{DIGITS[metric]}f}"
 
 
 def _describe_interval(row: Row, metric: str) -> str:

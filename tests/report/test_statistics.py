@@ -40,6 +40,7 @@ def test_mean_is_over_all_cases_and_spread_is_of_the_seeds():
     runs = [make_run(OURS, [0.5, 0.7], 0), make_run(OURS, [0.8, 1.0], 1), make_run(OURS, [0.6, 0.7], 2)]
     found = estimate(runs, "dice")
     assert found.mean == pytest.approx(np.mean([0.5, 0.7, 0.8, 1.0, 0.6, 0.7]))
+    assert found.median == pytest.approx(0.7)
     assert found.sd == pytest.approx(np.std([0.6, 0.9, 0.65], ddof=1))
     assert (found.undefined, found.measurements) == (0, 6)
 
@@ -58,14 +59,14 @@ def test_interval_is_as_wide_as_that_of_the_cases_however_many_seeds_repeat_them
 def test_undefined_measurements_are_counted_and_left_out():
     hd95 = [[2.0, np.inf], [4.0, 8.0], [np.nan, np.nan]]
     found = estimate([make_run(OURS, np.full((3, 2), 0.5), hd95=hd95)], "hd95")
-    assert found.mean == pytest.approx((2 + 6) / 2)
+    assert found.mean == found.median == pytest.approx((2 + 6) / 2)
     assert (found.undefined, found.measurements) == (3, 6)
     assert estimate([make_run(OURS, np.full((3, 2), 0.5), hd95=hd95)], "hd95", "spleen").mean == 8
 
 
 def test_nowhere_defined_has_no_mean():
     found = estimate([make_run(OURS, [0.5], hd95=[[np.inf]])], "hd95")
-    assert (found.mean, found.sd, found.ci95, found.undefined) == (None, None, None, 1)
+    assert (found.mean, found.median, found.sd, found.ci95, found.undefined) == (None, None, None, None, 1)
 
 
 # Comparisons

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from common.errors import InputError
 from common.report.runs import read_study
 from common.report.tables import metric_table, size_table
 from common.report.text import write_text
@@ -48,6 +49,7 @@ def test_row_tells_mean_spread_interval_difference_and_test(whole_study, tmp_pat
     theirs = [measured(whole_study, f"task_specific_kd_5_100_16_{seed}") for seed in (0, 1)]
     spread = abs(ours[0].mean() - ours[1].mean()) / np.sqrt(2)
     assert row["Dice"] == f"{np.mean(ours):.3f} ± {spread:.3f}"
+    assert row["median"] == f"{np.median(ours):.3f}"
     low, high = (float(bound) for bound in row["95 % interval"].split(" to "))
     assert low < np.mean(ours) < high
     difference = np.concatenate(ours) - np.concatenate(theirs)
@@ -168,6 +170,37 @@ def test_the_stand_in_teacher_of_a_student_is_called_so_without_a_fine_tuned_one
     record = {"weights": "a hash", "provenance": {"teacher": teacher, "method": "task_agnostic_kd"}}
     (run / "model.provenance.json").write_text(json.dumps(record))
     assert ("The teacher is the stand-in teacher" in text_of(folder, tmp_path)) == (teacher == "embedded")
+
+
+CARD = {"name": "LiteMedSAM", "licence": "Apache-2.0", "trained_on": "some images", "overlap": "maybe BUSI"}
+
+
+def write_teacher_record(folder, **record):
+    for teacher in (folder / "shared").glob("teacher_*"):
+        (teacher / "teacher").mkdir()
+        (teacher / "teacher/teacher.json").write_text(json.dumps(record))
+
+
+def test_what_a_foundation_model_was_trained_on_is_said_once(tmp_path, write_study):
+    folder = write_study(tmp_path / "study", ("task_specific_kd",), (5,), (100,), seeds=(0, 1))
+    write_teacher_record(folder, base_name="LiteMedSAM", card={**CARD, "seen": "not known"})
+    text = text_of(folder, tmp_path)
+    assert text.count("- The teacher: LiteMedSAM (Apache-2.0) was trained on some images; maybe BUSI.\n") == 1
+
+
+@pytest.mark.parametrize("record", [{"base_name": "embedded", "card": CARD}, {"base_name": "a", "card": None}, {}])
+def test_of_the_stand_in_and_of_unknown_weights_nothing_is_said(tmp_path, write_study, record):
+    folder = write_study(tmp_path / "study", ("task_specific_kd",), (5,), (100,), seeds=(0,))
+    write_teacher_record(folder, **record)
+    assert "The teacher: " not in text_of(folder, tmp_path)
+
+
+@pytest.mark.parametrize("card", ["LiteMedSAM", {"name": "LiteMedSAM"}, [1]])
+def test_a_damaged_card_is_named(tmp_path, write_study, card):
+    folder = write_study(tmp_path / "study", ("task_specific_kd",), (5,), (100,), seeds=(0,))
+    write_teacher_record(folder, base_name="LiteMedSAM", card=card)
+    with pytest.raises(InputError, match=r"teacher\.json: 'card' cannot be"):
+        text_of(folder, tmp_path)
 
 
 @pytest.mark.parametrize("phantoms", [True, False])
