@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from common.teachers.base_names import name_of_base
 from common.teachers.cards import Card
-from common.teachers.encoder_parts import EncoderPart, PartMemory, run_parts
 from common.teachers.normalisation import find_normalisation
 
 LayoutKind = Literal["channels_first", "channels_last", "tokens"]
@@ -91,8 +90,6 @@ class Teacher(nn.Module, ABC):
             raise ValueError(f"input_scale must be positive, got {input_scale}")
         self.num_classes = num_classes
         self.input_scale = input_scale
-        self._frozen = 0
-        self._memory = PartMemory()
         self.bfloat16_on_cpu = False
         """Whether it computes in bfloat16 on a CPU, which those with instructions for it do twice as fast."""
         # Private, since a fingerprint of the network must not change with the place and the name of its weights.
@@ -156,40 +153,6 @@ class Teacher(nn.Module, ABC):
     def decode(self, features: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, h', w')`` of features ``(B, C, h, w)``, of the same field of view."""
 
-    def encoder_parts(self) -> Sequence[EncoderPart]:
-        """Return the encoder as parts that run one after the other, if the family can tell them apart."""
-        return ()
-
-    def freeze_share(self, share: float) -> int:
-        """Keep the first parts of the encoder as they are, and what they make of images that come again.
-
-        Args:
-            share: of the parts, in [0, 1); the last one is never among them.
-
-        Returns:
-            How many parts these are; none of an encoder that has no parts.
-
-        Raises:
-            ValueError: if ``share`` is out of range.
-        """
-        if not 0 <= share < 1:
-            raise ValueError(f"frozen_share must be in [0, 1), got {share}")
-        self._frozen = int(share * len(self.encoder_parts()))
-        self._memory = PartMemory()
-        return self._frozen
-
-    @property
-    def frozen_parts(self) -> Sequence[EncoderPart]:
-        """The first parts of the encoder, which stay as they are."""
-        return self.encoder_parts()[: self._frozen]
-
-    def embed(self, pixels: Tensor) -> Tensor:
-        """Return what :meth:`encode` does; what frozen parts made of pixels that were seen before is looked up."""
-        if not self._frozen:
-            return self.encode(pixels)
-        parts = self.encoder_parts()
-        return run_parts(parts[self._frozen :], self._memory.run(parts[: self._frozen], pixels))
-
     def train(self, mode: bool = True) -> Teacher:
         """Train, or evaluate; the encoder's batch statistics stay those of its weights, which are not saved."""
         super().train(mode)
@@ -222,9 +185,9 @@ class Teacher(nn.Module, ABC):
         pixels = self.normalise(images.expand(-1, 3, -1, -1))
         if self.bfloat16_on_cpu and pixels.device.type == "cpu":
             with torch.autocast("cpu", torch.bfloat16):
-                logits = self.decode(self.embed(pixels)).float()
+                logits = self.decode(self.encode(pixels)).float()
         else:
-            logits = self.decode(self.embed(pixels))
+            logits = self.decode(self.encode(pixels))
         return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
 
     def describe_as_from(self, pretrained: str | os.PathLike) -> None:

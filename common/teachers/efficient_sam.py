@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.teachers.base import FeatureLayout
 from common.teachers.cards import CARDS, Card
-from common.teachers.encoder_parts import EncoderPart, run_parts
 from common.teachers.original_checkpoints import check_fit, mentions, read_original
 from common.teachers.sam import TRAINED_AT, SamLikeTeacher, resize_positions
 
@@ -73,16 +72,7 @@ class EfficientSamTeacher(SamLikeTeacher):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return image embeddings ``(B, 256, H / 16, W / 16)`` of normalised pixels ``(B, 3, H, W)``."""
-        return run_parts(self.encoder_parts(), pixels)
-
-    def encoder_parts(self) -> list[EncoderPart]:
-        """Return the patch embedding, each block, and the neck."""
-        blocks = enumerate(self.encoder.blocks)
-        return [
-            EncoderPart(("patch_embed",), self.encoder.embed_patches),
-            *(EncoderPart((f"blocks.{index}",), block) for index, block in blocks),
-            EncoderPart(("neck",), self.encoder.run_neck),
-        ]
+        return self.encoder(pixels)
 
     def decode(self, features: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, 256, h, w)``."""
@@ -135,13 +125,12 @@ class Encoder(nn.Module):
             ChannelNorm(_CHANNELS, eps=1e-6),
         )
 
-    def embed_patches(self, pixels: Tensor) -> Tensor:
-        """Return ``(B, h, w, C)``."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return embeddings ``(B, 256, H / 16, W / 16)`` of normalised pixels ``(B, 3, H, W)``."""
         patches = self.patch_embed["proj"](pixels).permute(0, 2, 3, 1)
-        return patches + resize_positions(self.pos_embed[:, 1:].unflatten(1, (14, 14)), patches.shape[1:3])
-
-    def run_neck(self, hidden: Tensor) -> Tensor:
-        """Return ``(B, 256, h, w)`` of the last block's output ``(B, h, w, C)``."""
+        hidden = patches + resize_positions(self.pos_embed[:, 1:].unflatten(1, (14, 14)), patches.shape[1:3])
+        for block in self.blocks:
+            hidden = block(hidden)
         return self.neck(hidden.permute(0, 3, 1, 2))
 
 

@@ -11,7 +11,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from common.configs.checks import check
 from common.errors import InputError
 from common.teachers.base import Teacher
-from common.teachers.encoder_parts import is_within
 from common.teachers.layer_names import adaptable_layers, chosen_layers, ends_in
 
 logger = logging.getLogger(__name__)
@@ -35,8 +34,8 @@ def add_lora(
         dropout: probability, on the adapters' input, in [0, 1).
         target_modules: the name, or the names, of the encoder's layers that get an adapter (linear ones, of some
             families convolutions too); None takes the teacher's own choice.
-        frozen_share: of the parts of the encoder, from its input on, that get no adapter, in [0, 1). What they make of
-            an image that comes again is not computed again.
+        frozen_share: of those layers, in the order in which the encoder has them, that get none, in [0, 1). No gradient
+            has to pass what comes before the first adapter, which saves time.
         bfloat16_on_cpu: whether the teacher computes in bfloat16 where it is on a CPU.
 
     Returns:
@@ -49,12 +48,8 @@ def add_lora(
     chosen = teacher.lora_layers if target_modules is None else target_modules
     targets = [chosen] if isinstance(chosen, str) else list(chosen)
     targets = _existing(teacher, targets)
-    if teacher.freeze_share(frozen_share):
-        targets = _in_what_trains(teacher, targets)
-        frozen, parts = len(teacher.frozen_parts), len(teacher.encoder_parts())
-        logger.info(f"the first {frozen} of the encoder's {parts} parts stay; images are the same in each epoch")
-    elif frozen_share:
-        logger.info("frozen_share: the encoder of this teacher is not divided into so many parts; all of it trains")
+    if frozen_share:
+        targets = _last_ones(teacher, targets, frozen_share)
     teacher.bfloat16_on_cpu = bfloat16_on_cpu
     # A pattern, since a list of names would also match layers outside the encoder.
     pattern = rf"encoder\.(.*\.)?({'|'.join(map(re.escape, targets))})"
@@ -68,21 +63,13 @@ def add_lora(
     return network
 
 
-def _in_what_trains(teacher: Teacher, targets: Sequence[str]) -> list[str]:
-    """Return the whole names of the chosen layers that are in no frozen part.
-
-    Raises:
-        InputError: if there are none.
-    """
+def _last_ones(teacher: Teacher, targets: Sequence[str], frozen_share: float) -> list[str]:
+    """Return the whole names of the chosen layers but for a share of them, the first ones."""
     able = adaptable_layers(teacher.encoder, teacher.lora_types)
     chosen = [name for name in able if any(ends_in(name, target) for target in targets)]
-    trained = [name for name in chosen if not is_within(name, teacher.frozen_parts)]
-    if not trained:
-        raise InputError(
-            f"frozen_share: {len(teacher.frozen_parts)} of the encoder's {len(teacher.encoder_parts())} parts stay as "
-            "they are, and the others have none of the layers that are to get an adapter: lower it"
-        )
-    return trained
+    frozen = int(frozen_share * len(chosen))
+    logger.info(f"of the encoder's {len(chosen)} layers that adapters are for the first {frozen} get none")
+    return chosen[frozen:]
 
 
 def _existing(teacher: Teacher, targets: Sequence[str]) -> Sequence[str]:

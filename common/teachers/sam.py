@@ -13,7 +13,6 @@ from transformers import SamConfig
 from common.teachers.base import FeatureLayout, Teacher
 from common.teachers.base_names import is_stand_in
 from common.teachers.cards import CARDS, Card, sam_card
-from common.teachers.encoder_parts import EncoderPart, run_parts
 from common.teachers.normalisation import NORMALISATIONS, PixelNormalisation
 from common.teachers.sam_decoder import SamDecoder, grid_positions
 from common.teachers.sam_weights import load_sam
@@ -113,16 +112,10 @@ class SamTeacher(VitSamTeacher):
 
         Hugging Face's own ``forward`` takes one size alone; this is the same, with the positions resampled.
         """
-        return run_parts(self.encoder_parts(), pixels)
-
-    def encoder_parts(self) -> list[EncoderPart]:
-        """Return the patch embedding, each layer, and the neck."""
-        layers = enumerate(self.encoder.layers)
-        return [
-            EncoderPart(("patch_embed",), self.embed_patches),
-            *(EncoderPart((f"layers.{index}",), layer) for index, layer in layers),
-            EncoderPart(("neck",), self.encoder.neck),
-        ]
+        hidden = self.embed_patches(pixels)
+        for layer in self.encoder.layers:
+            hidden = layer(hidden)
+        return self.encoder.neck(hidden)
 
 
 def scale_to(affordable: int, size: int) -> int:

@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from common.teachers.base import FeatureLayout, Teacher
+from common.teachers.base import FeatureLayout
 from common.teachers.cards import CARDS, Card, mobile_sam_card
-from common.teachers.encoder_parts import EncoderPart
-from common.teachers.sam import TRAINED_AT, SamDecoder, grid_positions, scale_to
+from common.teachers.sam import TRAINED_AT, SamLikeTeacher, scale_to
+from common.teachers.sam_decoder import SamDecoder
 from common.teachers.tiny_sam_weights import is_lite_medsam, is_tiny_sam, load_tiny_sam
 
 _LITE_MEDSAM_STRIDE = 4
 _LITE_MEDSAM_TRAINED_AT = 256  # pixels a side
 
 
-class TinySamTeacher(Teacher):
+class TinySamTeacher(SamLikeTeacher):
     """The image encoder and the mask decoder of MobileSAM or LiteMedSAM as a plain segmentation network.
 
     The decoder is asked as that of :class:`~common.teachers.sam.SamTeacher`: a mask token for each class, no prompts.
@@ -85,11 +85,3 @@ class TinySamTeacher(Teacher):
     def encode(self, pixels: Tensor) -> Tensor:
         """Return image embeddings ``(B, 256, H / stride, W / stride)`` of normalised pixels ``(B, 3, H, W)``."""
         return self.encoder(pixels)
-
-    def encoder_parts(self) -> list[EncoderPart]:
-        """Return the patch embedding with the first stage, the other stages, and the neck."""
-        return self.encoder.parts()
-
-    def decode(self, features: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes, 4 h, 4 w)`` of image embeddings ``(B, 256, h, w)``."""
-        return self.decoder(features, grid_positions(self.position_embedding, *features.shape[2:]))

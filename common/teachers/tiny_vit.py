@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionNeck
 
-from common.teachers.encoder_parts import EncoderPart, run_parts
-
 WIDTHS, DEPTHS, HEADS, WINDOWS = (64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)
 _MERGE_STRIDES = (2, 2, 1)  # the last stage keeps the resolution: SAM's decoder wants fine features
 _EMBEDDING = 256  # channels that SAM's decoder takes
@@ -42,17 +40,11 @@ class TinyVit(nn.Module):
         self.layers = nn.ModuleList(_make_stage(index) for index in range(len(WIDTHS)))
         self.neck = SamVisionNeck(SamVisionConfig(hidden_size=WIDTHS[-1], output_channels=_EMBEDDING))
 
-    def parts(self) -> list[EncoderPart]:
-        """Return the patch embedding with the first stage, the other stages, and the neck."""
-        first, *others = self.layers
-        return [
-            EncoderPart(("patch_embed", "layers.0"), lambda pixels: first(self.patch_embed(pixels))),
-            *(EncoderPart((f"layers.{index}",), stage) for index, stage in enumerate(others, start=1)),
-            EncoderPart(("neck",), lambda features: self.neck(features.permute(0, 2, 3, 1))),
-        ]
-
     def forward(self, pixels: Tensor) -> Tensor:
-        return run_parts(self.parts(), pixels)
+        features = self.patch_embed(pixels)
+        for stage in self.layers:
+            features = stage(features)
+        return self.neck(features.permute(0, 2, 3, 1))
 
 
 class Stage(nn.Module):

@@ -176,7 +176,7 @@ class TestConventions:
                 assert value is not None or key == "lora_targets"  # the teacher's own
                 assert not isinstance(value, dict), f"{key} is for all stages together"
 
-    @pytest.mark.parametrize(("overlay", "rank", "share"), [("cpu", 32, 0.5), ("demo", 8, 0)])
+    @pytest.mark.parametrize(("overlay", "rank", "share"), [("cpu", 32, 0.2), ("demo", 8, 0)])
     def test_an_overlay_has_other_values_for_the_stand_in_than_for_a_published_teacher(
         self, bundle, overlay, rank, share
     ):

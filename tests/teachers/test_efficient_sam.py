@@ -50,14 +50,6 @@ def test_fine_tuned_teacher_is_saved_and_loaded(weights, tmp_path):
         assert_close(load_teacher(tmp_path / "teacher")(IMAGES), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_parts_are_the_encoder(weights):
-    teacher = build_teacher(weights, 2).eval()
-    with torch.no_grad():
-        expected = teacher(IMAGES)
-        assert teacher.freeze_share(0.5) == 7
-        assert_close(teacher(IMAGES), expected)
-
-
 def test_features_are_grids(weights, output_shapes):
     teacher = build_teacher(weights, 2)
     shapes = output_shapes(teacher, ["encoder.blocks.0", "encoder.neck"], IMAGES)

@@ -75,6 +75,37 @@ def test_layers_of_a_name_that_the_decoder_has_too_are_adapted_in_the_encoder_al
     assert adapted == ["encoder.layers.0.mlp.lin1", "encoder.layers.1.mlp.lin1"]
 
 
+@pytest.mark.parametrize(("share", "frozen"), [(0, 0), (0.2, 0), (0.5, 2), (0.99, 3)])
+def test_a_share_of_the_layers_gets_no_adapter_the_first_ones(plain, share, frozen):
+    layers = [f"layers.{layer}.attn.{name}" for layer in (0, 1) for name in ("qkv", "proj")]
+    add_lora(plain, rank=2, frozen_share=share)
+    adapted = [name for name, module in plain.encoder.named_modules() if isinstance(module, LoraLayer)]
+    assert adapted == layers[frozen:]
+
+
+def test_no_gradient_passes_what_comes_before_the_first_adapter(plain):
+    network = add_lora(plain, rank=2, frozen_share=0.5)
+    seen = []
+    plain.encoder.layers[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.requires_grad))
+    assert network(IMAGES).requires_grad
+    assert seen == [False]
+
+
+@torch.no_grad()
+def test_on_a_cpu_it_computes_in_bfloat16_where_it_is_told_to(plain):
+    dtypes = []
+    plain.encoder.layers[0].attn.qkv.register_forward_hook(lambda _module, _inputs, output: dtypes.append(output.dtype))
+    for plain.bfloat16_on_cpu in (False, True):
+        assert plain(IMAGES).dtype == torch.float32
+    assert dtypes == [torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1])
+def test_a_share_out_of_range_is_refused(plain, share):
+    with pytest.raises(InputError, match="frozen_share"):
+        add_lora(plain, frozen_share=share)
+
+
 def test_only_adapters_and_decoder_receive_gradient(network, train_a_little):
     train_a_little(network)(IMAGES).square().sum().backward()
     base = network.get_base_model()

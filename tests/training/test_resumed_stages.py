@@ -51,7 +51,7 @@ def inputs(stage: str, output_dir: Path) -> dict:
     if stage == "distill":
         write_teacher(output_dir)
         write_transfer(output_dir)
-    return {"train": {"initial_weights": None}, "finetune_teacher": {"frozen_share": 0.3}}.get(stage, {})
+    return {"train": {"initial_weights": None}, "finetune_teacher": {"frozen_share": 0.5}}.get(stage, {})
 
 
 def read_artefact(path: Path):
