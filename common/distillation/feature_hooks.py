@@ -18,7 +18,8 @@ class FeatureHooks:
     """Keeps what chosen layers put out in the latest forward pass.
 
     Args:
-        network: any network; what it declares as ``feature_layers``, a layout by layer, is believed.
+        network: any network; what it declares as ``feature_layers``, a layout by layer, is believed. Of one that says
+            that it is ``upright``, grids are turned as its logits are.
         layers: module names, as in ``dict(network.named_modules())``.
         layouts: the layout of further layers, a :class:`FeatureLayout` or its fields; it goes before what the network
             declares. Other layers are taken for ``channels_first`` if their output has four axes, and for ``tokens``
@@ -38,6 +39,7 @@ class FeatureHooks:
         self.layers = list(layers)
         inner = unwrap(network)
         declared = {**getattr(inner, "feature_layers", {}), **(layouts or {})}
+        self._upright = getattr(inner, "upright", False)
         self._layouts = {layer: _as_layout(declared[layer]) for layer in self.layers if layer in declared}
         self._outputs: dict[str, Tensor] = {}
         self._handles = []
@@ -64,11 +66,11 @@ class FeatureHooks:
             ValueError: if an output does not have the layout of its layer.
         """
         outputs, self._outputs = self._outputs, {}
-        return {
-            layer: as_grid(outputs[layer], image_size, self._layouts.get(layer))
-            for layer in self.layers
-            if layer in outputs
+        seen = image_size[::-1] if self._upright else image_size
+        grids = {
+            layer: as_grid(outputs[layer], seen, self._layouts.get(layer)) for layer in self.layers if layer in outputs
         }
+        return {layer: grid.transpose(2, 3) for layer, grid in grids.items()} if self._upright else grids
 
     @torch.no_grad()
     def shapes(self, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, int, int]]:

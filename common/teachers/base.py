@@ -57,6 +57,8 @@ class Teacher(nn.Module, ABC):
             see :func:`~common.teachers.normalisation.find_normalisation`.
         base_name: what to call the weights in a report; by default what ``pretrained`` calls them.
         dataset: name of the dataset that the teacher is fine-tuned on, such as ``ph2``, for what is said about it.
+        upright: whether the encoder sees images as people do. Readers of MONAI give arrays of columns by rows, and
+            foundation models were trained on rows by columns, in which skin is at the top of an ultrasound image.
 
     Raises:
         ValueError: if ``num_classes`` or ``input_scale`` is out of range.
@@ -82,6 +84,7 @@ class Teacher(nn.Module, ABC):
         pixel_normalisation: str | Mapping[str, Sequence[float]] | None = None,
         base_name: str | None = None,
         dataset: str | None = None,
+        upright: bool = True,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -90,6 +93,7 @@ class Teacher(nn.Module, ABC):
             raise ValueError(f"input_scale must be positive, got {input_scale}")
         self.num_classes = num_classes
         self.input_scale = input_scale
+        self.upright = upright
         self.bfloat16_on_cpu = False
         """Whether it computes in bfloat16 on a CPU, which those with instructions for it do twice as fast."""
         # Private, since a fingerprint of the network must not change with the place and the name of its weights.
@@ -166,7 +170,9 @@ class Teacher(nn.Module, ABC):
         return self.pixel_normalisation(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes, H, W)`` of images ``(B, C, H, W)`` in [0, 1], C one or three.
+        """Return logits ``(B, num_classes, W, H)`` of images ``(B, C, W, H)`` in [0, 1], C one or three.
+
+        Where the teacher is not ``upright``, the encoder sees them as they are, with W for rows.
 
         Raises:
             ValueError: if C is neither, or the stride does not divide the enlarged height and width.
@@ -180,6 +186,9 @@ class Teacher(nn.Module, ABC):
                 f"image size {height}x{width}, enlarged to {enlarged[0]}x{enlarged[1]} by input_scale "
                 f"{self.input_scale}, must be divisible by the teacher's stride {self.stride}"
             )
+        if self.upright:
+            images = images.transpose(-2, -1)
+            height, width, enlarged = width, height, enlarged[::-1]
         if enlarged != (height, width):
             images = F.interpolate(images, size=enlarged, mode="bilinear", align_corners=False)
         pixels = self.normalise(images.expand(-1, 3, -1, -1))
@@ -188,7 +197,8 @@ class Teacher(nn.Module, ABC):
                 logits = self.decode(self.encode(pixels)).float()
         else:
             logits = self.decode(self.encode(pixels))
-        return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+        return logits.transpose(-2, -1) if self.upright else logits
 
     def describe_as_from(self, pretrained: str | os.PathLike) -> None:
         """Have :meth:`describe` say that the weights are from here: a name that means the same on other machines."""
@@ -207,4 +217,5 @@ class Teacher(nn.Module, ABC):
             "input_scale": self.input_scale,
             "pixel_normalisation": self.pixel_normalisation.describe(),
             "dataset": self._dataset,
+            "upright": self.upright,
         }

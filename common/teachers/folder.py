@@ -110,6 +110,7 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         description = read_json(file)
         base = description.pop("base")
         description.pop("card", None)  # for people, and for the provenance of students
+        description.setdefault("upright", False)  # teachers of earlier versions saw arrays as readers give them
         inspect.signature(build_teacher).bind(**description)
         if not int(description["num_classes"]) <= _MAX_CLASSES:
             raise ValueError(f"num_classes must be at most {_MAX_CLASSES}, got {description['num_classes']}")

@@ -33,7 +33,8 @@ class NetworkTeacher(Teacher):
         network: a network of images ``(B, C, H, W)``, C one or three, or its description; None takes the one that the
             provenance beside the weights has.
         pixel_normalisation: see :class:`~common.teachers.base.Teacher`; None leaves images in [0, 1].
-        options: see :class:`~common.teachers.base.Teacher`.
+        options: see :class:`~common.teachers.base.Teacher`; ``upright`` is false by default, since networks that were
+            trained here, or elsewhere with readers of MONAI, saw arrays of columns by rows.
 
     Raises:
         InputError: if it is not known what network it is, it takes no images or puts out no logits, or the weights
@@ -56,6 +57,7 @@ class NetworkTeacher(Teacher):
         pixel_normalisation = "none" if pixel_normalisation is None else pixel_normalisation
         if options.get("base_name") == name_of_base(pretrained) is not None:  # such as model.pt, which says little
             options["base_name"] = f"{type(network).__name__} of {options['base_name']}"
+        options = {"upright": False, **options}
         super().__init__(pretrained, num_classes, pixel_normalisation=pixel_normalisation, **options)
         self._card = network_card(network, record_of(pretrained))
         self.encoder = WholeNetwork(network)

@@ -105,6 +105,7 @@ def build_teacher(
     base_name: str | None = None,
     network: nn.Module | Mapping[str, Any] | None = None,
     dataset: str | None = None,
+    upright: bool | None = None,
 ) -> Teacher:
     """Build a teacher from pretrained weights; the arguments are those of :class:`~common.teachers.base.Teacher`.
 
@@ -115,6 +116,7 @@ def build_teacher(
         network: the network that the weights are of, see :class:`~common.teachers.network.NetworkTeacher`; None for
             other families, and for weights that say it themselves.
         dataset: name of the dataset at hand, such as ``ph2``: it is said whether the weights are known to have seen it.
+        upright: None takes what the family was trained on.
 
     Raises:
         InputError: if there is no such family, a network is given for another one, or the weights cannot be loaded.
@@ -124,6 +126,8 @@ def build_teacher(
     family = family or (_NETWORK if network is not None else recognise_family(weights))
     options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "dataset": dataset}
     options |= {"base_name": base_name or name_of_base(pretrained)}
+    if upright is not None:
+        options["upright"] = upright
     if family == _NETWORK:
         options["network"] = network
     elif network is not None:

@@ -151,6 +151,19 @@ class TestLayouts:
             as_grid(torch.zeros(shape), (64, 64), layout)
 
 
+class TestUpright:
+    def test_grids_are_turned_back_as_the_logits_are(self, make_teacher):
+        teacher, images = make_teacher(), torch.rand(1, 3, 64, 96)
+        hooks = FeatureHooks(teacher, ["encoder.layers.0", "encoder.neck"])
+        with torch.no_grad():
+            teacher(images)
+            grids = hooks.pop((64, 96))
+            neck = teacher.encode(teacher.normalise(images.mT)).mT
+        assert teacher.upright
+        assert_close(grids["encoder.neck"], neck)
+        assert grids["encoder.layers.0"].shape[2:] == (4, 6)
+
+
 class TestShapes:
     def test_those_of_teacher_student_and_any_monai_network(self, make_teacher):
         layers = ["encoder.layers.0", "encoder.neck"]

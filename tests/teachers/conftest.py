@@ -85,7 +85,7 @@ def original_checkpoint(original, tmp_path):
 
 @pytest.fixture(scope="session")
 def output_shapes() -> Callable[..., dict[str, tuple[int, ...]]]:
-    """Return what says the shapes that layers of a network put out for images."""
+    """Return what says the shapes that layers of a network put out for images ``(B, C, H, W)`` that it sees so."""
 
     def shapes_of(network: nn.Module, layers: Iterable[str], images: torch.Tensor) -> dict[str, tuple[int, ...]]:
         shapes, modules = {}, dict(network.named_modules())
@@ -94,7 +94,7 @@ def output_shapes() -> Callable[..., dict[str, tuple[int, ...]]]:
             return lambda module, inputs, output: shapes.update({name: tuple(output.shape)})
 
         hooks = [modules[name].register_forward_hook(keep(name)) for name in layers]
-        network(images)
+        network(images.mT if getattr(network, "upright", False) else images)
         for hook in hooks:
             hook.remove()
         return shapes

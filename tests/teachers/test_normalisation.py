@@ -127,7 +127,7 @@ def test_normalised_pixels_are_what_the_encoder_sees(weights):
     teacher = build_teacher(weights, 2, pixel_normalisation="none").eval()
     seen = []
     teacher.encoder.patch_embed.projection.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    teacher(IMAGES)
+    teacher(IMAGES.mT)
     assert torch.equal(seen[0], IMAGES)
 
 

@@ -177,6 +177,21 @@ def test_size_that_does_not_divide_is_named(teacher):
         teacher(torch.rand(1, 3, 40, 64))
 
 
+@torch.no_grad()
+def test_the_encoder_sees_images_as_people_do(tiny_sam_folder):
+    """Readers of MONAI give columns by rows."""
+    images, seen = torch.rand(1, 3, 64, 32), []
+    teacher = build_teacher(tiny_sam_folder, 2).eval()
+    teacher.encoder.patch_embed.projection.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    logits = teacher(images)
+    as_it_is = build_teacher(tiny_sam_folder, 2, upright=False).eval()
+    as_it_is.decoder.load_state_dict(teacher.decoder.state_dict())
+    assert torch.equal(seen[0], teacher.normalise(images).mT)
+    assert logits.shape[2:] == (64, 32)
+    assert_close(as_it_is(images.mT).mT, logits)
+    assert not torch.allclose(as_it_is(images), logits, atol=1e-2)
+
+
 def test_two_channels_are_refused(teacher):
     with pytest.raises(ValueError, match="one or three channels, got 2"):
         teacher(torch.rand(1, 2, 64, 64))

@@ -79,6 +79,15 @@ def test_what_the_teacher_was_built_with_is_kept(tmp_path, tiny_sam_folder):
     assert teacher.describe()["num_classes"] == 6
 
 
+def test_a_teacher_of_an_earlier_version_sees_arrays_as_it_did(saved, folder):
+    description = json.loads((folder / "teacher.json").read_text())
+    assert description.pop("upright")
+    (folder / "teacher.json").write_text(json.dumps(description))
+    loaded = load_teacher(folder)
+    assert not loaded.upright
+    assert_close(loaded(IMAGES.mT).mT, saved[1], rtol=1e-3, atol=1e-3)
+
+
 def test_provenance_of_its_students_is_read_from_its_folder(saved):
     facts = provenance.of_teacher(saved[0])
     assert (facts["teacher"], facts["fine_tuned"]) == ("tiny", True)
