@@ -182,7 +182,9 @@ def test_the_encoder_sees_images_as_people_do(tiny_sam_folder):
     """Readers of MONAI give columns by rows."""
     images, seen = torch.rand(1, 3, 64, 32), []
     teacher = build_teacher(tiny_sam_folder, 2).eval()
-    teacher.encoder.patch_embed.projection.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    teacher.encoder.patch_embed.projection.register_forward_hook(
+        lambda _module, inputs, _output: seen.append(inputs[0])
+    )
     logits = teacher(images)
     as_it_is = build_teacher(tiny_sam_folder, 2, upright=False).eval()
     as_it_is.decoder.load_state_dict(teacher.decoder.state_dict())
