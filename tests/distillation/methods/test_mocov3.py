@@ -177,7 +177,7 @@ class TestMomentumEncoder:
         encoder = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)).eval()
         average = MomentumEncoder(encoder).ema_model
         assert average.training
-        assert average(torch.tensor([[1.0], [3.0]])).mean().item() == pytest.approx(0, abs=1e-6)
+        assert average(torch.tensor([[1.0], [3.0]])).mean().item() == pytest.approx(0, abs=1e-5)
         assert not any(p.requires_grad for p in average.parameters())
 
 
