@@ -446,7 +446,7 @@ class TestPresets:
         run_study(
             str(bundle), str(tmp_path / "s"), str(dataset_dir), preset="cpu", labels=[2], num_validation=1, dry_run=True
         )
-        assert "runs/task_specific_kd_2labels_128images_rank64_seed2" in capsys.readouterr().out
+        assert "runs/task_specific_kd_2labels_256images_rank32_seed2" in capsys.readouterr().out
         run_study(str(bundle), str(tmp_path / "s"), demo=True, preset="cpu", dry_run=True)
         budgets = 2 if bundle.name in ("drive_segmentation", "chaos_segmentation") else 3
         assert f"0 of {budgets * len(COMPARED) * 3} runs finished" in capsys.readouterr().out
