@@ -112,6 +112,8 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         description.pop("card", None)  # for people, and for the provenance of students
         description.setdefault("upright", False)  # teachers of earlier versions saw arrays as readers give them
         inspect.signature(build_teacher).bind(**description)
+        if not isinstance(description["upright"], bool):  # any text is true
+            raise ValueError(f"upright must be true or false, got {description['upright']!r}")
         if not int(description["num_classes"]) <= _MAX_CLASSES:
             raise ValueError(f"num_classes must be at most {_MAX_CLASSES}, got {description['num_classes']}")
         return description, {"parameters": int(base["parameters"]), "fingerprint": str(base["fingerprint"])}

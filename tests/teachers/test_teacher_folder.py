@@ -88,6 +88,13 @@ def test_a_teacher_of_an_earlier_version_sees_arrays_as_it_did(saved, folder):
     assert_close(loaded(IMAGES.mT).mT, saved[1], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("upright", ["false", 0, None])
+def test_how_it_sees_images_is_true_or_false(folder, upright):
+    description = json.loads((folder / "teacher.json").read_text())
+    (folder / "teacher.json").write_text(json.dumps({**description, "upright": upright}))
+    assert "upright must be true or false" in refused(folder)
+
+
 def test_provenance_of_its_students_is_read_from_its_folder(saved):
     facts = provenance.of_teacher(saved[0])
     assert (facts["teacher"], facts["fine_tuned"]) == ("tiny", True)
