@@ -19,6 +19,7 @@ from common.teachers.base import FeatureLayout
 from common.teachers.cards import CARDS, Card
 from common.teachers.original_checkpoints import check_fit, mentions, read_original
 from common.teachers.sam import TRAINED_AT, SamLikeTeacher, resize_positions
+from common.teachers.sam_decoder import negate
 
 _MARK = "mask_decoder.final_output_upscaling_layers.0.0.weight"  # no other model has a weight of this name
 _POSITIONS = "image_encoder.pos_embed"
@@ -235,7 +236,8 @@ class NoPromptDecoder(nn.Module):
     Args:
         mask_decoder: whose layers are shared.
         no_prompt: what stands for a prompt, ``(1, C)``.
-        num_classes: each gets a mask token and a hypernetwork, copied from those of ``mask_decoder`` in turn.
+        num_classes: each gets a mask token and a hypernetwork, copied from the first of ``mask_decoder``, which the
+            background's are the opposite of.
     """
 
     def __init__(self, mask_decoder: MaskDecoder, no_prompt: Tensor, num_classes: int) -> None:
@@ -244,10 +246,10 @@ class NoPromptDecoder(nn.Module):
         self.no_prompt = nn.Parameter(no_prompt)
         self.transformer = mask_decoder.transformer
         self.final_output_upscaling_layers = mask_decoder.final_output_upscaling_layers
-        source = [index % _MASKS for index in range(num_classes)]
-        self.mask_tokens = nn.Embedding.from_pretrained(mask_decoder.mask_tokens.weight.detach()[source], freeze=False)
-        mlps = mask_decoder.output_hypernetworks_mlps
-        self.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[index]) for index in source)
+        tokens, mlps = mask_decoder.mask_tokens.weight.detach(), mask_decoder.output_hypernetworks_mlps
+        self.mask_tokens = nn.Embedding.from_pretrained(tokens[:1].repeat(num_classes, 1), freeze=False)
+        self.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[0]) for _ in range(num_classes))
+        negate(self.output_hypernetworks_mlps[0].fc)
 
     def forward(self, features: Tensor, positions: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, 4 h, 4 w)`` of features ``(B, C, h, w)``, positions ``(1, h * w, C)``."""

@@ -67,8 +67,8 @@ class VitSamTeacher(SamLikeTeacher):
 class SamTeacher(VitSamTeacher):
     """SAM's image encoder and mask decoder as a plain segmentation network.
 
-    Each class has a mask token and a hypernetwork of its own, started from those of the checkpoint; the decoder gets
-    the "no mask" embedding and no sparse prompt. Absolute and relative positions are interpolated to the size of the
+    Each class has a mask token and a hypernetwork of its own, started from the checkpoint's first; the decoder gets the
+    "no mask" embedding and no sparse prompt. Absolute and relative positions are interpolated to the size of the
     input; at the checkpoint's own size nothing is interpolated, and the encoder is exactly the checkpoint's.
 
     Args:
@@ -94,7 +94,8 @@ class SamTeacher(VitSamTeacher):
             logger.warning("%s: MedSAM was trained on pixels in [0, 1]; add --pixel_normalisation none", pretrained)
         self.encoder = sam.vision_encoder
         self.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
-        self.decoder.set_classes(num_classes)
+        knows_classes = not isinstance(pretrained, SamConfig) and is_stand_in(pretrained)
+        self.decoder.set_classes(num_classes, tokens_are_classes=knows_classes)
         self.position_embedding = sam.shared_image_embedding
 
     @classmethod

@@ -26,13 +26,24 @@ class SamDecoder(nn.Module):
         self.upscale_layer_norm, self.activation = mask_decoder.upscale_layer_norm, mask_decoder.activation
         self.output_hypernetworks_mlps = mask_decoder.output_hypernetworks_mlps
 
-    def set_classes(self, num_classes: int) -> None:
-        """Have one mask token and one hypernetwork for each class, copied from the present ones in turn."""
-        tokens = self.mask_tokens.weight.detach()
-        source = [index % len(tokens) for index in range(num_classes)]
+    def set_classes(self, num_classes: int, tokens_are_classes: bool = False) -> None:
+        """Have one mask token and one hypernetwork for each class.
+
+        Each starts as the first token's, and so with the one mask that SAM draws where it may not choose; the
+        background starts as its opposite. The other tokens are for the choice of three masks: MedSAM and LiteMedSAM
+        were trained without them.
+
+        Args:
+            num_classes: background included.
+            tokens_are_classes: whether the present tokens stand for classes already, as the stand-in's do; they are
+                copied in turn.
+        """
+        tokens, mlps = self.mask_tokens.weight.detach(), self.output_hypernetworks_mlps
+        source = [index % len(tokens) if tokens_are_classes else 0 for index in range(num_classes)]
         self.mask_tokens = nn.Embedding.from_pretrained(tokens[source].clone(), freeze=False)
-        mlps = self.output_hypernetworks_mlps
         self.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[index]) for index in source)
+        if not tokens_are_classes:
+            negate(self.output_hypernetworks_mlps[0].proj_out)
 
     def forward(self, embeddings: Tensor, positions: Tensor) -> Tensor:
         """Return logits ``(B, mask tokens, 4 h, 4 w)``.
@@ -78,3 +89,10 @@ def grid_positions(position_embedding: Callable[[Tensor], Tensor], height: int, 
     x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     return position_embedding(torch.stack([columns, rows], dim=-1)).permute(2, 0, 1).unsqueeze(0)
+
+
+@torch.no_grad()
+def negate(layer: nn.Module) -> None:
+    """Have a layer return the negative of what it returns."""
+    for parameter in layer.parameters():
+        parameter.neg_()

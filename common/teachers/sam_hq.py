@@ -12,7 +12,7 @@ from transformers import SamHQConfig
 
 from common.teachers.cards import Card, sam_hq_card
 from common.teachers.sam import VitSamTeacher
-from common.teachers.sam_decoder import SamDecoder
+from common.teachers.sam_decoder import SamDecoder, negate
 from common.teachers.sam_hq_weights import is_sam_hq, load_sam_hq
 
 _FINE_LAYERS = (
@@ -84,11 +84,13 @@ class SamHqDecoder(SamDecoder):
         for name in _FINE_LAYERS:
             setattr(self, name, getattr(mask_decoder, name))
 
-    def set_classes(self, num_classes: int) -> None:
-        super().set_classes(num_classes)
+    def set_classes(self, num_classes: int, tokens_are_classes: bool = False) -> None:
+        super().set_classes(num_classes, tokens_are_classes)
         tokens = self.hq_tokens.weight.detach().repeat(num_classes, 1)
         self.hq_tokens = nn.Embedding.from_pretrained(tokens, freeze=False)
         self.hq_mlps = nn.ModuleList(copy.deepcopy(self.hq_mlps[0]) for _ in range(num_classes))
+        if not tokens_are_classes:
+            negate(self.hq_mlps[0].proj_out)
 
     def forward(self, features: Tensor, positions: Tensor) -> Tensor:
         """Return logits ``(B, mask tokens, 4 h, 4 w)``.

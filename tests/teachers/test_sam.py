@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +14,21 @@ from torch.testing import assert_close
 from transformers import SamModel
 
 from common.teachers.sam import SamDecoder, SamTeacher, grid_positions, resize_positions
+from common.teachers.sam_weights import load_sam
 
 same = partial(assert_close, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def teacher(tiny_sam_folder) -> SamTeacher:
-    return SamTeacher(tiny_sam_folder, num_classes=4).eval()
+    return with_its_tokens(SamTeacher(tiny_sam_folder, num_classes=4), tiny_sam_folder)
+
+
+def with_its_tokens(teacher: SamTeacher, pretrained: Path) -> SamTeacher:
+    """Return a teacher whose decoder has the checkpoint's own mask tokens, whose masks can be compared."""
+    sam = load_sam(pretrained)
+    teacher.decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
+    return teacher.eval()
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +90,7 @@ def test_original_checkpoint_gives_the_original_encoder(original, original_check
 
 
 def test_original_checkpoint_gives_the_original_masks(original, original_checkpoint):
-    teacher = SamTeacher(original_checkpoint, num_classes=4).eval()
+    teacher = with_its_tokens(SamTeacher(original_checkpoint, num_classes=4), original_checkpoint)
     embeddings = torch.randn(1, 32, 8, 8)
     masks = original_masks(original, embeddings)
     # Hugging Face's decoder has another epsilon in its layer norms (1e-6) than the original (1e-5).
@@ -181,7 +190,7 @@ def test_one_channel_is_three_equal_channels(teacher):
 
 def test_input_scale_enlarges_what_the_encoder_sees_and_gives_back_the_images_size(tiny_sam_folder, teacher):
     images = torch.rand(1, 3, 32, 48)
-    enlarging = SamTeacher(tiny_sam_folder, num_classes=4, input_scale=2).eval()
+    enlarging = with_its_tokens(SamTeacher(tiny_sam_folder, num_classes=4, input_scale=2), tiny_sam_folder)
     seen = []
     enlarging.encoder.neck.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[2:]))
     logits = enlarging(images.mT).mT
@@ -202,19 +211,44 @@ def test_input_scale_makes_room_for_sizes_that_do_not_divide(tiny_sam_folder):
 # Classes
 
 
-def test_classes_beyond_the_checkpoints_tokens_start_from_them_and_learn_apart(sam, tiny_sam_folder):
-    teacher = SamTeacher(tiny_sam_folder, num_classes=6).eval()
+def test_classes_start_with_the_mask_of_the_first_token_and_the_background_with_its_opposite(tiny_sam_folder):
+    teacher = SamTeacher(tiny_sam_folder, num_classes=3).eval()
+    decoder, published = teacher.decoder, load_sam(tiny_sam_folder).mask_decoder
+    # Other tokens change what each attends to, so that masks can only be compared with each other.
+    logits = teacher.decode(torch.randn(1, 32, 4, 4))
+    same(logits[:, 0], -logits[:, 1])
+    same(logits[:, 2], logits[:, 1])
+    same(decoder.mask_tokens.weight, published.mask_tokens.weight[:1].expand(3, -1))
+    queries = torch.randn(1, 32)
+    drawn = published.output_hypernetworks_mlps[0](queries)
+    assert drawn.any()
+    same(decoder.output_hypernetworks_mlps[1](queries), drawn)
+
+
+def test_classes_learn_apart(tiny_sam_folder):
+    teacher = SamTeacher(tiny_sam_folder, num_classes=4).eval()
     embeddings = torch.randn(1, 32, 4, 4)
-    masks = huggingface_masks(sam, embeddings)
-    # A further token changes what the others attend to, so only copies can be compared.
-    logits = teacher.decode(embeddings)
-    assert masks.shape[1] == 4
-    same(logits[:, 4:], logits[:, :2])
-    teacher.decoder.mask_tokens.weight.data[0] += 1
+    before = teacher.decode(embeddings)
     teacher.decoder.output_hypernetworks_mlps[1].proj_out.bias.data += 1
-    changed = teacher.decode(embeddings)
-    assert not torch.allclose(changed[:, 4], changed[:, 0], atol=1e-3)
-    assert not torch.allclose(changed[:, 5], changed[:, 1], atol=1e-3)
+    after = teacher.decode(embeddings)
+    assert not torch.allclose(after[:, 1], before[:, 1], atol=1e-3)
+    same(after[:, [0, 2, 3]], before[:, [0, 2, 3]])
+    teacher.decoder.mask_tokens.weight.data[2] += 1
+    after = teacher.decode(embeddings)
+    assert not torch.allclose(after[:, 2], after[:, 3], atol=1e-3)
+
+
+def test_tokens_of_the_stand_in_stand_for_classes_already(tiny_sam_folder):
+    sam = load_sam(tiny_sam_folder)
+    decoder = SamDecoder(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
+    embeddings, positions = torch.randn(1, 32, 4, 4), grid_positions(sam.shared_image_embedding, 4, 4)
+    masks = decoder(embeddings, positions)
+    decoder.set_classes(4, tokens_are_classes=True)
+    same(decoder(embeddings, positions), masks)
+    decoder.set_classes(6, tokens_are_classes=True)
+    same(decoder(embeddings, positions)[:, 4:], decoder(embeddings, positions)[:, :2])
+    tokens = SamTeacher("embedded", num_classes=3).decoder.mask_tokens.weight
+    same(tokens, load_sam("embedded").mask_decoder.mask_tokens.weight[:3])
 
 
 @torch.enable_grad()

@@ -15,7 +15,8 @@ from common.teachers import build_teacher
 from common.teachers.folder import load_teacher, save_teacher
 from common.teachers.lora import add_lora
 from common.teachers.sam import grid_positions
-from common.teachers.sam2 import Sam2Teacher
+from common.teachers.sam2 import Sam2Decoder, Sam2Teacher
+from common.teachers.sam2_weights import load_sam2
 
 same = partial(assert_close, rtol=1e-4, atol=1e-4)
 ANY_SIZES = [(32, 32), (64, 64), (96, 160)]
@@ -29,7 +30,9 @@ def sam2(tiny_sam2_folder) -> Sam2Model:
 
 @pytest.fixture(scope="module")
 def teacher(tiny_sam2_folder) -> Sam2Teacher:
-    return Sam2Teacher(tiny_sam2_folder, num_classes=4).eval()
+    teacher = Sam2Teacher(tiny_sam2_folder, num_classes=4)
+    teacher.decoder = Sam2Decoder(load_sam2(tiny_sam2_folder))  # its own mask tokens, to compare masks
+    return teacher.eval()
 
 
 @pytest.fixture(autouse=True)
@@ -123,13 +126,15 @@ def test_input_scale_makes_room_for_sizes_that_do_not_divide(tiny_sam2_folder):
     assert Sam2Teacher(tiny_sam2_folder, 2, input_scale=2)(torch.rand(1, 1, 16, 48)).shape == (1, 2, 16, 48)
 
 
-def test_classes_beyond_the_checkpoints_tokens_start_from_them_and_learn_apart(tiny_sam2_folder):
-    teacher = Sam2Teacher(tiny_sam2_folder, num_classes=6).eval()
+def test_classes_start_with_one_mask_and_the_background_with_its_opposite_and_learn_apart(tiny_sam2_folder):
+    teacher = Sam2Teacher(tiny_sam2_folder, num_classes=3).eval()
     features = teacher.encode(torch.rand(1, 3, 64, 64))
     logits = teacher.decode(features)
-    same(logits[:, 4:], logits[:, :2])
-    teacher.decoder.mask_tokens.weight.data[0] += 1
-    assert not torch.allclose(teacher.decode(features)[:, 4], teacher.decode(features)[:, 0], atol=1e-3)
+    assert logits.any()
+    same(logits[:, 0], -logits[:, 1])
+    same(logits[:, 2], logits[:, 1])
+    teacher.decoder.mask_tokens.weight.data[1] += 1
+    assert not torch.allclose(teacher.decode(features)[:, 1], teacher.decode(features)[:, 2], atol=1e-3)
 
 
 @torch.enable_grad()
