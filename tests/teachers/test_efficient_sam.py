@@ -50,6 +50,15 @@ def test_fine_tuned_teacher_is_saved_and_loaded(weights, tmp_path):
         assert_close(load_teacher(tmp_path / "teacher")(IMAGES), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_classes_start_with_one_mask_and_the_background_with_its_opposite(weights):
+    teacher = build_teacher(weights, num_classes=3).eval()
+    with torch.no_grad():
+        logits = teacher(torch.rand(1, 3, 64, 64))
+    assert logits.any()
+    assert_close(logits[:, 0], -logits[:, 1], rtol=1e-4, atol=1e-4)
+    assert_close(logits[:, 2], logits[:, 1], rtol=1e-4, atol=1e-4)
+
+
 def test_features_are_grids(weights, output_shapes):
     teacher = build_teacher(weights, 2)
     shapes = output_shapes(teacher, ["encoder.blocks.0", "encoder.neck"], IMAGES)

@@ -160,6 +160,14 @@ def test_any_multiple_of_16_gives_logits_of_its_own_size(teacher, size):
     assert logits.isfinite().all()
 
 
+def test_classes_start_with_one_mask_and_the_background_with_its_opposite(teacher):
+    with torch.no_grad():
+        logits = teacher.decode(teacher.encode(torch.rand(1, 3, 64, 64)))
+    assert logits.any()
+    same(logits[:, 0], -logits[:, 1])
+    same(logits[:, 2], logits[:, 1])
+
+
 @torch.enable_grad()
 def test_classes_learn_apart_and_gradient_reaches_all(tiny_sam_hq_config, randomise):
     teacher = randomise(SamHqTeacher(tiny_sam_hq_config, num_classes=3))
