@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -55,6 +56,16 @@ def wait_for(condition, seconds: float = 60) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def launchers(pid: int) -> list[psutil.Process]:
+    """Return those that a process has started, which may start others for a moment, such as matplotlib's fc-list."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "common.pipeline.distributed_launcher" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def is_kept(number: signal.Signals, status: str) -> bool:
@@ -225,10 +236,8 @@ class TestDistributed:
         begun = config(tmp_path, "open(@folder + '/begun', 'w').close()", "time.sleep(600)")
         command = starter(begun, distributed=True)
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-            parent = psutil.Process(process.pid)
-            assert wait_for(parent.children)
-            (launcher,) = parent.children()
-            assert wait_for(lambda: "distributed_launcher" in " ".join(launcher.cmdline()))
+            assert wait_for(lambda: launchers(process.pid))
+            (launcher,) = launchers(process.pid)
             os.killpg(process.pid, signal.SIGINT)
             said = process.stderr.read()
             process.wait(timeout=60)
