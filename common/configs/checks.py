@@ -95,6 +95,8 @@ RULES: dict[str, Rule] = {
     "num_images": _COUNT,
     "num_inference_steps": _COUNT,
     "copy_threshold": _SHARE,
+    "max_strangeness": optional(number(above=0)),
+    "allow_unrealistic": BOOLEAN,
     "min_confidence": optional(_SHARE),
     # distillation and the other methods
     "num_transfer": optional(_COUNT),

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from monai.networks.utils import eval_mode
-from torch import Tensor, nn
-
-_BATCH_SIZE = 8  # the teacher is far larger than the diffusion model
+from torch import Tensor
 
 
 def measure_confidence(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,28 +26,3 @@ def measure_confidence(logits: Tensor) -> tuple[Tensor, Tensor]:
     present = found.any(2)
     confidence = (dice * present).sum(1) / present.sum(1).clamp(min=1)
     return confidence, (classes > 0).float().mean(1)
-
-
-@torch.no_grad()
-def teacher_confidence(
-    teacher: nn.Module, images: Tensor, transform: Callable[[Tensor], Tensor] | None = None
-) -> tuple[list[float], list[float]]:
-    """Return the teacher's confidence of each image, and the share of pixels that it takes for structures.
-
-    Args:
-        teacher: returns logits ``(B, K, h, w)``; left in the mode (train or eval) that it came in.
-        images: ``(B, C, W, H)`` in [0, 1], on the device of the teacher.
-        transform: applied to each image before the teacher gets it, None for nothing.
-
-    Returns:
-        confidences and shares, one of each per image, in [0, 1].
-    """
-    if transform is not None:
-        images = torch.stack([torch.as_tensor(transform(image)) for image in images])
-    confidences, shares = [], []
-    with eval_mode(teacher):
-        for batch in images.split(_BATCH_SIZE):
-            confidence, share = measure_confidence(teacher(batch))
-            confidences += confidence.tolist()
-            shares += share.tolist()
-    return confidences, shares

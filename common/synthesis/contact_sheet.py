@@ -16,7 +16,8 @@ from common.synthesis.sample_selection import Judgement
 from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set import image_name
 
-_PAIRS, _PAIRS_IN_ROW = 32, 4
+_IN_ROW = 4
+_NEAREST, _REAL = 4 * _IN_ROW, _IN_ROW  # pairs: of the nearest, and of the most, middling and least real each
 _TILE = 128  # pixels: side of a picture
 _KEPT, _DROPPED = (20, 20, 20), (213, 94, 0)
 
@@ -24,18 +25,19 @@ _KEPT, _DROPPED = (20, 20, 20), (213, 94, 0)
 def draw_contact_sheet(
     folder: str | os.PathLike, judgements: Sequence[Judgement], training: TrainingImages
 ) -> Image.Image:
-    """Draw the samples that are nearest to a training image, each with the part of it that it resembles to its right.
+    """Draw samples, each with the part of a training image that it resembles most to its right.
 
-    That part is turned or mirrored as the sample is. The most similar pairs come first.
+    That part is turned or mirrored as the sample is. Those that are nearest to a training image come first, then the
+    most, middling and least real ones.
 
     Args:
         folder: has the ``images`` of all samples.
         judgements: of all samples, in the order of their numbers, which start at 1.
         training: the training images.
     """
-    shown = sorted(enumerate(judgements, start=1), key=lambda each: each[1].distance)[:_PAIRS]
-    pictures, captions = [], []
-    for number, judgement in shown:
+    pictures, captions, colours = [], [], []
+    for number, why in _choose(judgements):
+        judgement = judgements[number - 1]
         with Image.open(Path(folder) / image_name(number)) as picture:
             pair = [picture.convert("RGB"), _draw_match(training.images[judgement.nearest], judgement).convert("RGB")]
         both = Image.new("RGB", (2 * _TILE, _TILE))
@@ -43,11 +45,29 @@ def draw_contact_sheet(
             both.paste(each.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (place * _TILE, 0))
         pictures.append(both)
         state = f"dropped ({judgement.dropped})" if judgement.dropped else "kept"
-        captions.append(f"{number}: {judgement.distance:.2f}, {state}; {training.names[judgement.nearest]}")
-    title = f"{len(shown)} of {len(judgements)} samples, each with the training image nearest to it on its right; the "
-    title += "nearest pairs first, with their distance"
-    colours = [_DROPPED if judgement.dropped else _KEPT for _, judgement in shown]
-    return draw_sheet(pictures, captions, title, columns=_PAIRS_IN_ROW, caption_colours=colours)
+        captions.append(f"{number}: {why}, {state}; {training.names[judgement.nearest]}")
+        colours.append(_DROPPED if judgement.dropped else _KEPT)
+    title = f"{len(pictures)} of {len(judgements)} samples: in each pair the sample is on the left, the training image "
+    title += "nearest to it on the right"
+    return draw_sheet(pictures, captions, title, columns=_IN_ROW, caption_colours=colours)
+
+
+def _choose(judgements: Sequence[Judgement]) -> list[tuple[int, str]]:
+    """Return the numbers of the samples to show, each once, and why each is shown."""
+    numbers = range(1, len(judgements) + 1)
+    nearest = sorted(numbers, key=lambda number: judgements[number - 1].distance)[:_NEAREST]
+    chosen = {number: f"distance {judgements[number - 1].distance:.2f}" for number in nearest}
+    rest = [number for number in numbers if judgements[number - 1].strangeness is not None and number not in chosen]
+    rest.sort(key=lambda number: judgements[number - 1].strangeness)
+    middle = max(len(rest) - _REAL, 0) // 2
+    for why, some in (
+        ("most real", rest[:_REAL]),
+        ("middling", rest[middle : middle + _REAL]),
+        ("least real", rest[-_REAL:]),
+    ):
+        for number in some:
+            chosen.setdefault(number, f"{why} ({judgements[number - 1].strangeness:.1f})")
+    return list(chosen.items())
 
 
 def _draw_match(image: Tensor, judgement: Judgement) -> Image.Image:

@@ -1,19 +1,22 @@
-"""Which samples stay out of the transfer set: copies of training images, and those that the teacher is unsure of."""
+"""Which samples stay out of the transfer set: copies of training images, those that are no images of this kind, and
+those that the teacher is unsure of.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.synthesis.confidence import teacher_confidence
 from common.synthesis.copy_search import find_nearest
+from common.synthesis.observer import Observation
+from common.synthesis.realism import RealImages
 from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages
 
-COPY, LOW_CONFIDENCE = "copy", "low confidence"  # why a sample is dropped
+COPY, UNREALISTIC, LOW_CONFIDENCE = "copy", "unrealistic", "low confidence"  # why a sample is dropped
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Judgement:
         rival: distance to the nearest training image of another patient than that one's.
         box: top, left, height and width in pixels of the part of that image that it resembles.
         orientation: how the sample lies in that image, see ``orientations.orient``.
+        strangeness: from 0 for a training image to about 1 for a new image of the same kind, see
+            :class:`~common.synthesis.realism.RealImages`; None if there are too few training images to tell.
         confidence: of the teacher, in [0, 1], None without a teacher.
         foreground: share of pixels that the teacher takes for structures, None without a teacher.
         dropped: why the sample is dropped, empty if it is kept.
@@ -36,6 +41,7 @@ class Judgement:
     rival: float
     box: list[float]
     orientation: int
+    strangeness: float | None
     confidence: float | None
     foreground: float | None
     dropped: str
@@ -45,24 +51,27 @@ def judge_samples(
     images: Tensor,
     training: TrainingImages,
     settings: TransferSetSettings,
-    teacher: nn.Module | None = None,
-    teacher_transform: Callable[[Tensor], Tensor] | None = None,
+    observation: Observation,
+    real: RealImages,
 ) -> list[Judgement]:
-    """Compare samples with the training images, and measure how sure the teacher is of them.
+    """Compare samples with the training images, pixel by pixel and in the features of a teacher.
 
     Args:
         images: the samples ``(B, C, W, H)`` in [0, 1].
         training: what the diffusion model was trained on.
-        settings: say from which distance on a sample is a copy, and how sure the teacher has to be.
-        teacher: on the device of the samples; None leaves the confidence out.
-        teacher_transform: see :func:`teacher_confidence`.
+        settings: say from which distance on a sample is a copy, how strange it may be, and how sure the teacher has to
+            be.
+        observation: what a teacher sees in the samples.
+        real: the features of the training images.
     """
     neighbours = find_nearest(images, training.images, training.groups)
-    if teacher is None:
-        confidences = shares = [None] * len(images)
-    else:
-        confidences, shares = teacher_confidence(teacher, images, teacher_transform)
-    rows = zip(*(each.tolist() for each in neighbours), confidences, shares, strict=True)
+    unknown = [None] * len(images)
+    opinions = (
+        real.strangeness(observation.features),
+        observation.confidences or unknown,
+        observation.foregrounds or unknown,
+    )
+    rows = zip(*(each.tolist() for each in neighbours), *opinions, strict=True)
     return [
         Judgement(
             nearest=nearest,
@@ -70,21 +79,32 @@ def judge_samples(
             rival=rival,
             box=box,
             orientation=orientation,
+            strangeness=strangeness,
             confidence=confidence,
             foreground=share,
-            dropped=_reason_to_drop(settings, distance, rival, confidence),
+            dropped=_reason_to_drop(settings, distance < settings.copy_threshold * rival, strangeness, confidence),
         )
-        for distance, rival, nearest, box, orientation, confidence, share in rows
+        for distance, rival, nearest, box, orientation, strangeness, confidence, share in rows
     ]
 
 
-def _reason_to_drop(settings: TransferSetSettings, distance: float, rival: float, confidence: float | None) -> str:
+def _reason_to_drop(
+    settings: TransferSetSettings, is_copy: bool, strangeness: float | None, confidence: float | None
+) -> str:
     """Return why a sample is dropped, an empty text if it is kept."""
-    if distance < settings.copy_threshold * rival:
+    if is_copy:
         return COPY
+    if not settings.allow_unrealistic and is_strange(settings, strangeness):
+        return UNREALISTIC
     if settings.min_confidence is not None and confidence < settings.min_confidence:
         return LOW_CONFIDENCE
     return ""
+
+
+def is_strange(settings: TransferSetSettings, strangeness: float | None) -> bool:
+    """Say whether a sample is too strange for an image of this kind."""
+    limit = settings.max_strangeness
+    return limit is not None and strangeness is not None and strangeness > limit
 
 
 def count_kept(judgements: Iterable[Judgement]) -> int:
@@ -95,10 +115,13 @@ def count_kept(judgements: Iterable[Judgement]) -> int:
 def count_dropped(judgements: Iterable[Judgement]) -> dict[str, int]:
     """Return how many samples are dropped for each reason."""
     counts = Counter(each.dropped for each in judgements)
-    return {reason: counts[reason] for reason in (COPY, LOW_CONFIDENCE)}
+    return {reason: counts[reason] for reason in (COPY, UNREALISTIC, LOW_CONFIDENCE)}
 
 
 def describe_dropped(judgements: Iterable[Judgement]) -> str:
     """Return a phrase that says how many samples are dropped and why."""
-    copies, unsure = count_dropped(judgements).values()
-    return f"{copies} are copies of training images, the teacher is less sure than min_confidence of {unsure}"
+    copies, strange, unsure = count_dropped(judgements).values()
+    return (
+        f"{copies} are copies of training images, {strange} are no images of this kind, the teacher is less sure than "
+        f"min_confidence of {unsure}"
+    )

@@ -23,6 +23,9 @@ class TransferSetSettings:
         batch_size: images denoised together; every batch has its own seed, so this is part of what fixes the images.
         seed: of the noise.
         copy_threshold: see above, in [0, 1]; 0 drops no sample as a copy.
+        max_strangeness: of a sample, in units of how far training images are from each other, see
+            ``realism.RealImages``; None drops no sample for it.
+        allow_unrealistic: keep samples that are stranger, and go on where more than half are.
         min_confidence: least confidence of the teacher, in [0, 1], see ``confidence.measure_confidence``; None drops no
             sample for it.
 
@@ -35,6 +38,8 @@ class TransferSetSettings:
     batch_size: int = 16
     seed: int = 0
     copy_threshold: float = 0.5
+    max_strangeness: float | None = None
+    allow_unrealistic: bool = False
     min_confidence: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,10 +1,10 @@
-"""Draw a transfer set from a diffusion model: sample, drop copies of training images, sample again, report."""
+"""Draw a transfer set from a diffusion model: sample, drop copies and what is no image, sample again, report."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files.atomic import check_replaceable, is_writer
 from common.synthesis.input_fingerprints import fingerprint_inputs
-from common.synthesis.sample_selection import Judgement, count_kept, describe_dropped, judge_samples
+from common.synthesis.observer import Observer
+from common.synthesis.realism import RealImages, measure_realism
+from common.synthesis.sample_selection import Judgement, count_kept, describe_dropped, is_strange, judge_samples
 from common.synthesis.sampling import sample
 from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages, distances_between_groups
@@ -69,15 +71,17 @@ class TransferSetBuilder:
         self.settings = settings
         self.pipeline = pipeline.to(device)
         self.training_images = training_images
-        self.teacher = None if teacher is None else teacher.to(device)
+        self.teacher = teacher
         self.teacher_transform = teacher_transform
+        self.observer = Observer(teacher, teacher_transform, device)
         self.device = device
 
     def build(self) -> None:
         """Draw the transfer set and write the reports.
 
         Raises:
-            InputError: if ``output_dir`` holds something else than a transfer set, or no sample is left.
+            InputError: if ``output_dir`` holds something else than a transfer set, no sample is left, or more than half
+                are no images of the kind that the model was trained on.
         """
         check_replaceable(self.output_dir, mark="report.json")
         inputs = fingerprint_inputs(self.pipeline, self.training_images, self.teacher, self.teacher_transform)
@@ -91,7 +95,8 @@ class TransferSetBuilder:
                 "all training images are of one patient or exam, so that there is no other to compare with: every "
                 "sample that resembles them counts as a copy"
             )
-        judgements = self._draw(folder)
+        real = self._look_at_training_images()
+        judgements, features = self._draw(folder, real)
         if not count_kept(judgements):
             raise InputError(
                 f"none of the {len(judgements)} samples is left: {describe_dropped(judgements)}. Train the diffusion "
@@ -99,12 +104,24 @@ class TransferSetBuilder:
                 "in them, or lower copy_threshold or min_confidence"
             )
         if is_writer():
-            write_reports(folder.path, judgements, self.training_images, between_groups, folder.settings)
+            realism = measure_realism(real, features, [not each.dropped for each in judgements])
+            write_reports(folder.path, judgements, self.training_images, between_groups, realism, folder.settings)
             folder.finish(dropped=[number for number, each in enumerate(judgements, start=1) if each.dropped])
         idist.barrier()
 
-    def _draw(self, folder: WorkingFolder) -> list[Judgement]:
-        """Draw samples until enough are kept or too many were drawn, and return what is known of each."""
+    def _look_at_training_images(self) -> RealImages:
+        training = self.training_images
+        features = self.observer.observe(training.crops.to(self.device)).features
+        real = RealImages(features, [training.groups[source] for source in training.crop_sources.tolist()])
+        if real.usual is None and self.settings.max_strangeness is not None:
+            logger.warning(
+                "there is one training image, or all are alike: what is no image of this kind cannot be told, and "
+                "max_strangeness drops nothing"
+            )
+        return real
+
+    def _draw(self, folder: WorkingFolder, real: RealImages) -> tuple[list[Judgement], Tensor]:
+        """Draw samples until enough are kept or too many were drawn; return what is known of each, and its features."""
         number, batch_size = self.settings.num_images, self.settings.batch_size
         rank, world_size = idist.get_rank(), idist.get_world_size()
         judgements: list[Judgement] = []
@@ -115,14 +132,36 @@ class TransferSetBuilder:
             for index in counted(mine, "batch"):
                 first = len(judgements) + 1 + starts[index]
                 count = min(batch_size, missing - starts[index])
-                self._draw_batch(folder, batches + index, range(first, first + count))
+                self._draw_batch(folder, real, batches + index, range(first, first + count))
             idist.barrier()
             for index in range(len(starts)):
                 judgements += folder.read_judgements(batches + index)
             batches += len(starts)
-        return judgements
+            self._check_real(judgements)
+        return judgements, torch.cat([folder.read_features(batch) for batch in range(batches)])
 
-    def _draw_batch(self, folder: WorkingFolder, batch: int, numbers: range) -> None:
+    def _check_real(self, judgements: Sequence[Judgement]) -> None:
+        """Stop where most samples are no images, or say that they are.
+
+        Raises:
+            InputError: if more than half are, unless ``allow_unrealistic`` is set.
+        """
+        strange = sum(is_strange(self.settings, each.strangeness) for each in judgements)
+        if 2 * strange <= len(judgements):
+            return
+        found = (
+            f"{strange} of {len(judgements)} samples are no images of the kind that the diffusion model was trained "
+            f"on: they are more than {self.settings.max_strangeness:g} times (max_strangeness) as far from the "
+            "training images as these are from each other"
+        )
+        if not self.settings.allow_unrealistic:
+            raise InputError(
+                f"{found}. Train the diffusion model for longer (--epochs, or --samples_per_epoch) or on more images; "
+                "--allow_unrealistic true goes on, with them"
+            )
+        logger.warning(f"{found}; they are kept, since allow_unrealistic is set")
+
+    def _draw_batch(self, folder: WorkingFolder, real: RealImages, batch: int, numbers: range) -> None:
         """Draw and judge the samples of these numbers, unless an earlier run has."""
         if folder.has_batch(batch, numbers):
             return
@@ -136,8 +175,9 @@ class TransferSetBuilder:
             batch_size=len(numbers),
         )
         images = (images * 255).round() / 255  # what is judged is what the files hold
-        judgements = judge_samples(images, self.training_images, self.settings, self.teacher, self.teacher_transform)
-        folder.write_batch(batch, numbers, images, judgements)
+        observation = self.observer.observe(images)
+        judgements = judge_samples(images, self.training_images, self.settings, observation, real)
+        folder.write_batch(batch, numbers, images, observation.features, judgements)
 
 
 def _batch_generator(seed: int, batch: int) -> torch.Generator:

@@ -23,7 +23,7 @@ from common.synthesis.transfer_set import image_name
 
 logger = logging.getLogger(__name__)
 
-_NUMBERS = ("distance", "rival", "confidence", "foreground")
+_NUMBERS = ("distance", "rival", "strangeness", "confidence", "foreground")
 _COLUMNS = ("sample", "file", "nearest", *_NUMBERS, "dropped")
 _QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
 
@@ -33,6 +33,7 @@ def write_reports(
     judgements: Sequence[Judgement],
     training: TrainingImages,
     between_groups: Tensor,
+    realism: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
     """Write ``samples.csv``, ``contact_sheet.png``, ``report.json`` and ``datalist.json``, and log a summary.
@@ -42,10 +43,12 @@ def write_reports(
         judgements: of all samples, in the order of their numbers, which start at 1.
         training: what the diffusion model was trained on.
         between_groups: distances between training images, see :func:`distances_between_groups`.
+        realism: see :func:`~common.synthesis.realism.measure_realism`.
         settings: for the report, with ``num_images`` and ``copy_threshold``.
     """
     kept = [image_name(number) for number, each in enumerate(judgements, start=1) if not each.dropped]
     report = _make_report(judgements, [read_png(folder / name) for name in kept], training, between_groups, settings)
+    report["realism"] = dict(realism)
     _log(report)
     if len(kept) < settings["num_images"]:
         logger.warning(
@@ -102,6 +105,7 @@ def _make_report(
             "training_images": vendi_score(_spread(training.crops, compared)),
             "all_samples": vendi_score(samples),
         },
+        "strangeness": _quantiles([each.strangeness for each in judgements if each.strangeness is not None]),
         "confidence": _quantiles([each.confidence for each in judgements if each.confidence is not None]),
         "foreground": _quantiles([each.foreground for each in judgements if each.foreground is not None]),
     }
@@ -118,12 +122,13 @@ def _spread(images: Tensor, count: int) -> Tensor:
 
 def _log(report: Mapping[str, Any]) -> None:
     distance, diversity, confidence = report["distance"], report["diversity"], report["confidence"]
-    copies, unsure = report["dropped"].values()
+    copies, strange, unsure = report["dropped"].values()
     between = "unknown" if distance["training_images"] is None else f"{distance['training_images']['median']:.3f}"
     logger.info(
         f"transfer set: {report['kept']} of {report['drawn']} samples kept; dropped as copies of training images "
-        f"{copies}, for low confidence {unsure}"
+        f"{copies}, as no images of this kind {strange}, for low confidence {unsure}"
     )
+    _log_realism(report["realism"], report["strangeness"])
     logger.info(
         f"distance to the nearest training image: median {distance['samples']['median']:.3f}, least "
         f"{distance['samples']['least']:.3f}; between training images {between}; copies are nearer than "
@@ -137,4 +142,17 @@ def _log(report: Mapping[str, Any]) -> None:
         logger.info(
             f"the teacher's confidence in a sample, from 0 to 1: median {confidence['median']:.3f}, one in twenty has "
             f"less than {confidence['5 %']:.3f}"
+        )
+
+
+def _log_realism(realism: Mapping[str, Any], strangeness: Mapping[str, float] | None) -> None:
+    found, mark = realism["all_samples"], realism["training_images"]
+    if found is not None:
+        words = {"precision": "look like training images", "recall": "of the variety of training images"}
+        parts = [f"{found[name]:.0%} {what} ({mark[name]:.0%} among these)" for name, what in words.items()]
+        logger.info(f"how real all samples are: {'; '.join(parts)}")
+    if strangeness is not None:
+        logger.info(
+            f"how strange samples are, in units of how far training images are from each other: median "
+            f"{strangeness['median']:.2f}, one in twenty more than {strangeness['95 %']:.2f}"
         )

@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.errors import InputError
-from common.files.atomic import write_json
+from common.files.atomic import atomic_file, write_json
 from common.files.json_files import read_json
 from common.synthesis.pictures import to_pictures, write_png
 from common.synthesis.sample_selection import Judgement
@@ -60,19 +62,25 @@ class WorkingFolder:
 
     def has_batch(self, batch: int, numbers: Iterable[int]) -> bool:
         """Say whether a batch, and the samples of these numbers in it, were drawn and judged."""
-        return self._judgements(batch).is_file() and all(self._image(number).is_file() for number in numbers)
+        files = (self._judgements(batch), self._features(batch), *map(self._image, numbers))
+        return all(file.is_file() for file in files)
 
-    def write_batch(self, batch: int, numbers: Iterable[int], images: Tensor, judgements: Sequence[Judgement]) -> None:
+    def write_batch(
+        self, batch: int, numbers: Iterable[int], images: Tensor, features: Tensor, judgements: Sequence[Judgement]
+    ) -> None:
         """Write a batch.
 
         Args:
             batch: its number.
             numbers: those of its samples.
             images: ``(B, C, W, H)`` in [0, 1].
+            features: ``(B, D)``.
             judgements: one for each sample.
         """
         for number, picture in zip(numbers, to_pictures(images), strict=True):
             write_png(picture, self._image(number))
+        with atomic_file(self._features(batch)) as fresh:
+            save_file({"features": features.contiguous()}, fresh)
         write_json(self._judgements(batch), [asdict(each) for each in judgements])
 
     def read_judgements(self, batch: int) -> list[Judgement]:
@@ -85,6 +93,18 @@ class WorkingFolder:
         try:
             return [Judgement(**each) for each in read_json(path)]
         except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); delete {self.path}, and synthesize again") from error
+
+    def read_features(self, batch: int) -> Tensor:
+        """Return the features ``(B, D)`` of the samples of a batch.
+
+        Raises:
+            InputError: if their file is damaged.
+        """
+        path = self._features(batch)
+        try:
+            return load_file(path)["features"]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{path} cannot be read ({error}); delete {self.path}, and synthesize again") from error
 
     def finish(self, dropped: Iterable[int]) -> None:
@@ -105,6 +125,9 @@ class WorkingFolder:
 
     def _image(self, number: int) -> Path:
         return self.path / image_name(number)
+
+    def _features(self, batch: int) -> Path:
+        return self.path / f"judgements/{batch:06d}.safetensors"
 
     def _judgements(self, batch: int) -> Path:
         return self.path / f"judgements/{batch:06d}.json"

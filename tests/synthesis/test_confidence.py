@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.transforms import Resize
-from textures import small_textures
 from torch import nn
-from transfer_sets import Brightness
 
-from common.synthesis.confidence import measure_confidence, teacher_confidence
+from common.synthesis.confidence import measure_confidence
 
 
 def test_it_is_the_dice_of_probabilities_and_prediction_over_the_classes_found():
@@ -40,14 +37,3 @@ def test_an_empty_segmentation_has_none():
     logits = torch.zeros(2, 3, 4, 4)
     logits[:, 0] = 5
     assert [each.tolist() for each in measure_confidence(logits)] == [[0, 0], [0, 0]]
-
-
-def test_the_teacher_gets_the_transformed_images_in_small_batches_and_keeps_its_mode():
-    teacher = Brightness().train()
-    images = small_textures(20)
-    confidences, shares = teacher_confidence(teacher, images, Resize((32, 32), mode="nearest"))
-    assert teacher.training
-    assert {shape[1:] for shape in teacher.shapes} == {(1, 32, 32)}
-    assert max(shape[0] for shape in teacher.shapes) <= 8
-    assert shares == pytest.approx((images > 0.5).float().mean((1, 2, 3)).tolist(), abs=1e-6)
-    assert len(confidences) == 20

@@ -70,7 +70,7 @@ class TestCopies:
         assert [row["file"] for row in rows if row["file"]] == listed(tmp_path / "transfer")
         report = read_report(tmp_path / "transfer")
         assert (report["drawn"], report["kept"]) == (6, 4)
-        assert report["dropped"] == {"copy": 2, "low confidence": 0}
+        assert report["dropped"] == {"copy": 2, "unrealistic": 0, "low confidence": 0}
         assert len(list((tmp_path / "transfer/images").iterdir())) == 4
         kept = [np.asarray(Image.open(tmp_path / "transfer" / name)) for name in listed(tmp_path / "transfer")]
         np.testing.assert_array_equal(np.stack(kept), [np.asarray(picture) for picture in to_pictures(new)])
@@ -109,6 +109,58 @@ class TestCopies:
         assert report["dropped"]["copy"] == 1
 
 
+class TestRealism:
+    NOISE = torch.rand(8, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+
+    def test_noise_is_dropped_counted_and_replaced(self, tmp_path, pipeline, draw):
+        known, new = small_textures(8), small_textures(4, seed=1)
+        draw(torch.cat([new[:2], self.NOISE[:1], new[2:]]))
+        arguments = {"num_images": 4, "batch_size": 4, "max_strangeness": 1.5}
+        build(pipeline, tmp_path / "transfer", make_training_images(known), **arguments)
+        rows = read_rows(tmp_path / "transfer")
+        assert [row["dropped"] for row in rows] == ["", "", "unrealistic", "", ""]
+        assert [float(row["strangeness"]) > 1.5 for row in rows] == [False, False, True, False, False]
+        report = read_report(tmp_path / "transfer")
+        assert report["dropped"] == {"copy": 0, "unrealistic": 1, "low confidence": 0}
+        assert report["realism"]["kept"]["precision"] > report["realism"]["all_samples"]["precision"]
+
+    def test_where_most_is_noise_it_stops_before_more_is_drawn(self, tmp_path, pipeline, draw):
+        sizes = draw(torch.cat([small_textures(1, seed=1), self.NOISE]))
+        training = make_training_images(small_textures(8))
+        with pytest.raises(InputError, match=r"3 of 4 samples are no images of the kind .* --allow_unrealistic true"):
+            build(pipeline, tmp_path / "transfer", training, num_images=4, max_strangeness=1.5)
+        assert sum(sizes) == 4
+        assert not (tmp_path / "transfer").exists()
+
+    def test_half_is_not_most(self, tmp_path, pipeline, draw):
+        draw(torch.cat([small_textures(2, seed=1), self.NOISE[:2], small_textures(2, seed=2)]))
+        training = make_training_images(small_textures(8))
+        build(pipeline, tmp_path / "transfer", training, num_images=4, max_strangeness=1.5)
+        assert read_report(tmp_path / "transfer")["kept"] == 4
+
+    def test_it_goes_on_with_a_warning_where_that_is_allowed(self, tmp_path, pipeline, draw, caplog):
+        draw(self.NOISE)
+        arguments = {"num_images": 8, "max_strangeness": 1.5, "allow_unrealistic": True}
+        with caplog.at_level(logging.WARNING):
+            build(pipeline, tmp_path / "transfer", make_training_images(small_textures(8)), **arguments)
+        assert "8 of 8 samples are no images of the kind" in caplog.text
+        assert "they are kept, since allow_unrealistic is set" in caplog.text
+        report = read_report(tmp_path / "transfer")
+        assert (report["kept"], report["realism"]["kept"]["precision"]) == (8, 0)
+
+    def test_of_two_training_images_of_which_nothing_is_usual_it_drops_nothing(self, tmp_path, pipeline, draw, caplog):
+        draw(self.NOISE)
+        alike = small_textures(1).repeat(2, 1, 1, 1)
+        with caplog.at_level(logging.INFO):
+            build(pipeline, tmp_path / "transfer", make_training_images(alike), num_images=2, max_strangeness=1.5)
+        assert "what is no image of this kind cannot be told" in caplog.text
+        assert "how real" not in caplog.text
+        report = read_report(tmp_path / "transfer")
+        assert report["strangeness"] is None
+        assert report["realism"] == {"all_samples": None, "kept": None, "training_images": None}
+        assert {row["strangeness"] for row in read_rows(tmp_path / "transfer")} == {""}
+
+
 class TestConfidence:
     def test_samples_below_the_threshold_are_dropped_and_replaced(self, tmp_path, pipeline, draw):
         clear = (small_textures(3, seed=1) > 0.5).float()
@@ -123,4 +175,4 @@ class TestConfidence:
         assert [row["dropped"] for row in rows] == ["", "low confidence", "low confidence", "", ""]
         assert [float(row["confidence"]) >= 0.8 for row in rows] == [True, False, False, True, True]
         assert float(rows[0]["foreground"]) == pytest.approx(float(clear[0].mean()), abs=0.05)
-        assert read_report(tmp_path / "transfer")["dropped"] == {"copy": 0, "low confidence": 2}
+        assert read_report(tmp_path / "transfer")["dropped"] == {"copy": 0, "unrealistic": 0, "low confidence": 2}

@@ -44,6 +44,36 @@ def test_report_and_table_agree(tmp_path, pipeline, draw, caplog):
     assert "in a sample, from 0 to 1: median {:.3f}, one in twenty has less than {:.3f}\n".format(*sure) in caplog.text
 
 
+def test_how_real_samples_are_is_said_beside_what_training_images_are(tmp_path, pipeline, draw, caplog):
+    draw(small_textures(12, seed=1))
+    with caplog.at_level(logging.INFO):
+        build(pipeline, tmp_path / "transfer", make_training_images(small_textures(12)), num_images=12)
+    report, rows = read_report(tmp_path / "transfer"), read_rows(tmp_path / "transfer")
+    found, mark = report["realism"]["all_samples"], report["realism"]["training_images"]
+    assert min(found["precision"], found["recall"]) > 0.5
+    assert report["realism"]["kept"] == found
+    assert f"{found['precision']:.0%} look like training images ({mark['precision']:.0%} among these)" in caplog.text
+    assert f"{found['recall']:.0%} of the variety of training images ({mark['recall']:.0%}" in caplog.text
+    strange = [float(row["strangeness"]) for row in rows]
+    assert report["strangeness"]["median"] == pytest.approx(np.median(strange), abs=1e-4)
+    assert f"median {report['strangeness']['median']:.2f}, one in twenty more than" in caplog.text
+
+
+def test_the_contact_sheet_shows_the_nearest_then_the_most_middling_and_least_real(tmp_path, pipeline, draw):
+    noise = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    draw(torch.cat([noise, small_textures(38, seed=1)]))
+    build(pipeline, tmp_path / "transfer", make_training_images(small_textures(8)), num_images=40)
+    with Image.open(tmp_path / "transfer/contact_sheet.png") as sheet:
+        shown = [caption.split(": ", 1) for caption in pictures_of(sheet)]
+    groups = ["distance"] * 16 + ["most"] * 4 + ["middling"] * 4 + ["least"] * 4
+    assert [why.split(" ")[0] for _, why in shown] == groups
+    assert len({number for number, _ in shown}) == 28
+    rows = read_rows(tmp_path / "transfer")
+    strange = [float(rows[int(number) - 1]["strangeness"]) for number, _ in shown[16:]]
+    assert strange == sorted(strange)
+    assert strange[-1] == max(float(row["strangeness"]) for row in rows)
+
+
 def test_the_most_similar_pairs_come_first_on_the_contact_sheet(tmp_path, pipeline, draw):
     known, new = small_textures(4), small_textures(2, seed=1)
     lopsided = known[1].clone()

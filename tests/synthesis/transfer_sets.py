@@ -13,6 +13,9 @@ from integration import tiny_unet
 from torch import nn
 
 from common.synthesis.diffusion_folder import save_pipeline
+from common.synthesis.observer import Observer
+from common.synthesis.realism import RealImages
+from common.synthesis.sample_selection import Judgement, judge_samples
 from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages
 from common.synthesis.transfer_set_builder import TransferSetBuilder
@@ -35,6 +38,15 @@ def build(pipeline: Any, output_dir: Path, training: TrainingImages, **arguments
     other = {key: arguments.pop(key) for key in ("teacher", "teacher_transform") if key in arguments}
     settings = TransferSetSettings(**{"num_inference_steps": 2, **arguments})
     TransferSetBuilder(output_dir, settings, pipeline, training, **other).build()
+
+
+def judge(
+    samples: torch.Tensor, training: TrainingImages, settings: TransferSetSettings, teacher: nn.Module | None = None
+) -> list[Judgement]:
+    """Return what is known of samples."""
+    observer = Observer(teacher)
+    real = RealImages(observer.observe(training.crops).features, training.groups)
+    return judge_samples(samples, training, settings, observer.observe(samples), real)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -60,10 +72,12 @@ class Brightness(nn.Module):
     def __init__(self, slope: float = 20.0) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.tensor(slope))
+        self.encoder = nn.ModuleDict({"neck": nn.AvgPool2d(2)})
         self.shapes: list[tuple[int, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.shapes.append(tuple(images.shape))
         assert not self.training
+        self.encoder["neck"](images)
         logit = self.slope * (images[:, :1] - 0.5)
         return torch.cat([torch.zeros_like(logit), logit], dim=1)
