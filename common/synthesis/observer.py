@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from common.synthesis.confidence import measure_confidence
 from common.teachers import build_teacher
+
+logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 8  # the teacher is far larger than the diffusion model
 _LAYER = "encoder.neck"  # every family has it
@@ -50,6 +53,8 @@ class Observer:
         device: str | torch.device = "cpu",
     ) -> None:
         self.has_opinion = teacher is not None
+        if not self.has_opinion:
+            logger.info("no teacher is given: how real samples are is judged by the features of the stand-in")
         self.teacher = (build_teacher("embedded", 2) if teacher is None else teacher).to(device)
         self.transform = transform if self.has_opinion else _resize_for_the_stand_in
         self.device = device
