@@ -44,11 +44,11 @@ def draw_contact_sheet(
         for place, each in enumerate(pair):
             both.paste(each.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (place * _TILE, 0))
         pictures.append(both)
-        state = f"dropped ({judgement.dropped})" if judgement.dropped else "kept"
-        captions.append(f"{number}: {why}, {state}; {training.names[judgement.nearest]}")
+        dropped = f"{judgement.dropped}, " if judgement.dropped else ""
+        captions.append(f"{number}: {dropped}{why}; {training.names[judgement.nearest]}")
         colours.append(_DROPPED if judgement.dropped else _KEPT)
     title = f"{len(pictures)} of {len(judgements)} samples: in each pair the sample is on the left, the training image "
-    title += "nearest to it on the right"
+    title += "nearest to it on the right; dropped ones have their reason, in orange"
     return draw_sheet(pictures, captions, title, columns=_IN_ROW, caption_colours=colours)
 
 
@@ -56,7 +56,7 @@ def _choose(judgements: Sequence[Judgement]) -> list[tuple[int, str]]:
     """Return the numbers of the samples to show, each once, and why each is shown."""
     numbers = range(1, len(judgements) + 1)
     nearest = sorted(numbers, key=lambda number: judgements[number - 1].distance)[:_NEAREST]
-    chosen = {number: f"distance {judgements[number - 1].distance:.2f}" for number in nearest}
+    chosen = {number: f"{judgements[number - 1].distance:.2f} away" for number in nearest}
     rest = [number for number in numbers if judgements[number - 1].strangeness is not None and number not in chosen]
     rest.sort(key=lambda number: judgements[number - 1].strangeness)
     middle = max(len(rest) - _REAL, 0) // 2
@@ -66,7 +66,7 @@ def _choose(judgements: Sequence[Judgement]) -> list[tuple[int, str]]:
         ("least real", rest[-_REAL:]),
     ):
         for number in some:
-            chosen.setdefault(number, f"{why} ({judgements[number - 1].strangeness:.1f})")
+            chosen.setdefault(number, f"{why}, {judgements[number - 1].strangeness:.1f}")
     return list(chosen.items())
 
 

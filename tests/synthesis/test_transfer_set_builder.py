@@ -154,7 +154,7 @@ class TestRealism:
         with caplog.at_level(logging.INFO):
             build(pipeline, tmp_path / "transfer", make_training_images(alike), num_images=2, max_strangeness=1.5)
         assert "what is no image of this kind cannot be told" in caplog.text
-        assert "how real" not in caplog.text
+        assert "how real all samples" not in caplog.text
         report = read_report(tmp_path / "transfer")
         assert report["strangeness"] is None
         assert report["realism"] == {"all_samples": None, "kept": None, "training_images": None}

@@ -65,8 +65,10 @@ def test_the_contact_sheet_shows_the_nearest_then_the_most_middling_and_least_re
     build(pipeline, tmp_path / "transfer", make_training_images(small_textures(8)), num_images=40)
     with Image.open(tmp_path / "transfer/contact_sheet.png") as sheet:
         shown = [caption.split(": ", 1) for caption in pictures_of(sheet)]
-    groups = ["distance"] * 16 + ["most"] * 4 + ["middling"] * 4 + ["least"] * 4
-    assert [why.split(" ")[0] for _, why in shown] == groups
+    reasons = [why.split(";")[0].removeprefix("copy, ") for _, why in shown]
+    assert all(each.endswith(" away") for each in reasons[:16])
+    groups = ["most real"] * 4 + ["middling"] * 4 + ["least real"] * 4
+    assert [each.split(",")[0] for each in reasons[16:]] == groups
     assert len({number for number, _ in shown}) == 28
     rows = read_rows(tmp_path / "transfer")
     strange = [float(rows[int(number) - 1]["strangeness"]) for number, _ in shown[16:]]
