@@ -87,12 +87,19 @@ def test_without_openpyxl_what_to_install_is_said(tmp_path, monkeypatch):
         read_workbook(path, ["a"])
 
 
-@pytest.mark.skipif(
-    not REAL.is_file(),
-    reason="PH2 may not be passed on, so its own workbook is not here; the tests above read others of every kind",
-)
-def test_the_workbook_of_ph2():
-    rows = read_workbook(REAL, ["Image Name", "Melanoma"])
+def laid_out_as_ph2(path):
+    """Write a workbook as that of PH2: its columns in row 13, an X for the diagnosis of each of 200 images."""
+    above = [[], ["PH2 dataset"], *([[None, "legend"]] * 10)]
+    columns = ["Image Name", "Histological Diagnosis", "Common Nevus", "Atypical Nevus", "Melanoma"]
+    marks = [("X", None, None)] * 80 + [(None, "X", None)] * 80 + [(None, None, "X")] * 40
+    rows = [[f"IMD{number:03d}", None, *mark] for number, mark in enumerate(marks, start=2)]
+    return write_workbook(path, [*above, columns, *rows])
+
+
+# PH2 may not be passed on: its own workbook is read too where it lies beside the project.
+@pytest.mark.parametrize("real", [False, *([True] if REAL.is_file() else [])])
+def test_the_workbook_of_ph2(real, tmp_path):
+    rows = read_workbook(REAL if real else laid_out_as_ph2(tmp_path / "table.xlsx"), ["Image Name", "Melanoma"])
     names = [row["Image Name"] for row in rows if row["Image Name"].startswith("IMD")]
     assert len(names) == len(set(names)) == 200
     assert sum(row["Melanoma"] == "X" for row in rows) == 40

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
+from integration import alive
 from monai.data import DataLoader, Dataset
 from monai.transforms import RandScaleIntensity
 from monai.utils import set_determinism
@@ -18,7 +18,7 @@ from common.training.workers import start_worker
 
 # A training whose one worker is slow to start, and says its number first.
 TRAINING = """
-import os, sys, time
+import multiprocessing, os, sys, time
 from monai.data import DataLoader
 from common.training.workers import start_worker
 
@@ -28,13 +28,11 @@ def slowly(worker_id):
     time.sleep(1)
     start_worker(worker_id)
 
-list(DataLoader(list(range(1000)), num_workers=1, worker_init_fn=slowly, multiprocessing_context="fork"))
+multiprocessing.set_start_method("fork")  # as by default on Linux
+list(DataLoader(list(range(1000)), num_workers=1, worker_init_fn=slowly))
 """
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere start_worker has nothing to do: workers are no forks by default"
-)
 def test_a_worker_that_starts_while_its_training_is_killed_ends_too(tmp_path):
     number = tmp_path / "number"
     root = str(Path(__file__).parents[2])
@@ -45,15 +43,7 @@ def test_a_worker_that_starts_while_its_training_is_killed_ends_too(tmp_path):
         run.send_signal(signal.SIGKILL)
         # It has the pipe of the one that was killed: whoever reads that waits for it.
         assert run.communicate(timeout=30) == (b"", None)
-    _wait(lambda: not _runs(int(number.read_text())), 10)
-
-
-def _runs(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    _wait(lambda: not alive(int(number.read_text())), 10)
 
 
 def _wait(condition, seconds: float) -> None:
