@@ -10,6 +10,7 @@ from monai.transforms import Resize
 from textures import small_textures
 from transfer_sets import Brightness, build, contents, make_training_images, save_model
 
+from common.errors import InputError
 from common.synthesis import transfer_set_builder
 from common.synthesis.diffusion_folder import load_pipeline
 from common.synthesis.sampling import sample
@@ -82,3 +83,14 @@ def test_a_folder_without_readable_settings_is_started_over(tmp_path, pipeline, 
         build(pipeline, tmp_path / "transfer", make_training_images(small_textures(3)), num_images=1)
     assert "starting over" in caplog.text
     assert not (tmp_path / "transfer/stale.txt").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 64])
+@pytest.mark.parametrize("name", ["000000.json", "000000.safetensors"])
+def test_a_damaged_batch_is_refused(tmp_path, pipeline, interruption, name, content):
+    training = make_training_images(small_textures(4))
+    with pytest.raises(KeyboardInterrupt):
+        build(pipeline, tmp_path / "transfer", training, num_images=5, batch_size=2)
+    (tmp_path / "transfer.partial/judgements" / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} cannot be read .*; delete .*transfer.partial, and synthesize again"):
+        build(pipeline, tmp_path / "transfer", training, num_images=5, batch_size=2)
