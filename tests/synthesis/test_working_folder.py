@@ -85,7 +85,11 @@ def test_a_folder_without_readable_settings_is_started_over(tmp_path, pipeline, 
     assert not (tmp_path / "transfer/stale.txt").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 64])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 64],
+    ids=["empty", "cut off", "without features", "other bytes"],
+)
 @pytest.mark.parametrize("name", ["000000.json", "000000.safetensors"])
 def test_a_damaged_batch_is_refused(tmp_path, pipeline, interruption, name, content):
     training = make_training_images(small_textures(4))
