@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install, lint and test. What is given is passed on to pytest: bash ci/test.sh -m 'not slow'
-# Two cores work side by side: the tests of this environment on one; on the other those of the wheel, of releases and of
-# MONAI Label, in environments of their own, whose output is printed at the end. The last line is the one that pytest
+# Two cores work side by side, on the tests of this environment by two workers, and on those of the wheel, of releases and
+# of MONAI Label, in environments of their own, whose output is printed at the end. The last line is the one that pytest
 # closes with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ bash ci/test_elsewhere.sh "$work/dist" >"$work/log" 2>&1 &
 elsewhere=$!
 here=0
 .venv/bin/python ci/fuzz.py --inputs 60 --seed 0 --jobs 1 || here=$?
-.venv/bin/python -m pytest "$@" | tee "$work/pytest" || here=$?
+.venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@" | tee "$work/pytest" || here=$?
 there=0
 wait "$elsewhere" || there=$?
 cat "$work/log"

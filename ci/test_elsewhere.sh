@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash ci/test_wheel.sh
-bash ci/test_release.sh --dist "$1"
+bash ci/test_release.sh --releases "$1"
 .venv/bin/python ci/verify_bundle.py "$1"/*_segmentation
 bash ci/test_monailabel.sh
 # One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.

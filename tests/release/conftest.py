@@ -14,7 +14,7 @@ from common.release import release_bundle
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--dist", type=Path, help="folder to leave the releases in that fresh_environment.py makes")
+    parser.addoption("--releases", type=Path, help="folder to leave the releases in that fresh_environment.py makes")
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def run_bundle(release: Released, command: str, *flags: Any, **keys: Any) -> sub
 @pytest.fixture(scope="session")
 def released(request, tmp_path_factory, tiny_phantoms):
     """Return what releases a student of a bundle, once for all tests."""
-    dist = request.config.getoption("dist") or tmp_path_factory.mktemp("dist")
+    dist = request.config.getoption("releases") or tmp_path_factory.mktemp("dist")
     assert PYTHON.is_file(), "there is no .venv-release: bash ci/test_release.sh makes it"
 
     @cache
