@@ -43,7 +43,7 @@ def config(tmp_path) -> Path:
 def run(config: Path, *words: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
     command = [sys.executable, *python, "-m", "monai.bundle", "run", "--config_file", str(config), *words]
     environment = {**os.environ, "HOME": "/home/ada", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(command, capture_output=True, text=True, cwd=config.parent, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=config.parent, env=environment, timeout=300)
 
 
 def got(done: subprocess.CompletedProcess) -> list:

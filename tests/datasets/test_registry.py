@@ -76,7 +76,7 @@ def spots(monkeypatch) -> type[SegmentationDataset]:
 
 def run_code(code: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process that has imported nothing yet."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
 
 
 CONFIG = {

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -49,7 +51,18 @@ def starter(arguments: list[str], distributed: bool = False) -> list[str]:
     return [sys.executable, "-c", "\n".join(lines)]
 
 
-def wait_for(condition, seconds: float = 60) -> bool:
+@contextlib.contextmanager
+def started(arguments: list[str], distributed: bool = False, **options: Any) -> Iterator[subprocess.Popen]:
+    """Start such a process, which ends with the test: where the test fails, nobody waits for its stage."""
+    with subprocess.Popen(starter(arguments, distributed), **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition, seconds: float = 300) -> bool:
+    """Say whether something comes true that soon will, unless something is wrong or the machine is busy."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -138,13 +151,13 @@ class TestEnd:
     def test_a_stage_does_not_outlive_who_started_it(self, number, tmp_path):
         note = "open(@folder + '/pid', 'w').write(str(os.getpid()))"
         arguments = config(tmp_path, note, "time.sleep(600)")
-        with subprocess.Popen(starter(arguments), stderr=subprocess.DEVNULL) as process:
+        with started(arguments, stderr=subprocess.DEVNULL) as process:
             assert wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
             pid = int((tmp_path / "pid").read_text())
             assert alive(pid)
             process.send_signal(number)
-            process.wait(timeout=60)
-        assert wait_for(lambda: not alive(pid), seconds=20)
+            process.wait(timeout=300)
+        assert wait_for(lambda: not alive(pid), seconds=60)
 
     def test_ctrl_c_finds_the_stage_and_not_the_server_in_its_imports(self, tmp_path):
         """A terminal sends it to all processes at once."""
@@ -213,34 +226,34 @@ class TestDistributed:
 
     def test_how_a_process_ended_is_told_by_the_exit_code_alone(self, launch):
         process = launch("kill -9 0")
-        assert process.wait(timeout=60) == 128 + signal.SIGKILL
+        assert process.wait(timeout=300) == 128 + signal.SIGKILL
         assert process.stderr.read() == ""
 
     def test_the_launcher_ends_with_who_started_it_without_a_word(self, launch):
         process = launch("exit 0")
         process.stdin.close()
-        assert process.wait(timeout=60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        assert process.wait(timeout=300) in (-signal.SIGTERM, 128 + signal.SIGTERM)
         assert process.stderr.read() == ""
 
     def test_a_stage_does_not_outlive_who_was_killed(self, tmp_path):
         arguments = config(tmp_path, "open(@folder + '/pid', 'w').write(str(os.getpid()))", "time.sleep(600)")
-        with subprocess.Popen(starter(arguments, distributed=True), stderr=subprocess.PIPE, text=True) as process:
+        with started(arguments, distributed=True, stderr=subprocess.PIPE, text=True) as process:
             assert wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
             pid = int((tmp_path / "pid").read_text())
             process.kill()
-            assert wait_for(lambda: not alive(pid), seconds=20)
+            assert wait_for(lambda: not alive(pid), seconds=60)
             assert "Traceback" not in process.stderr.read()
 
     def test_ctrl_c_is_for_who_started_it_even_while_it_begins(self, tmp_path):
         """A terminal sends it to all processes at once."""
         begun = config(tmp_path, "open(@folder + '/begun', 'w').close()", "time.sleep(600)")
-        command = starter(begun, distributed=True)
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        with started(begun, distributed=True, **options) as process:
             assert wait_for(lambda: launchers(process.pid))
             (launcher,) = launchers(process.pid)
             os.killpg(process.pid, signal.SIGINT)
             said = process.stderr.read()
-            process.wait(timeout=60)
+            process.wait(timeout=300)
         assert said.count("Traceback") == 1, "that of who started it, which shows its own in one line elsewhere"
         assert "distributed_launcher" not in said
         assert not launcher.is_running()

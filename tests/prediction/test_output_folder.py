@@ -91,7 +91,7 @@ class TestOneRunAtATime:
             with refused(f"output_dir: another run is writing to {out}"):
                 predict(photos, weights, out, table=True)
             run.send_signal(signal.SIGTERM)
-            _, said = run.communicate(timeout=60)
+            _, said = run.communicate(timeout=300)
         assert run.returncode == 143
         assert "ended by SIGTERM" in said
         assert "1 file of an earlier predict in" in said, "what is left of the run before"
@@ -101,7 +101,7 @@ class TestOneRunAtATime:
     def test_ctrl_c_is_the_same_and_the_next_run_does_all(self, photos, weights, out, capsys):
         with stuck_run(photos, weights, out) as run:
             run.send_signal(signal.SIGINT)
-            run.communicate(timeout=60)
+            run.communicate(timeout=300)
         assert run.returncode not in (0, None)
         assert names(out) == ["a_mask.png"]
         predict(photos, weights, out, table=True)
@@ -111,7 +111,7 @@ class TestOneRunAtATime:
     def test_after_a_kill_its_own_masks_are_known(self, photos, weights, out):
         with stuck_run(photos, weights, out) as run:
             run.kill()
-            run.wait(timeout=60)
+            run.wait(timeout=300)
         assert len(names(out)) == 2, "a mask, and the half of one"
         predict(photos, weights, out)
         assert names(out) == ["a_mask.png", "b_mask.png", "more/c_mask.png"]

@@ -42,7 +42,7 @@ def test_a_worker_that_starts_while_its_training_is_killed_ends_too(tmp_path):
         _wait(lambda: number.is_file() and number.read_text(), 60)
         run.send_signal(signal.SIGKILL)
         # It has the pipe of the one that was killed: whoever reads that waits for it.
-        assert run.communicate(timeout=30) == (b"", None)
+        assert run.communicate(timeout=120) == (b"", None)
     _wait(lambda: not alive(int(number.read_text())), 10)
 
 
