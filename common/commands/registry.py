@@ -149,6 +149,12 @@ _ALL = (
         summary="pre-train the stand-in teacher",
         examples=("pretrain_teacher runs/stand_in --steps 200 --scenes 1000",),
     ),
+    Command(
+        name="pretrain_diffusion",
+        function="common.synthesis.prior.pretraining:pretrain_diffusion",
+        summary="pre-train the diffusion model that others start from",
+        examples=("pretrain_diffusion runs/prior --steps 200 --pictures 1000",),
+    ),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 

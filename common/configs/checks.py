@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "num_gpus": optional(number(least=0)),
     "steps": whole(0),
     "scenes": _COUNT,
+    "pictures": _COUNT,
     "prompts": _COUNT,
     # the machine
     "amp": BOOLEAN,
@@ -86,6 +87,7 @@ RULES: dict[str, Rule] = {
     "teacher_def::dropout": number(least=0, below=1),
     "subject": one_of("student", "teacher"),
     # the diffusion model and the transfer set
+    "diffusion_pretrained": optional(TEXT),
     "diffusion_channels": list_of(_COUNT, "whole numbers of at least 1"),
     "diffusion_layers": _COUNT,
     "diffusion_def::norm_num_groups": _COUNT,

@@ -27,6 +27,7 @@ PATHS = frozenset(
 OPTIONAL_PATHS = frozenset(  # null has a meaning
     {
         "checkpoint_path",
+        "diffusion_pretrained",
         "initial_dir",
         "initial_weights",
         "manifest",

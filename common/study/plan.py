@@ -121,8 +121,9 @@ def _run(method: Method, num_labels: int, size: int | None, rank: int | None, se
     overrides = _budget(num_labels, seed)
     inputs = {}
     if size is not None:
-        # Equal steps: a smaller transfer set is repeated to the length of all that is drawn.
-        overrides |= {"num_transfer": size, "transfer_length": num_images}
+        # Equal steps: a smaller transfer set is repeated to the length of all that is drawn. The largest one is all
+        # there is, which is less where too many samples were dropped, as with a handful of training images.
+        overrides |= {"num_transfer": size if size < num_images else None, "transfer_length": num_images}
         inputs["transfer"] = f"shared/diffusion_{num_labels}labels_seed{seed}"
     if method.beyond_budget:
         overrides["unlabelled_length"] = num_images  # as many steps again

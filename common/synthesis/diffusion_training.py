@@ -71,7 +71,15 @@ class PrepareDiffusion:
 
 
 class DenoisingInferer(SimpleInferer):
-    """Calls a diffusers network and takes the tensor out of its output, in float32 so that the loss has no less."""
+    """Calls a diffusers network and takes the tensor out of its output, in float32 so that the loss has no less.
+
+    Args:
+        bfloat16_on_cpu: compute in bfloat16 where images are on a CPU, for which MONAI's trainer has no ``amp``.
+    """
+
+    def __init__(self, bfloat16_on_cpu: bool = False) -> None:
+        super().__init__()
+        self.bfloat16_on_cpu = bfloat16_on_cpu
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """Return what the network predicts.
@@ -82,6 +90,10 @@ class DenoisingInferer(SimpleInferer):
             args: the timesteps ``(B,)``.
             kwargs: for the network.
         """
+        if self.bfloat16_on_cpu and inputs.device.type == "cpu":
+            inputs = inputs.contiguous(memory_format=torch.channels_last)  # in which it is faster
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().__call__(inputs, network, *args, **kwargs).sample.float()
         return super().__call__(inputs, network, *args, **kwargs).sample.float()
 
 

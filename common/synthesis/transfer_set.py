@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from common.datasets.readers.images import read_image
 from common.datasets.splits import repeat
 from common.errors import InputError
 from common.files.json_files import read_json
+
+logger = logging.getLogger(__name__)
 
 
 def image_name(number: int) -> str:
@@ -51,6 +54,8 @@ def read_transfer_set(
         return entries
     if length < len(entries):
         raise InputError(f"transfer_length: must be at least the {len(entries)} images that are used, got {length}")
+    if num_transfer is None and len(entries) < length:
+        logger.warning(f"the transfer set has {len(entries)} images, which are repeated to {length}")
     return repeat(entries, length)
 
 

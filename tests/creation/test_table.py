@@ -26,3 +26,10 @@ def test_a_narrow_table_is_folded():
     text = draw_table(ROWS, 94)
     assert max(map(len, text.splitlines())) <= 94
     assert " ".join(text.split()).count("--left_right same") == 1
+
+
+def test_the_name_of_a_teacher_is_never_broken():
+    """It is to be copied, and is one character longer than the narrowest column."""
+    long = Choice("images", "x" * 60, "y " * 60, "--images")
+    text = draw_table([long, Choice("teacher", "facebook/sam-vit-base", "as --pretrained says")], 80)
+    assert "facebook/sam-vit-base" in text

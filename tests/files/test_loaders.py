@@ -24,8 +24,8 @@ _OPENERS = {
     *("runpy.run_path", "hub.load", "load_state_dict_from_url"),
 }
 _BUILTIN = {"exec", "eval"}
-# Tried in test_untrusted_checkpoints.py, test_untrusted_folders.py, test_working_folder.py and
-# tests/release/test_archive.py.
+# Tried in test_untrusted_checkpoints.py, test_untrusted_folders.py, test_working_folder.py,
+# test_pretrained_diffusion.py and tests/release/test_archive.py.
 _TRIED = {
     "files/checkpoints.py": {"torch.load", "ZipFile"},
     "teachers/sam_weights.py": {"from_pretrained", "load_file"},
@@ -33,6 +33,7 @@ _TRIED = {
     "teachers/model_files.py": {"load_file"},
     "teachers/folder.py": {"from_pretrained", "safe_open"},
     "synthesis/diffusion_folder.py": {"load_file"},
+    "synthesis/pretrained_diffusion.py": {"load_file"},
     "synthesis/working_folder.py": {"load_file"},
     "distillation/stored_arrays.py": {"open_memmap"},
     "release/archive.py": {"ZipFile"},

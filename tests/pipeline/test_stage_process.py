@@ -256,7 +256,7 @@ class TestDistributed:
             process.wait(timeout=300)
         assert said.count("Traceback") == 1, "that of who started it, which shows its own in one line elsewhere"
         assert "distributed_launcher" not in said
-        assert not launcher.is_running()
+        assert wait_for(lambda: not alive(launcher.pid), seconds=60)
         assert not (tmp_path / "begun").exists()
 
     @pytest.mark.parametrize(("code", "status"), [(0, 0), (3, 3), (128 + signal.SIGKILL, -signal.SIGKILL)])

@@ -78,7 +78,7 @@ def test_the_largest_transfer_set_is_drawn_without_a_teacher_and_smaller_ones_ar
     drawn = jobs["shared/diffusion_5labels_seed0"].overrides
     assert (drawn["num_images"], drawn["teacher"]) == (8, None)
     runs = [job for job in jobs.values() if job.method == "mae"]
-    assert [job.overrides["num_transfer"] for job in runs] == [4, 8]
+    assert [job.overrides["num_transfer"] for job in runs] == [4, None], "all that there are, if fewer were kept than 8"
     assert [job.overrides["transfer_length"] for job in runs] == [8, 8], "as many steps with each"
     assert {job.inputs["transfer"] for job in runs} == {"shared/diffusion_5labels_seed0"}
 

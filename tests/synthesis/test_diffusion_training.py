@@ -79,6 +79,16 @@ class TestDenoisingInferer:
         assert seen == [dtype]
         assert prediction.dtype == torch.float32
 
+    @pytest.mark.parametrize("bfloat16_on_cpu", [True, False])
+    def test_the_network_computes_in_bfloat16_where_that_is_asked_for(self, bfloat16_on_cpu):
+        network, seen = tiny_unet(), []
+        network.register_forward_hook(lambda module, inputs, output: seen.append(output.sample.dtype))
+        images, timesteps = torch.rand(2, 1, SIZE, SIZE), torch.tensor([3, 900])
+        prediction = DenoisingInferer(bfloat16_on_cpu)(images, network, timesteps)
+        assert seen == [torch.bfloat16 if bfloat16_on_cpu else torch.float32]
+        assert prediction.dtype == torch.float32
+        torch.testing.assert_close(prediction, network(images, timesteps).sample, atol=0.05, rtol=0.05)
+
 
 class TestGradientClipping:
     def test_the_norm_of_all_gradients_is_clipped(self):

@@ -1,0 +1,1 @@
+"""Pre-training a small diffusion model on procedural pictures, for others to start from."""

@@ -1,0 +1,48 @@
+"""The diffusion model of a bundle starts from the weights of another one."""
+
+from __future__ import annotations
+
+import pytest
+from integration import BUNDLES, refused, run_stage
+from torch.testing import assert_close
+
+from common.synthesis.diffusion_folder import load_pipeline
+from common.synthesis.prior import pretraining
+
+CHANNELS = [8, 8, 8, 16]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretraining, "_CHANNELS", CHANNELS)
+        pretraining.pretrain_diffusion(
+            str(folder / "model"), steps=1, pictures=4, image_size=32, batch_size=2, num_workers=0
+        )
+    return folder / "model"
+
+
+def run(name, prior, tiny_phantoms, tmp_path, **changes):
+    """Train for so little that the weights stay where they started."""
+    values = {"bundle": BUNDLES / f"{name}_segmentation", "dataset_dir": tiny_phantoms(name), "output_dir": tmp_path}
+    values |= {"diffusion_pretrained": str(prior), "diffusion_channels": CHANNELS, "diffusion_layers": 1}
+    values |= {"epochs": 1, "samples_per_epoch": 2, "batch_size": 2, "learning_rate": 1e-8, "sample_size": 32}
+    run_stage("train_diffusion", **{**values, **changes})
+    return load_pipeline(tmp_path / "diffusion").unet
+
+
+@pytest.mark.parametrize("name", ["ph2", "busi"])
+@pytest.mark.parametrize("bfloat16_on_cpu", [True, False])
+def test_it_has_its_weights_and_grey_images_the_sum_of_colours(name, prior, tiny_phantoms, tmp_path, bfloat16_on_cpu):
+    unet = run(name, prior, tiny_phantoms, tmp_path, bfloat16_on_cpu=bfloat16_on_cpu)
+    first = load_pipeline(prior).unet.float()
+    expected = first.conv_in.weight if name == "ph2" else first.conv_in.weight.sum(1, keepdim=True)
+    assert_close(unet.conv_in.weight, expected, atol=1e-5, rtol=0)
+    assert_close(unet.mid_block.resnets[0].conv1.weight, first.mid_block.resnets[0].conv1.weight, atol=1e-5, rtol=0)
+
+
+def test_another_width_is_refused_with_what_to_give(prior, tiny_phantoms, tmp_path):
+    with refused(r"block_out_channels \[8, 8, 8, 16\].*--diffusion_channels '\[8, 8, 8, 16\]'"):
+        run("ph2", prior, tiny_phantoms, tmp_path, diffusion_channels=[8, 8, 8, 8])
+    assert not (tmp_path / "diffusion").exists()
