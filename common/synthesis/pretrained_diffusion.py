@@ -53,10 +53,8 @@ def start_from(network: UNet2DModel, noise_scheduler: SchedulerMixin, pretrained
     try:
         config, weights = _find(pretrained, "unet", _CONFIG), _find(pretrained, "unet", _WEIGHTS)
         if config is None or weights is None:
-            missing = _WEIGHTS if config else _CONFIG
-            if is_hub_id(pretrained):
-                raise FileNotFoundError(f"the hub gave no {missing}: check its name and your connection")
-            raise FileNotFoundError(f"{missing} is missing")
+            missing = f"{_WEIGHTS if config else _CONFIG} is missing"
+            raise FileNotFoundError(f"no such folder, and on the hub {missing}" if is_hub_id(pretrained) else missing)
         _check_architecture(read_json(config), network.config, pretrained)
         scheduler = _find(pretrained, "scheduler", _SCHEDULER)
         if scheduler is not None:

@@ -153,5 +153,7 @@ def test_code_in_a_folder_does_not_run(folder):
 
 def test_a_hub_that_cannot_be_asked_is_named_at_once(monkeypatch):
     monkeypatch.setattr(model_files, "is_reachable", lambda: False)
-    with pytest.raises(InputError, match=r"'google/ddpm-celebahq-256'.*the hub gave no config\.json: check"):
+    with pytest.raises(
+        InputError, match=r"'google/ddpm-celebahq-256'.*no such folder, and on the hub config\.json is missing"
+    ):
         start_from(tiny_unet(3), DDPMScheduler(), "google/ddpm-celebahq-256")
