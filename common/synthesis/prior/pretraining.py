@@ -21,13 +21,14 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from common.files.atomic import write_json
-from common.synthesis.diffusion_folder import load_pipeline, save_pipeline
+from common.synthesis.diffusion_folder import check_room, load_pipeline, save_pipeline
 from common.synthesis.diffusion_training import DenoisingInferer, PrepareDiffusion
 from common.synthesis.prior.scene_pictures import ScenePictures
 from common.training.processes import has_bfloat16
 
 _CHANNELS = [32, 64, 96, 128]
 _HALVED = 0.5  # share of the batches that are seen at half the size, so that the network knows both
+_LARGEST = 192  # pixels, of which crops of a fundus still lie within it
 _TRAINING = "training.json"
 
 
@@ -50,7 +51,7 @@ def pretrain_diffusion(
         initial_dir: such a folder to go on from, on other pictures with another ``seed``; None starts from nothing.
         steps: optimiser steps.
         pictures: pictures to draw; each is seen several times, mirrored, at the full or half the size.
-        image_size: height and width in pixels, divisible by 16.
+        image_size: height and width in pixels, divisible by 16 and at most 192.
         batch_size: pictures in a step.
         learning_rate: AdamW's peak, reached after 5 % of the steps and followed by a cosine.
         ema_momentum: share that each step has in the averaged weights, which are written.
@@ -58,11 +59,13 @@ def pretrain_diffusion(
         num_workers: processes that draw pictures.
 
     Raises:
-        InputError: if there is no such folder in ``initial_dir``, or ``image_size`` is not divisible by 16.
+        InputError: if there is no such folder in ``initial_dir``, ``output_dir`` holds something else, or
+            ``image_size`` is none of these.
     """
-    if image_size < 16 or image_size % 16:
-        raise InputError(f"--image_size: expected a multiple of 16, got {image_size}")
+    if not 16 <= image_size <= _LARGEST or image_size % 16:
+        raise InputError(f"--image_size: expected a multiple of 16 up to {_LARGEST}, got {image_size}")
     folder = Path(output_dir)
+    check_room(folder)
     set_determinism(seed=seed)
     started, history, recent = time.time(), [], []
     settings = {

@@ -83,7 +83,7 @@ class ScenePictures(Dataset):
 
     Args:
         length: number of pictures.
-        size: height and width in pixels, 200 at most.
+        size: height and width in pixels, 192 at most.
         seed: of all pictures.
     """
 

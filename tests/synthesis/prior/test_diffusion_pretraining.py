@@ -49,9 +49,14 @@ def test_a_seed_gives_the_same_weights(tmp_path):
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_drawn(tmp_path):
-    with pytest.raises(InputError, match="expected a multiple of 16, got 40"):
-        pretrain_diffusion(str(tmp_path / "out"), image_size=40)
+    for size in (40, 208):
+        with pytest.raises(InputError, match=f"expected a multiple of 16 up to 192, got {size}"):
+            pretrain_diffusion(str(tmp_path / "out"), image_size=size)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"there is no training\.json"):
         pretrain_diffusion(str(tmp_path / "out"), str(tmp_path / "empty"), pictures=4, num_workers=0)
     assert not (tmp_path / "out").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/me.png").write_bytes(b"precious")
+    with pytest.raises(InputError, match="photos"):
+        pretrain_diffusion(str(tmp_path / "photos"))
