@@ -90,6 +90,7 @@ RULES: dict[str, Rule] = {
     "diffusion_pretrained": optional(TEXT),
     "diffusion_channels": list_of(_COUNT, "whole numbers of at least 1"),
     "diffusion_layers": _COUNT,
+    "augmentation": _SHARE,
     "diffusion_def::norm_num_groups": _COUNT,
     "noise_scheduler::num_train_timesteps": _COUNT,
     "ema_momentum": number(above=0, below=1),

@@ -19,6 +19,7 @@ from common.files.json_files import read_json
 from common.files.links import check_no_way_out
 from common.files.weights import unwrap
 from common.synthesis.sampling import solver_for
+from common.synthesis.told_augmentation import drawing_unchanged
 
 _REMEDY = "run train_diffusion first"
 _INDEX = "model_index.json"
@@ -49,7 +50,8 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
     writes.
 
     Args:
-        network: a ``diffusers.UNet2DModel``, possibly wrapped in ``DistributedDataParallel``.
+        network: a ``diffusers.UNet2DModel``, possibly wrapped in ``DistributedDataParallel``; one that was told of
+            augmentation is saved as the one that draws images as they are.
         noise_scheduler: the training's scheduler; an SDE-DPM-Solver++ of the same noise schedule is saved.
         folder: where to write.
 
@@ -60,7 +62,9 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
         return
     check_room(folder)
     with atomic_folder(folder) as fresh:
-        DDPMPipeline(unet=unwrap(network), scheduler=solver_for(noise_scheduler)).save_pretrained(fresh)
+        DDPMPipeline(unet=drawing_unchanged(unwrap(network)), scheduler=solver_for(noise_scheduler)).save_pretrained(
+            fresh
+        )
 
 
 def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> DDPMPipeline:

@@ -16,6 +16,8 @@ from monai.inferers import SimpleInferer
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
+from common.synthesis.told_augmentation import CHANGED_KEY
+
 
 class PrepareDiffusion:
     """Noises the images of a batch, each to a random timestep of its own; the ``prepare_batch`` of a trainer.
@@ -44,18 +46,19 @@ class PrepareDiffusion:
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, Any]]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...], dict[str, Any]]:
         """Return noisy images, the target shaped like them, and what else the network is called with.
 
         Args:
-            batchdata: its ``image`` is ``(B, C, H, W)`` in [0, 1]; nothing else is used.
+            batchdata: its ``image`` is ``(B, C, H, W)`` in [0, 1]; ``changed``, where it has that, is the class
+                ``(B,)`` of each, see :mod:`~common.synthesis.told_augmentation`.
             device: where to train.
             non_blocking: whether the copy to the device may be asynchronous.
             kwargs: any other argument of ``Tensor.to``.
 
         Returns:
-            noisy images and target ``(B, C, H, W)``, the timesteps ``(B,)`` as positional arguments, and no keyword
-            arguments.
+            noisy images and target ``(B, C, H, W)``, the timesteps and, where there are any, the classes ``(B,)`` as
+            positional arguments, and no keyword arguments.
         """
         images = batchdata[Keys.IMAGE]
         if isinstance(images, MetaTensor):
@@ -67,7 +70,8 @@ class PrepareDiffusion:
         noisy = scheduler.add_noise(images, noise, timesteps)
         is_epsilon = scheduler.config.prediction_type == "epsilon"
         target = noise if is_epsilon else scheduler.get_velocity(images, noise, timesteps)
-        return noisy, target, (timesteps,), {}
+        classes = (batchdata[CHANGED_KEY].to(images.device),) if CHANGED_KEY in batchdata else ()
+        return noisy, target, (timesteps, *classes), {}
 
 
 class DenoisingInferer(SimpleInferer):
@@ -87,7 +91,7 @@ class DenoisingInferer(SimpleInferer):
         Args:
             inputs: noisy images ``(B, C, H, W)``.
             network: returns an object with a ``sample`` like the images, as ``diffusers.UNet2DModel`` does.
-            args: the timesteps ``(B,)``.
+            args: the timesteps ``(B,)``, and the classes where the network takes any.
             kwargs: for the network.
         """
         if self.bfloat16_on_cpu and inputs.device.type == "cpu":

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import SchedulerMixin, UNet2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,6 +18,7 @@ from common.errors import InputError
 from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
+from common.synthesis.told_augmentation import CLASSES_WEIGHT
 from common.teachers.base_names import is_hub_id
 from common.teachers.model_files import find_file
 
@@ -55,7 +57,11 @@ def start_from(network: UNet2DModel, noise_scheduler: SchedulerMixin, pretrained
         if config is None or weights is None:
             missing = f"{_WEIGHTS if config else _CONFIG} is missing"
             raise FileNotFoundError(f"no such folder, and on the hub {missing}" if is_hub_id(pretrained) else missing)
-        _check_architecture(read_json(config), network.config, pretrained)
+        found = read_json(config)
+        expected = dict(network.config)
+        if found.get("num_class_embeds") is None:  # then it gets classes that change nothing, to begin with
+            expected["num_class_embeds"] = None
+        _check_architecture(found, expected, pretrained)
         scheduler = _find(pretrained, "scheduler", _SCHEDULER)
         if scheduler is not None:
             _check_noise(read_json(scheduler), noise_scheduler.config, pretrained)
@@ -126,6 +132,8 @@ def _load(network: UNet2DModel, state: dict[str, Tensor], pretrained: Any) -> No
             f"--{_KEY}: '{pretrained}' is for images of {found} channels, and these have {channels}; 3 can be turned "
             "into 1, and nothing else"
         )
+    if network.class_embedding is not None and CLASSES_WEIGHT not in state:
+        state[CLASSES_WEIGHT] = torch.zeros_like(network.class_embedding.weight)
     network.load_state_dict(state)
 
 

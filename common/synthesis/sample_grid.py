@@ -19,6 +19,7 @@ from common.files.weights import unwrap
 from common.pictures.sheets import draw_sheet, save_sheet
 from common.synthesis.pictures import to_pictures
 from common.synthesis.sampling import sample, solver_for
+from common.synthesis.told_augmentation import drawing_unchanged
 
 
 class SampleGridHandler:
@@ -67,7 +68,7 @@ class SampleGridHandler:
         """Write the grid of this epoch."""
         if not is_writer():
             return
-        unet = unwrap(self.network)
+        unet = drawing_unchanged(unwrap(self.network))
         images = sample(
             unet,
             solver_for(self.noise_scheduler),

@@ -46,3 +46,16 @@ def test_another_width_is_refused_with_what_to_give(prior, tiny_phantoms, tmp_pa
     with refused(r"block_out_channels \[8, 8, 8, 16\].*--diffusion_channels '\[8, 8, 8, 16\]'"):
         run("ph2", prior, tiny_phantoms, tmp_path, diffusion_channels=[8, 8, 8, 8])
     assert not (tmp_path / "diffusion").exists()
+
+
+@pytest.mark.parametrize("name", ["chaos", "drive", "ph2"])
+def test_the_network_is_told_of_augmentation_and_what_is_saved_needs_not_be(name, prior, tiny_phantoms, tmp_path):
+    unet = run(name, prior, tiny_phantoms, tmp_path, augmentation=0.5, diffusion_pretrained=None, sample_interval=1)
+    assert unet.config.num_class_embeds is None
+    assert len(list((tmp_path / "samples").iterdir())) == 1
+
+
+def test_one_that_is_told_starts_from_one_that_was_not(prior, tiny_phantoms, tmp_path):
+    unet = run("ph2", prior, tiny_phantoms, tmp_path, augmentation=0.5)
+    first = load_pipeline(prior).unet.float()
+    assert_close(unet.time_embedding.linear_2.bias, first.time_embedding.linear_2.bias, atol=1e-5, rtol=0)
