@@ -262,14 +262,14 @@ def run_python(*arguments: str | Path, timeout: float = 600) -> subprocess.Compl
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def write_teacher(output_dir: Path, seed: int = 0) -> None:
+def write_teacher(output_dir: Path, seed: int = 0, num_classes: int = 2) -> None:
     """Write the stand-in teacher as if finetune_teacher had been run for no time at all; a seed above 0 changes it."""
     from common.teachers import build_teacher
     from common.teachers.folder import save_teacher
     from common.teachers.lora import add_lora
 
     torch.manual_seed(seed)
-    teacher = build_teacher("embedded", num_classes=2)
+    teacher = build_teacher("embedded", num_classes=num_classes)
     if seed:
         torch.nn.init.normal_(next(teacher.decoder.parameters()))
     save_teacher(add_lora(teacher, rank=2), output_dir / "teacher")

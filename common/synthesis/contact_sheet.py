@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from common.pictures.sheets import draw_sheet
+from common.synthesis.drawn_labels import mark_label
 from common.synthesis.orientations import orient_back
 from common.synthesis.pictures import to_pictures
 from common.synthesis.sample_selection import Judgement
 from common.synthesis.training_images import TrainingImages
-from common.synthesis.transfer_set import image_name
+from common.synthesis.transfer_set import image_name, label_name
 
 _IN_ROW = 4
 _NEAREST, _REAL = 4 * _IN_ROW, _IN_ROW  # pairs: of the nearest, and of the most, middling and least real each
@@ -31,7 +32,7 @@ def draw_contact_sheet(
     most, middling and least real ones.
 
     Args:
-        folder: has the ``images`` of all samples.
+        folder: has the ``images`` of all samples, and ``labels`` where these were drawn with them, which are marked.
         judgements: of all samples, in the order of their numbers, which start at 1.
         training: the training images.
     """
@@ -41,8 +42,13 @@ def draw_contact_sheet(
         with Image.open(Path(folder) / image_name(number)) as picture:
             pair = [picture.convert("RGB"), _draw_match(training.images[judgement.nearest], judgement).convert("RGB")]
         both = Image.new("RGB", (2 * _TILE, _TILE))
+        pair = [each.resize((_TILE, _TILE), Image.Resampling.BICUBIC) for each in pair]
+        label = Path(folder) / label_name(number)
+        if label.is_file():
+            with Image.open(label) as ids:
+                pair[0] = mark_label(pair[0], ids)
         for place, each in enumerate(pair):
-            both.paste(each.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (place * _TILE, 0))
+            both.paste(each, (place * _TILE, 0))
         pictures.append(both)
         dropped = f"{judgement.dropped}, " if judgement.dropped else ""
         captions.append(f"{number}: {dropped}{why}; {training.names[judgement.nearest]}")

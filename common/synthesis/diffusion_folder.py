@@ -67,7 +67,7 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
         )
 
 
-def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> DDPMPipeline:
+def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None, label_channels: int = 0) -> DDPMPipeline:
     """Load a pipeline that :func:`save_pipeline` wrote; nothing is downloaded and no code in the folder runs.
 
     Only the four files that are written are read: ``DDPMPipeline.from_pretrained`` would also follow an index of
@@ -76,6 +76,7 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> 
     Args:
         folder: the pipeline.
         in_channels: channels that its images must have, any if None.
+        label_channels: of labels that it may draw with its images, beside those.
 
     Raises:
         InputError: if the folder is missing, is not such a pipeline or has another number of channels.
@@ -94,9 +95,10 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> 
         reason = " ".join(str(error).split())
         raise InputError(f"the pipeline in {folder} cannot be loaded ({reason}): {_REMEDY}") from error
     channels = pipeline.unet.config.in_channels
-    if in_channels is not None and channels != in_channels:
+    if in_channels is not None and channels not in (in_channels, in_channels + label_channels):
+        expected = f"{in_channels}" + f", or {in_channels + label_channels} with labels" * bool(label_channels)
         raise InputError(
-            f"the diffusion model in {folder} makes images of {channels} channels, expected {in_channels}: {_REMEDY}"
+            f"the diffusion model in {folder} makes images of {channels} channels, expected {expected}: {_REMEDY}"
         )
     return pipeline
 

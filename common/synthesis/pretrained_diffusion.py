@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import SchedulerMixin, UNet2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,17 +36,24 @@ _WITH_BETAS = ("linear", "scaled_linear", "sigmoid")  # schedules to which beta_
 _OVERRIDES = {"block_out_channels": "diffusion_channels", "layers_per_block": "diffusion_layers"}
 
 
-def start_from(network: UNet2DModel, noise_scheduler: SchedulerMixin, pretrained: str | os.PathLike | None) -> None:
+def start_from(
+    network: UNet2DModel,
+    noise_scheduler: SchedulerMixin,
+    pretrained: str | os.PathLike | None,
+    image_channels: int | None = None,
+) -> None:
     """Give a network the weights of another one of the same architecture, trained with the same noise.
 
     A network of one channel takes those of three as if its image were grey in all of them: the weights that read
-    channels are added up, and those that write them are averaged.
+    channels are added up, and those that write them are averaged. Channels of labels start at nothing, and change
+    nothing about how the image is drawn, to begin with.
 
     Args:
         network: changed in place.
         noise_scheduler: of the training that is to come.
         pretrained: a folder that diffusers wrote, of a pipeline or of its network alone, or the hub id of one, such as
             ``google/ddpm-celebahq-256``; None leaves the network as it is.
+        image_channels: of the network, those of the image, which come first; None for all.
 
     Raises:
         InputError: if the weights cannot be found or read, or are of another architecture, number of channels or noise.
@@ -67,7 +75,8 @@ def start_from(network: UNet2DModel, noise_scheduler: SchedulerMixin, pretrained
             _check_noise(read_json(scheduler), noise_scheduler.config, pretrained)
         state = load_file(weights)
         check_finite(state, weights)
-        _load(network, {name: weight.float() for name, weight in state.items()}, pretrained)
+        state = {name: weight.float() for name, weight in state.items()}
+        _load(network, state, pretrained, image_channels or network.config.in_channels)
     except InputError:
         raise
     except _DAMAGE as error:
@@ -121,8 +130,8 @@ def _check_noise(found: Mapping[str, Any], expected: Mapping[str, Any], pretrain
         )
 
 
-def _load(network: UNet2DModel, state: dict[str, Tensor], pretrained: Any) -> None:
-    channels, found = network.config.in_channels, state["conv_in.weight"].shape[1]
+def _load(network: UNet2DModel, state: dict[str, Tensor], pretrained: Any, channels: int) -> None:
+    found = state["conv_in.weight"].shape[1]
     if (channels, found) == (1, 3):
         state["conv_in.weight"] = state["conv_in.weight"].sum(1, keepdim=True)
         for name in ("conv_out.weight", "conv_out.bias"):
@@ -132,6 +141,11 @@ def _load(network: UNet2DModel, state: dict[str, Tensor], pretrained: Any) -> No
             f"--{_KEY}: '{pretrained}' is for images of {found} channels, and these have {channels}; 3 can be turned "
             "into 1, and nothing else"
         )
+    further = network.config.in_channels - channels
+    if further:
+        state["conv_in.weight"] = F.pad(state["conv_in.weight"], (0, 0, 0, 0, 0, further))
+        state["conv_out.weight"] = F.pad(state["conv_out.weight"], (0, 0, 0, 0, 0, 0, 0, further))
+        state["conv_out.bias"] = F.pad(state["conv_out.bias"], (0, further))
     if network.class_embedding is not None and CLASSES_WEIGHT not in state:
         state[CLASSES_WEIGHT] = torch.zeros_like(network.class_embedding.weight)
     network.load_state_dict(state)

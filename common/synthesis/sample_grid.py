@@ -12,11 +12,12 @@ from diffusers import SchedulerMixin
 from diffusers.utils import make_image_grid
 from ignite.engine import Engine, Events
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from common.files.atomic import atomic_file, is_writer
 from common.files.weights import unwrap
 from common.pictures.sheets import draw_sheet, save_sheet
+from common.synthesis.drawn_labels import mark_label, split_labels, to_label_picture
 from common.synthesis.pictures import to_pictures
 from common.synthesis.sampling import sample, solver_for
 from common.synthesis.told_augmentation import drawing_unchanged
@@ -35,6 +36,8 @@ class SampleGridHandler:
         num_samples: samples in a grid.
         num_inference_steps: denoising steps.
         seed: of the noise.
+        image_channels: of the network, those of the image; labels, which follow them, are marked on a second grid.
+            None for all.
 
     Raises:
         ValueError: if ``interval`` or ``num_samples`` is below 1.
@@ -49,6 +52,7 @@ class SampleGridHandler:
         num_samples: int = 16,
         num_inference_steps: int = 25,
         seed: int = 0,
+        image_channels: int | None = None,
     ) -> None:
         if interval < 1 or num_samples < 1:
             raise ValueError(f"interval and num_samples must be at least 1, got {interval} and {num_samples}")
@@ -59,6 +63,8 @@ class SampleGridHandler:
         self.num_samples = num_samples
         self.num_inference_steps = num_inference_steps
         self.seed = seed
+        self.image_channels = image_channels
+        self.images: Tensor | None = None  # the latest, (N, C, W, H), where rank 0 is
 
     def attach(self, engine: Engine) -> None:
         """Register on a trainer, after any handler that updates the network when an epoch ends."""
@@ -69,7 +75,7 @@ class SampleGridHandler:
         if not is_writer():
             return
         unet = drawing_unchanged(unwrap(self.network))
-        images = sample(
+        drawn = sample(
             unet,
             solver_for(self.noise_scheduler),
             self.num_samples,
@@ -79,7 +85,16 @@ class SampleGridHandler:
         )
         epoch = engine.state.epoch
         title = f"{self.num_samples} samples of the diffusion model after epoch {epoch}"
-        sheet = draw_sheet([_make_grid(to_pictures(images))], ["from the same noise after every epoch"], title)
+        images, labels = split_labels(drawn, self.image_channels or drawn.shape[1])
+        self.images = images.cpu()
+        pictures = to_pictures(images)
+        grids, captions = [_make_grid(pictures)], ["from the same noise after every epoch"]
+        if labels is not None:
+            pictures = [picture.resize([2 * side for side in picture.size]) for picture in pictures]
+            marked = [mark_label(*pair) for pair in zip(pictures, map(to_label_picture, labels), strict=True)]
+            grids.append(_make_grid(marked).resize(grids[0].size))
+            captions.append("their labels, drawn with them")
+        sheet = draw_sheet(grids, captions, title)
         with atomic_file(self.output_dir / f"samples_epoch_{epoch:04d}.png") as fresh:
             save_sheet(sheet, fresh)
 

@@ -53,9 +53,10 @@ class RandChangeAndTelld(RandomizableTransform, MapTransform):
 
 @torch.no_grad()
 def drawing_unchanged(network: UNet2DModel) -> UNet2DModel:
-    """Return a network that needs not be told: a copy of this one that always sees the class of unchanged images.
+    """Return a network that needs not be told: this one, always with the class of unchanged images.
 
-    The class is one more vector that is added to that of the timestep, so that it goes into a bias.
+    The class is one more vector that is added to that of the timestep, so that it goes into a bias. All other weights
+    are those of this network, not copies.
 
     Args:
         network: returned as it is if it takes no classes.
@@ -63,7 +64,9 @@ def drawing_unchanged(network: UNet2DModel) -> UNet2DModel:
     if network.class_embedding is None:
         return network
     config = {name: value for name, value in network.config.items() if not name.startswith("_")}
-    plain = UNet2DModel(**config | {"num_class_embeds": None}).to(network.device, network.dtype)
-    plain.load_state_dict({name: weight for name, weight in network.state_dict().items() if name != CLASSES_WEIGHT})
-    plain.time_embedding.linear_2.bias += network.class_embedding.weight[0]
+    state = {name: weight for name, weight in network.state_dict().items() if name != CLASSES_WEIGHT}
+    state["time_embedding.linear_2.bias"] = network.time_embedding.linear_2.bias + network.class_embedding.weight[0]
+    with torch.device("meta"):
+        plain = UNet2DModel(**config | {"num_class_embeds": None})
+    plain.load_state_dict(state, assign=True)
     return plain.train(network.training)

@@ -23,8 +23,17 @@ def image_name(number: int) -> str:
     return f"images/{number:06d}.png"
 
 
+def label_name(number: int) -> str:
+    """Return the path, within a transfer set, of the label that was drawn with the sample of this number."""
+    return f"labels/{number:06d}.png"
+
+
 def read_transfer_set(
-    folder: str | os.PathLike, in_channels: int, num_transfer: int | None = None, length: int | None = None
+    folder: str | os.PathLike,
+    in_channels: int,
+    num_transfer: int | None = None,
+    length: int | None = None,
+    drawn_labels: bool = False,
 ) -> list[dict[str, str]]:
     """Return the images of a transfer set as a MONAI datalist.
 
@@ -34,14 +43,17 @@ def read_transfer_set(
         num_transfer: number of images to use, the first ones of the list; ``None`` takes all.
         length: of the datalist, for which images are repeated, so that transfer sets of several sizes can be compared
             with equal steps; ``None`` has each once.
+        drawn_labels: whether an entry has the label that was drawn with the image, too, as its ``drawn_label``.
 
     Raises:
-        InputError: if the folder is not a transfer set, is empty, or lacks a file that its ``datalist.json`` lists; if
-            that lists a file outside the folder; if ``num_transfer`` is out of range or ``length`` is less than it; and
-            if images cannot be read, have another number of channels, or are not all of one size, all at once.
+        InputError: if the folder is not a transfer set, is empty, has no labels where they are asked for, or lacks a
+            file that its ``datalist.json`` lists; if that lists a file outside the folder; if ``num_transfer`` is out
+            of range or ``length`` is less than it; and if images cannot be read, have another number of channels, or
+            are not all of one size, all at once.
     """
     folder = Path(folder)
-    files = _listed_files(folder)
+    files = _listed_files(folder, "image")
+    labels = _listed_files(folder, "label") if drawn_labels else []
     if num_transfer is not None and not 1 <= num_transfer <= len(files):
         raise InputError(
             f"num_transfer must be between 1 and the {len(files)} images of the transfer set in {folder}, got "
@@ -50,6 +62,8 @@ def read_transfer_set(
         )
     _check_alike(folder, files, in_channels)
     entries = [{"image": str(file)} for file in files[:num_transfer]]
+    if drawn_labels:
+        entries = [entry | {"drawn_label": str(label)} for entry, label in zip(entries, labels, strict=False)]
     if length is None:
         return entries
     if length < len(entries):
@@ -59,8 +73,8 @@ def read_transfer_set(
     return repeat(entries, length)
 
 
-def _listed_files(folder: Path) -> list[Path]:
-    """Return the files that ``datalist.json`` lists.
+def _listed_files(folder: Path, key: str) -> list[Path]:
+    """Return the files that ``datalist.json`` lists under a key, ``image`` or ``label``.
 
     Raises:
         InputError: if it is missing or damaged, lists nothing, or a file that is missing or outside the folder.
@@ -69,14 +83,20 @@ def _listed_files(folder: Path) -> list[Path]:
     if not listing.is_file():
         raise InputError(f"there is no transfer set in {folder} (no datalist.json): run synthesize first")
     try:
-        names = [entry["image"] for entry in read_json(listing)["training"]]
+        entries = read_json(listing)["training"]
+        if key == "label" and not any("label" in entry for entry in entries):
+            raise InputError(
+                f"the images in {folder} have no labels (drawn_labels): they are drawn by train_diffusion with "
+                "with_labels true, and then synthesize"
+            )
+        names = [entry[key] for entry in entries]
         files = [folder / name for name in names]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{listing} is damaged ({error!r}): run synthesize again") from error
     _check_inside(folder, names)
     missing = [str(file) for file in files if not file.is_file()]
     if missing or not files:
-        what = f"{len(missing)} of its images are missing, first {missing[0]}" if missing else "it lists no images"
+        what = f"{len(missing)} of its {key}s are missing, first {missing[0]}" if missing else "it lists no images"
         raise InputError(f"{folder} is not a complete transfer set: {what}; run synthesize again")
     return files
 

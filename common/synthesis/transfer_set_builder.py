@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from common.errors import InputError
 from common.files.atomic import check_replaceable, is_writer
+from common.synthesis.drawn_labels import split_labels
 from common.synthesis.input_fingerprints import fingerprint_inputs
 from common.synthesis.observer import Observer
 from common.synthesis.realism import RealImages, measure_realism
@@ -35,9 +36,10 @@ MAX_DRAWN = 2  # times the images asked for
 class TransferSetBuilder:
     """Draws a transfer set, and reports on it.
 
-    Written are ``images/000001.png`` and on, ``datalist.json``, ``report.json``, ``samples.csv`` with a row for every
-    sample that was drawn, and ``contact_sheet.png``, which shows training images beside the samples. Samples that are
-    dropped are replaced by others, until twice the number asked for have been drawn.
+    Written are ``images/000001.png`` and on, ``labels`` like them where the model draws these, too, ``datalist.json``,
+    ``report.json``, ``samples.csv`` with a row for every sample that was drawn, and ``contact_sheet.png``, which shows
+    training images beside the samples. Samples that are dropped are replaced by others, until twice the number asked
+    for have been drawn.
 
     A run that was killed goes on where it stopped and ends with the same files, see :class:`WorkingFolder`. In a
     distributed run the ranks share the batches.
@@ -165,7 +167,7 @@ class TransferSetBuilder:
         """Draw and judge the samples of these numbers, unless an earlier run has."""
         if folder.has_batch(batch, numbers):
             return
-        images = sample(
+        drawn = sample(
             self.pipeline.unet,
             self.pipeline.scheduler,
             len(numbers),
@@ -174,10 +176,11 @@ class TransferSetBuilder:
             generator=_batch_generator(self.settings.seed, batch),
             batch_size=len(numbers),
         )
-        images = (images * 255).round() / 255  # what is judged is what the files hold
+        drawn = split_labels(drawn, self.training_images.crops.shape[1])
+        images = (drawn.images * 255).round() / 255  # what is judged is what the files hold
         observation = self.observer.observe(images)
         judgements = judge_samples(images, self.training_images, self.settings, observation, real)
-        folder.write_batch(batch, numbers, images, observation.features, judgements)
+        folder.write_batch(batch, numbers, drawn._replace(images=images), observation.features, judgements)
 
 
 def _batch_generator(seed: int, batch: int) -> torch.Generator:

@@ -19,7 +19,7 @@ from common.synthesis.diversity import vendi_score
 from common.synthesis.pictures import read_png
 from common.synthesis.sample_selection import Judgement, count_dropped, describe_dropped
 from common.synthesis.training_images import TrainingImages
-from common.synthesis.transfer_set import image_name
+from common.synthesis.transfer_set import image_name, label_name
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +39,16 @@ def write_reports(
     """Write ``samples.csv``, ``contact_sheet.png``, ``report.json`` and ``datalist.json``, and log a summary.
 
     Args:
-        folder: has the ``images`` of all samples.
+        folder: has the ``images`` of all samples, and ``labels`` where these were drawn with them.
         judgements: of all samples, in the order of their numbers, which start at 1.
         training: what the diffusion model was trained on.
         between_groups: distances between training images, see :func:`distances_between_groups`.
         realism: see :func:`~common.synthesis.realism.measure_realism`.
         settings: for the report, with ``num_images`` and ``copy_threshold``.
     """
-    kept = [image_name(number) for number, each in enumerate(judgements, start=1) if not each.dropped]
-    report = _make_report(judgements, [read_png(folder / name) for name in kept], training, between_groups, settings)
+    numbers = [number for number, each in enumerate(judgements, start=1) if not each.dropped]
+    kept = [read_png(folder / image_name(number)) for number in numbers]
+    report = _make_report(judgements, kept, training, between_groups, settings)
     report["realism"] = dict(realism)
     _log(report)
     if len(kept) < settings["num_images"]:
@@ -59,7 +60,13 @@ def write_reports(
     with atomic_file(folder / "contact_sheet.png") as fresh:
         save_sheet(draw_contact_sheet(folder, judgements, training), fresh)
     write_json(folder / "report.json", report)
-    write_json(folder / "datalist.json", {"training": [{"image": name} for name in kept]})
+    write_json(folder / "datalist.json", {"training": [_entry(folder, number) for number in numbers]})
+
+
+def _entry(folder: Path, number: int) -> dict[str, str]:
+    """Return an entry of a MONAI datalist."""
+    label = {"label": label_name(number)} if (folder / label_name(number)).is_file() else {}
+    return {"image": image_name(number)} | label
 
 
 def _write_table(path: Path, judgements: Sequence[Judgement], training: TrainingImages) -> None:

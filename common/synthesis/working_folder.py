@@ -16,9 +16,10 @@ from torch import Tensor
 from common.errors import InputError
 from common.files.atomic import atomic_file, write_json
 from common.files.json_files import read_json
+from common.synthesis.drawn_labels import Drawn, to_label_picture
 from common.synthesis.pictures import to_pictures, write_png
 from common.synthesis.sample_selection import Judgement
-from common.synthesis.transfer_set import image_name
+from common.synthesis.transfer_set import image_name, label_name
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +27,9 @@ logger = logging.getLogger(__name__)
 class WorkingFolder:
     """``<output_dir>.partial``, which becomes ``output_dir`` when the transfer set is complete.
 
-    It holds ``images``, ``judgements`` with a file for each batch, and ``settings.json``, by which a later run knows
-    whether it may go on with them. Every file is written atomically. The lock of the run's folder keeps a second run
-    out.
+    It holds ``images``, ``labels``, ``judgements`` with a file for each batch, and ``settings.json``, by which a later
+    run knows whether it may go on with them. Every file is written atomically. The lock of the run's folder keeps a
+    second run out.
 
     Args:
         output_dir: the transfer set.
@@ -50,7 +51,7 @@ class WorkingFolder:
                 "%s was left by a run with other settings, models or training images: starting over", self.path
             )
             shutil.rmtree(self.path)
-        for name in ("images", "judgements"):
+        for name in ("images", "labels", "judgements"):
             (self.path / name).mkdir(parents=True)
         write_json(self.path / "settings.json", self.settings)
 
@@ -63,22 +64,25 @@ class WorkingFolder:
     def has_batch(self, batch: int, numbers: Iterable[int]) -> bool:
         """Say whether a batch, and the samples of these numbers in it, were drawn and judged."""
         files = (self._judgements(batch), self._features(batch), *map(self._image, numbers))
-        return all(file.is_file() for file in files)
+        return all(file.is_file() for file in files)  # judgements are written last, after any labels
 
     def write_batch(
-        self, batch: int, numbers: Iterable[int], images: Tensor, features: Tensor, judgements: Sequence[Judgement]
+        self, batch: int, numbers: Sequence[int], drawn: Drawn, features: Tensor, judgements: Sequence[Judgement]
     ) -> None:
         """Write a batch.
 
         Args:
             batch: its number.
             numbers: those of its samples.
-            images: ``(B, C, W, H)`` in [0, 1].
+            drawn: the images, and their labels if there are any.
             features: ``(B, D)``.
             judgements: one for each sample.
         """
-        for number, picture in zip(numbers, to_pictures(images), strict=True):
+        for number, picture in zip(numbers, to_pictures(drawn.images), strict=True):
             write_png(picture, self._image(number))
+        if drawn.labels is not None:
+            for number, label in zip(numbers, drawn.labels, strict=True):
+                write_png(to_label_picture(label), self._label(number))
         with atomic_file(self._features(batch)) as fresh:
             save_file({"features": features.contiguous()}, fresh)
         write_json(self._judgements(batch), [asdict(each) for each in judgements])
@@ -114,6 +118,10 @@ class WorkingFolder:
         """
         for number in dropped:
             self._image(number).unlink(missing_ok=True)
+            self._label(number).unlink(missing_ok=True)
+        labels = self.path / "labels"
+        if labels.is_dir() and not any(labels.iterdir()):
+            labels.rmdir()
         shutil.rmtree(self.path / "judgements")
         (self.path / "settings.json").unlink()
         outdated = self.output_dir.with_name(f"{self.output_dir.name}.outdated")
@@ -125,6 +133,9 @@ class WorkingFolder:
 
     def _image(self, number: int) -> Path:
         return self.path / image_name(number)
+
+    def _label(self, number: int) -> Path:
+        return self.path / label_name(number)
 
     def _features(self, batch: int) -> Path:
         return self.path / f"judgements/{batch:06d}.safetensors"

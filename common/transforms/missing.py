@@ -37,3 +37,25 @@ class FillMissingd(MapTransform):
             if key not in filled:
                 filled[key] = torch.full((1, *image.shape[1:]), float(value))
         return filled
+
+
+class TakeMissingd(MapTransform):
+    """Takes what an entry lacks from another key, where it has that, and removes that key.
+
+    Args:
+        keys: what may be missing.
+        source_key: where it is taken from.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.source_key = source_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data, with every key in place where the source was."""
+        taken = dict(data)
+        if self.source_key in taken:
+            source = taken.pop(self.source_key)
+            for key in self.keys:
+                taken.setdefault(key, source)
+        return taken

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
-from integration import BUNDLES, refused, run_stage
+from integration import BUNDLES, read_state, refused, run_stage
 from torch.testing import assert_close
 
 from common.synthesis.diffusion_folder import load_pipeline
@@ -59,3 +61,17 @@ def test_one_that_is_told_starts_from_one_that_was_not(prior, tiny_phantoms, tmp
     unet = run("ph2", prior, tiny_phantoms, tmp_path, augmentation=0.5)
     first = load_pipeline(prior).unet.float()
     assert_close(unet.time_embedding.linear_2.bias, first.time_embedding.linear_2.bias, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["chaos", "drive", "ph2"])
+def test_the_weights_of_most_use_are_kept(name, tiny_phantoms, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    run_stage(
+        "train_diffusion", bundle=BUNDLES / f"{name}_segmentation", dataset_dir=tiny_phantoms(name),
+        output_dir=tmp_path, keep_usable=True, sample_interval=1, epochs=2,
+    )  # fmt: skip
+    assert "after epoch 1 " in caplog.text
+    assert "after epoch 2 " in caplog.text
+    assert "samples were of use" in caplog.text or "are kept, for their samples" in caplog.text
+    state = read_state(tmp_path / "checkpoints/train_diffusion.pt")
+    assert state["usable"]["epoch"] in (0, 1, 2)

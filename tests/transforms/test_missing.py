@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.transforms.missing import FillMissingd
+from common.transforms.missing import FillMissingd, TakeMissingd
 
 
 def test_missing_keys_are_filled_in_the_images_size():
@@ -35,3 +35,13 @@ def test_filled_labels_fit_into_a_batch_with_real_ones():
 def test_values_must_be_one_for_each_key():
     with pytest.raises(ValueError, match="values must be one for each key, got 1 for 2"):
         FillMissingd(["label", "fov"], [0])
+
+
+def test_what_is_missing_is_taken_from_elsewhere():
+    take, label = TakeMissingd("label", "drawn_label"), torch.ones(1, 4, 4)
+    data = {"drawn_label": label, "name": "a"}
+    assert take(data) == {"label": label, "name": "a"}
+    assert "label" not in data, "the data given was changed"
+    own = torch.zeros(1, 4, 4)
+    assert take({"label": own, "drawn_label": label}) == {"label": own}
+    assert take({"name": "b"}) == {"name": "b"}

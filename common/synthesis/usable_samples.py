@@ -1,0 +1,113 @@
+"""The weights of a diffusion model whose samples are of most use: neither copies nor no images of their kind.
+
+With few images a model first draws no images, then new ones, and in the end the training images again. No loss says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from common.files.atomic import is_writer
+from common.synthesis.observer import Observer
+from common.synthesis.realism import RealImages
+from common.synthesis.sample_grid import SampleGridHandler
+from common.synthesis.sample_selection import count_dropped, count_kept, judge_samples
+from common.synthesis.settings import TransferSetSettings
+from common.synthesis.training_images import TrainingImages
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 2  # looks in a row with less than half of the best share, after which training stops
+
+
+class KeepUsable:
+    """Judges the samples of each grid as a transfer set's are judged, and keeps the weights that drew the best ones.
+
+    The latest weights among those whose share of usable samples is within a standard error of the highest are kept,
+    and given to the network when training is complete. Training stops where the share was below half of the highest
+    two grids in a row. Realism is judged by the features of the stand-in, since a diffusion model needs no teacher.
+
+    Args:
+        grids: draws the samples, from the network whose weights are kept; attached before this one.
+        training_images: gives what the model is trained on, called once.
+        copy_threshold: see :class:`~common.synthesis.settings.TransferSetSettings`.
+        max_strangeness: see there.
+    """
+
+    def __init__(
+        self,
+        grids: SampleGridHandler,
+        training_images: Callable[[], TrainingImages],
+        copy_threshold: float = 0.5,
+        max_strangeness: float = 1.5,
+    ) -> None:
+        self.grids = grids
+        self.network: nn.Module = grids.network
+        self.training_images = training_images
+        self.limits = {"copy_threshold": copy_threshold, "max_strangeness": max_strangeness}
+        self.highest, self.epoch, self.poor = 0.0, 0, 0
+        self.weights: dict[str, Tensor] = {}
+        self._training: TrainingImages | None = None
+        self._observer: Observer | None = None
+        self._real: RealImages | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a trainer, to which the grids are attached already.
+        """
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.grids.interval), self.look)
+        engine.add_event_handler(Events.COMPLETED, self.restore)
+
+    def look(self, engine: Engine) -> None:
+        """Judge the samples that were drawn after this epoch, keep the weights, and stop if there is no more to win."""
+        share = idist.broadcast(self._usable_share(engine.state.epoch) if is_writer() else 0.0, src=0)
+        count = self.grids.num_samples
+        error = (max(self.highest * (1 - self.highest), 1 / count) / count) ** 0.5
+        if share >= self.highest - error and share > 0:
+            self.weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+            self.epoch = engine.state.epoch
+        self.highest = max(self.highest, share)
+        self.poor = self.poor + 1 if share < self.highest / 2 else 0
+        if self.poor >= _PATIENCE:
+            logger.info(f"training stops after epoch {engine.state.epoch}: samples were of more use before")
+            engine.terminate()
+
+    def restore(self, engine: Engine) -> None:
+        """Give the network the weights that are kept, if samples were ever of use."""
+        if self.weights:
+            self.network.load_state_dict(self.weights)
+            logger.info(f"the weights after epoch {self.epoch} are kept, for their samples")
+        else:
+            logger.warning("no samples were of use so far, so that the latest weights are kept: train for longer")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs."""
+        return {"highest": self.highest, "epoch": self.epoch, "poor": self.poor, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what :meth:`state_dict` returned."""
+        self.highest, self.epoch, self.poor = state["highest"], state["epoch"], state["poor"]
+        self.weights = dict(state["weights"])
+
+    def _usable_share(self, epoch: int) -> float:
+        images = self.grids.images
+        if self._training is None:
+            self._training, self._observer = self.training_images(), Observer()
+            features = self._observer.observe(self._training.crops).features
+            groups = [self._training.groups[source] for source in self._training.crop_sources.tolist()]
+            self._real = RealImages(features, groups)
+        settings = TransferSetSettings(num_images=len(images), **self.limits)
+        judgements = judge_samples(images, self._training, settings, self._observer.observe(images), self._real)
+        usable, (copies, strange, _) = count_kept(judgements), count_dropped(judgements).values()
+        logger.info(
+            f"after epoch {epoch} {usable} of {len(images)} samples are of use; {copies} are copies of training "
+            f"images, {strange} are no images of this kind"
+        )
+        return usable / len(images)
