@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.synthesis.diversity import spread
+
 _NEIGHBOURS = 3  # Kynkäänniemi et al. take 3, Naeem et al. 5; training images are few
 _USUAL = 0.95  # quantile of the distances between training images that counts as usual
 
@@ -100,8 +102,7 @@ class RealImages:
         """
         radii = self.radii
         samples = features.double()
-        places = torch.linspace(0, len(samples) - 1, min(len(samples), len(self.features))).round().long()
-        some = samples[places]
+        some = spread(samples, min(len(samples), len(self.features)))
         balls = _radii(torch.cdist(some, some).fill_diagonal_(math.inf))
         if radii is None or balls is None:
             return None

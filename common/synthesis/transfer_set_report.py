@@ -15,7 +15,7 @@ from torch import Tensor
 from common.files.atomic import atomic_file, write_json
 from common.pictures.sheets import save_sheet
 from common.synthesis.contact_sheet import draw_contact_sheet
-from common.synthesis.diversity import vendi_score
+from common.synthesis.diversity import reduce, spread, vendi_score
 from common.synthesis.pictures import read_png
 from common.synthesis.sample_selection import Judgement, count_dropped, describe_dropped
 from common.synthesis.training_images import TrainingImages
@@ -47,7 +47,7 @@ def write_reports(
         settings: for the report, with ``num_images`` and ``copy_threshold``.
     """
     numbers = [number for number, each in enumerate(judgements, start=1) if not each.dropped]
-    kept = [read_png(folder / image_name(number)) for number in numbers]
+    kept = [reduce(read_png(folder / image_name(number))) for number in numbers]  # thousands fit into memory
     report = _make_report(judgements, kept, training, between_groups, settings)
     report["realism"] = dict(realism)
     _log(report)
@@ -109,7 +109,7 @@ def _make_report(
         "diversity": {
             "images": compared,
             "samples": vendi_score(samples[:compared]),
-            "training_images": vendi_score(_spread(training.crops, compared)),
+            "training_images": vendi_score(spread(training.crops, compared)),
             "all_samples": vendi_score(samples),
         },
         "strangeness": _quantiles([each.strangeness for each in judgements if each.strangeness is not None]),
@@ -120,11 +120,6 @@ def _make_report(
 
 def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
     return {name: float(np.quantile(values, share)) for name, share in _QUANTILES.items()} if len(values) else None
-
-
-def _spread(images: Tensor, count: int) -> Tensor:
-    """Return ``count`` images from all over a list."""
-    return images[torch.linspace(0, len(images) - 1, count).round().long()]
 
 
 def _log(report: Mapping[str, Any]) -> None:
