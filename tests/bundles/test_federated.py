@@ -44,7 +44,7 @@ def write_phantoms(folder: Path, name: str, seed: int, num_images: int) -> Path:
 
 
 def make_site(name: str, dataset_dir: Path, output_dir: Path, test_data: list[dict[str, str]]) -> MonaiAlgo:
-    """Return a client as the README makes it, with tiny settings."""
+    """Return a client as docs/federated.md makes it, with tiny settings."""
     shared = {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir), "num_validation": 1}
     shared |= {"student_def": dict(TINY_STUDENT), "image_size": 32, "device": "cpu"}
     tiny = {"batch_size": BATCH_SIZE, "samples_per_epoch": BATCH_SIZE * STEPS[name], "learning_rate": 0.005}

@@ -47,7 +47,7 @@ def make_app(folder: Path, bundles: Sequence[Path], ranked: bool = False) -> Pat
     Args:
         folder: new folder of the app.
         bundles: bundle folders, of the repository or released.
-        ranked: let ``/activelearning/epistemic`` serve by score, as the README tells.
+        ranked: let ``/activelearning/epistemic`` serve by score, as docs/monai_label.md tells.
     """
     shutil.copytree(_APP, folder, ignore=shutil.ignore_patterns("logs", "model", "__pycache__"))
     for bundle in bundles:
@@ -144,8 +144,8 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
         app: what :func:`make_app` made.
         studies: folder of images.
         models: names of bundles.
-        alone: see :func:`environment`. A server of one release is started as the README says, so that what it is asked
-            at the same time does not get in each other's way.
+        alone: see :func:`environment`. A server of one release is started as docs/monai_label.md says, so that what it
+            is asked at the same time does not get in each other's way.
         conf: further ``--conf``.
     """
     with socket.socket() as free:

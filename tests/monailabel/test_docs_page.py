@@ -1,4 +1,4 @@
-"""The README's own commands for MONAI Label, up to the start of the server, which all other tests start themselves."""
+"""The commands of docs/monai_label.md, up to the start of the server, which all other tests start themselves."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from server import ROOT, environment
 
 
 @pytest.mark.dataset("ph2")
-def test_the_readme_puts_a_bundle_where_the_server_looks_for_it(folders, tmp_path):
-    section = re.search(r"## In MONAI Label\n(.*?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    [commands] = re.findall(r"```\n(.*?)monailabel start_server", section[1], re.DOTALL)
+def test_the_page_puts_a_bundle_where_the_server_looks_for_it(folders, tmp_path):
+    page = (ROOT / "docs/monai_label.md").read_text(encoding="utf-8")
+    [commands] = re.findall(r"```\n(.*?)monailabel start_server", page, re.DOTALL)
     assert "dist/ph2_segmentation" in commands
     shutil.copytree(folders["ph2"], tmp_path / "dist" / "ph2_segmentation")
     subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment(), check=True)

@@ -1,4 +1,4 @@
-"""The README's example of a sixth dataset, followed to the letter in a copy of the repository."""
+"""The example of a further dataset in the docs, followed to the letter in a copy of the repository."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run(*command: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with the dataset of the README in it."""
+    """A copy of the repository with the dataset of that page in it."""
     copy = tmp_path_factory.mktemp("repository")
     shutil.copytree(ROOT / "common", copy / "common", ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "bundles").mkdir()
-    section = re.search(r"## Adding a dataset\n(.*?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    module, commands, _ = re.findall(r"   ```\w*\n(.*?)   ```", section[1], re.DOTALL)
+    page = (ROOT / "docs/adding_a_dataset.md").read_text(encoding="utf-8")
+    module, commands, _ = re.findall(r"   ```\w*\n(.*?)   ```", page, re.DOTALL)
     (copy / "common/datasets/spots.py").write_text(re.sub(r"^   ", "", module, flags=re.MULTILINE), encoding="utf-8")
-    (line,) = re.findall(r"add the line `(.*)` to `DATASETS`", section[1])
+    (line,) = re.findall(r"add the line `(.*)` to `DATASETS`", page)
     registry = copy / "common/datasets/registry.py"
     text = registry.read_text(encoding="utf-8")
     registry.write_text(text.replace("DATASETS = {\n", f"DATASETS = {{\n    {line}\n"), encoding="utf-8")
