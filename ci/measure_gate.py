@@ -61,9 +61,10 @@ def main() -> None:
     for folder in given.diffusion:
         pipeline = load_pipeline(folder, channels)
         generator = torch.Generator().manual_seed(0)
-        kinds[f"samples of {folder}"] = sample(
+        drawn = sample(
             pipeline.unet, pipeline.scheduler, DRAWN, pipeline.unet.config.sample_size, 20, generator, batch_size=32
         )
+        kinds[f"samples of {folder}"] = drawn[:, :channels]
     print(f"{len(groups)} training images; kept are those of a strangeness up to {LIMIT}")
     mark = real.mark()
     print("| images | number | kept | strangeness, median | 95 % | precision | recall | density | coverage |")

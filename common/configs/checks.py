@@ -90,7 +90,7 @@ RULES: dict[str, Rule] = {
     "diffusion_pretrained": optional(TEXT),
     "diffusion_channels": list_of(_COUNT, "whole numbers of at least 1"),
     "diffusion_layers": _COUNT,
-    "augmentation": _SHARE,
+    "augmentation": number(least=0, below=1),  # the network has to see some images as they are
     "with_labels": BOOLEAN,
     "keep_usable": BOOLEAN,
     "diffusion_def::norm_num_groups": _COUNT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from common.errors import InputError
-from common.files.atomic import atomic_folder, check_replaceable, is_writer
+from common.files.atomic import atomic_folder, check_replaceable, is_writer, write_json
 from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
@@ -26,6 +27,7 @@ _INDEX = "model_index.json"
 _UNET, _WEIGHTS = "unet/config.json", "unet/diffusion_pytorch_model.safetensors"
 _SCHEDULER = "scheduler/scheduler_config.json"
 _DAMAGE = (OSError, ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError, SafetensorError)
+_LABELS = "labels.json"  # what the channels after the image's are
 _MAX_STEPS = 100_000  # of the noise schedule, which is computed step by step
 _CLASSES = {
     "_class_name": "DDPMPipeline",
@@ -43,7 +45,12 @@ def check_room(folder: str | os.PathLike) -> None:
     check_replaceable(folder, mark=_INDEX)
 
 
-def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: str | os.PathLike) -> None:
+def save_pipeline(
+    network: nn.Module,
+    noise_scheduler: SchedulerMixin,
+    folder: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+) -> None:
     """Write a folder that ``diffusers.DiffusionPipeline.from_pretrained`` loads and samples from in few steps.
 
     The folder appears only when it is complete; an earlier pipeline there is replaced. In a distributed run rank 0
@@ -54,6 +61,7 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
             augmentation is saved as the one that draws images as they are.
         noise_scheduler: the training's scheduler; an SDE-DPM-Solver++ of the same noise schedule is saved.
         folder: where to write.
+        classes: names, the background first, of the labels that it draws with the images; None if it draws none.
 
     Raises:
         InputError: if ``folder`` holds something that is not a pipeline.
@@ -62,12 +70,32 @@ def save_pipeline(network: nn.Module, noise_scheduler: SchedulerMixin, folder: s
         return
     check_room(folder)
     with atomic_folder(folder) as fresh:
-        DDPMPipeline(unet=drawing_unchanged(unwrap(network)), scheduler=solver_for(noise_scheduler)).save_pretrained(
-            fresh
-        )
+        unet = drawing_unchanged(unwrap(network))
+        DDPMPipeline(unet=unet, scheduler=solver_for(noise_scheduler)).save_pretrained(fresh)
+        if classes is not None:
+            write_json(fresh / _LABELS, {"classes": list(classes)})
 
 
-def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None, label_channels: int = 0) -> DDPMPipeline:
+def drawn_classes(folder: str | os.PathLike) -> list[str] | None:
+    """Return the names of the classes of the labels that a pipeline draws, the background first; None if it draws none.
+
+    Raises:
+        InputError: if its record of them is damaged.
+    """
+    path = Path(folder) / _LABELS
+    if not path.is_file():
+        return None
+    check_no_way_out(folder, (_LABELS,))
+    try:
+        classes = read_json(path)["classes"]
+        if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+            raise ValueError(f"expected the names of two or more classes, got {classes}")
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{path} cannot be read ({error}): {_REMEDY}") from error
+    return list(classes)
+
+
+def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None) -> DDPMPipeline:
     """Load a pipeline that :func:`save_pipeline` wrote; nothing is downloaded and no code in the folder runs.
 
     Only the four files that are written are read: ``DDPMPipeline.from_pretrained`` would also follow an index of
@@ -75,8 +103,7 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None, lab
 
     Args:
         folder: the pipeline.
-        in_channels: channels that its images must have, any if None.
-        label_channels: of labels that it may draw with its images, beside those.
+        in_channels: channels that its images must have, without those of their labels; any if None.
 
     Raises:
         InputError: if the folder is missing, is not such a pipeline or has another number of channels.
@@ -94,11 +121,10 @@ def load_pipeline(folder: str | os.PathLike, in_channels: int | None = None, lab
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the pipeline in {folder} cannot be loaded ({reason}): {_REMEDY}") from error
-    channels = pipeline.unet.config.in_channels
-    if in_channels is not None and channels not in (in_channels, in_channels + label_channels):
-        expected = f"{in_channels}" + f", or {in_channels + label_channels} with labels" * bool(label_channels)
+    channels = pipeline.unet.config.in_channels - max(len(drawn_classes(folder) or ()) - 1, 0)
+    if in_channels is not None and channels != in_channels:
         raise InputError(
-            f"the diffusion model in {folder} makes images of {channels} channels, expected {expected}: {_REMEDY}"
+            f"the diffusion model in {folder} makes images of {channels} channels, expected {in_channels}: {_REMEDY}"
         )
     return pipeline
 

@@ -101,6 +101,26 @@ class DenoisingInferer(SimpleInferer):
         return super().__call__(inputs, network, *args, **kwargs).sample.float()
 
 
+class DenoisingLoss(nn.Module):
+    """Mean squared error of the image's channels, plus that of the label's where there are any.
+
+    By itself, so that the image counts as much with a label of many structures, most of them empty, as without one.
+
+    Args:
+        image_channels: of the network, those of the image, which come first.
+    """
+
+    def __init__(self, image_channels: int) -> None:
+        super().__init__()
+        self.image_channels = image_channels
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of ``(B, C, H, W)``."""
+        squares = (prediction - target).square()
+        image, label = squares[:, : self.image_channels], squares[:, self.image_channels :]
+        return image.mean() + label.mean() if label.shape[1] else image.mean()
+
+
 class GradientClipping:
     """Clips the norm of all gradients together before each step of the optimizer; neither MONAI nor ignite has this.
 

@@ -38,9 +38,9 @@ class AppendLabeld(MapTransform):
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with the label in the image."""
+        """Return the data with the label in the image, and no longer by itself."""
         joined = dict(data)
-        ids = torch.as_tensor(joined[self.label_key])
+        ids = torch.as_tensor(joined.pop(self.label_key))
         structures = one_hot(ids, self.num_classes, dim=0)[1:]
         for key in self.key_iterator(joined):
             joined[key] = torch.cat([joined[key], structures.to(joined[key].dtype)])

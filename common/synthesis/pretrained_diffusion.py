@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from common.errors import InputError
 from common.files.checkpoints import check_finite
 from common.files.json_files import read_json
 from common.files.links import check_no_way_out
+from common.synthesis.diffusion_folder import drawn_classes
 from common.synthesis.told_augmentation import CLASSES_WEIGHT
 from common.teachers.base_names import is_hub_id
 from common.teachers.model_files import find_file
@@ -75,8 +76,12 @@ def start_from(
             _check_noise(read_json(scheduler), noise_scheduler.config, pretrained)
         state = load_file(weights)
         check_finite(state, weights)
-        state = {name: weight.float() for name, weight in state.items()}
-        _load(network, state, pretrained, image_channels or network.config.in_channels)
+        channels = image_channels or network.config.in_channels
+        classes = drawn_classes(pretrained) if os.path.isdir(pretrained) else None
+        if classes is not None:  # then its channels are those of this network, or it is refused
+            _check_classes(classes, network.config.in_channels - channels, pretrained)
+            channels = network.config.in_channels
+        _load(network, {name: weight.float() for name, weight in state.items()}, pretrained, channels)
     except InputError:
         raise
     except _DAMAGE as error:
@@ -127,6 +132,15 @@ def _check_noise(found: Mapping[str, Any], expected: Mapping[str, Any], pretrain
         raise InputError(
             f"--{_KEY}: '{pretrained}' was trained with other noise: {stated}. For the same noise give "
             + " ".join(f"--noise_scheduler::{key} {_quoted(value)}" for key, value in other.items())
+        )
+
+
+def _check_classes(classes: Sequence[str], drawn: int, pretrained: Any) -> None:
+    """Refuse weights that draw labels for a network that draws none, or labels of another number of structures."""
+    if len(classes) - 1 != drawn:
+        raise InputError(
+            f"--{_KEY}: '{pretrained}' draws images with labels of {len(classes)} classes ({', '.join(classes)}), and "
+            + (f"these are labels of {drawn + 1}" if drawn else "with_labels is false")
         )
 
 

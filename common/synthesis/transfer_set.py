@@ -33,7 +33,7 @@ def read_transfer_set(
     in_channels: int,
     num_transfer: int | None = None,
     length: int | None = None,
-    drawn_labels: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> list[dict[str, str]]:
     """Return the images of a transfer set as a MONAI datalist.
 
@@ -43,7 +43,8 @@ def read_transfer_set(
         num_transfer: number of images to use, the first ones of the list; ``None`` takes all.
         length: of the datalist, for which images are repeated, so that transfer sets of several sizes can be compared
             with equal steps; ``None`` has each once.
-        drawn_labels: whether an entry has the label that was drawn with the image, too, as its ``drawn_label``.
+        classes: names of the classes, background first, of the labels that were drawn with the images, which entries
+            have as their ``drawn_label``; None leaves labels out.
 
     Raises:
         InputError: if the folder is not a transfer set, is empty, has no labels where they are asked for, or lacks a
@@ -53,7 +54,7 @@ def read_transfer_set(
     """
     folder = Path(folder)
     files = _listed_files(folder, "image")
-    labels = _listed_files(folder, "label") if drawn_labels else []
+    labels = [] if classes is None else _listed_labels(folder, classes)
     if num_transfer is not None and not 1 <= num_transfer <= len(files):
         raise InputError(
             f"num_transfer must be between 1 and the {len(files)} images of the transfer set in {folder}, got "
@@ -62,7 +63,7 @@ def read_transfer_set(
         )
     _check_alike(folder, files, in_channels)
     entries = [{"image": str(file)} for file in files[:num_transfer]]
-    if drawn_labels:
+    if labels:
         entries = [entry | {"drawn_label": str(label)} for entry, label in zip(entries, labels, strict=False)]
     if length is None:
         return entries
@@ -83,13 +84,7 @@ def _listed_files(folder: Path, key: str) -> list[Path]:
     if not listing.is_file():
         raise InputError(f"there is no transfer set in {folder} (no datalist.json): run synthesize first")
     try:
-        entries = read_json(listing)["training"]
-        if key == "label" and not any("label" in entry for entry in entries):
-            raise InputError(
-                f"the images in {folder} have no labels (drawn_labels): they are drawn by train_diffusion with "
-                "with_labels true, and then synthesize"
-            )
-        names = [entry[key] for entry in entries]
+        names = [entry[key] for entry in read_json(listing)["training"]]
         files = [folder / name for name in names]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{listing} is damaged ({error!r}): run synthesize again") from error
@@ -99,6 +94,30 @@ def _listed_files(folder: Path, key: str) -> list[Path]:
         what = f"{len(missing)} of its {key}s are missing, first {missing[0]}" if missing else "it lists no images"
         raise InputError(f"{folder} is not a complete transfer set: {what}; run synthesize again")
     return files
+
+
+def _listed_labels(folder: Path, classes: Sequence[str]) -> list[Path]:
+    """Return the labels that ``datalist.json`` lists.
+
+    Raises:
+        InputError: if there are none, or they are of other classes; and as :func:`_listed_files`.
+    """
+    try:
+        names = read_json(folder / "datalist.json").get("labels")
+        drawn = names and [names[str(number)] for number in range(len(names))]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / 'datalist.json'} is damaged ({error!r}): run synthesize again") from error
+    if not drawn:
+        raise InputError(
+            f"the images in {folder} have no labels (drawn_labels): train_diffusion learns to draw them by "
+            "--with_labels true, and synthesize then draws both"
+        )
+    if drawn != list(classes):
+        raise InputError(
+            f"the labels in {folder} are of {', '.join(drawn)}, and those of the dataset of {', '.join(classes)} "
+            "(drawn_labels): run train_diffusion and synthesize again"
+        )
+    return _listed_files(folder, "label")
 
 
 def _check_inside(folder: Path, names: Sequence[str]) -> None:

@@ -52,6 +52,7 @@ class TransferSetBuilder:
         teacher: says how sure it is of each sample; None leaves that out.
         teacher_transform: applied to a sample ``(C, W, H)`` before the teacher gets it; None for nothing.
         device: where to sample.
+        classes: of the labels that the model draws, the background first; None if it draws images alone.
 
     Raises:
         InputError: if ``min_confidence`` is given without a teacher.
@@ -66,6 +67,7 @@ class TransferSetBuilder:
         teacher: nn.Module | None = None,
         teacher_transform: Callable[[Tensor], Tensor] | None = None,
         device: str | torch.device = "cpu",
+        classes: Sequence[str] | None = None,
     ) -> None:
         if settings.min_confidence is not None and teacher is None:
             raise InputError("min_confidence needs a teacher: run finetune_teacher first, or leave it at null")
@@ -77,6 +79,7 @@ class TransferSetBuilder:
         self.teacher_transform = teacher_transform
         self.observer = Observer(teacher, teacher_transform, device)
         self.device = device
+        self.classes = classes
 
     def build(self) -> None:
         """Draw the transfer set and write the reports.
@@ -107,7 +110,9 @@ class TransferSetBuilder:
             )
         if is_writer():
             realism = measure_realism(real, features, [not each.dropped for each in judgements])
-            write_reports(folder.path, judgements, self.training_images, between_groups, realism, folder.settings)
+            write_reports(
+                folder.path, judgements, self.training_images, between_groups, realism, folder.settings, self.classes
+            )
             folder.finish(dropped=[number for number, each in enumerate(judgements, start=1) if each.dropped])
         idist.barrier()
 

@@ -35,6 +35,7 @@ def write_reports(
     between_groups: Tensor,
     realism: Mapping[str, Any],
     settings: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Write ``samples.csv``, ``contact_sheet.png``, ``report.json`` and ``datalist.json``, and log a summary.
 
@@ -45,6 +46,7 @@ def write_reports(
         between_groups: distances between training images, see :func:`distances_between_groups`.
         realism: see :func:`~common.synthesis.realism.measure_realism`.
         settings: for the report, with ``num_images`` and ``copy_threshold``.
+        classes: of the labels, the background first; None where there are no labels.
     """
     numbers = [number for number, each in enumerate(judgements, start=1) if not each.dropped]
     kept = [reduce(read_png(folder / image_name(number))) for number in numbers]  # thousands fit into memory
@@ -60,13 +62,13 @@ def write_reports(
     with atomic_file(folder / "contact_sheet.png") as fresh:
         save_sheet(draw_contact_sheet(folder, judgements, training), fresh)
     write_json(folder / "report.json", report)
-    write_json(folder / "datalist.json", {"training": [_entry(folder, number) for number in numbers]})
-
-
-def _entry(folder: Path, number: int) -> dict[str, str]:
-    """Return an entry of a MONAI datalist."""
-    label = {"label": label_name(number)} if (folder / label_name(number)).is_file() else {}
-    return {"image": image_name(number)} | label
+    entries = [{"image": image_name(number)} for number in numbers]
+    datalist: dict[str, Any] = {"training": entries}
+    if classes is not None:
+        datalist["labels"] = {str(number): name for number, name in enumerate(classes)}
+        for entry, number in zip(entries, numbers, strict=True):
+            entry["label"] = label_name(number)
+    write_json(folder / "datalist.json", datalist)
 
 
 def _write_table(path: Path, judgements: Sequence[Judgement], training: TrainingImages) -> None:

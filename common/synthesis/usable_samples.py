@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import ignite.distributed as idist
+import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from common.errors import InputError
 from common.files.atomic import is_writer
 from common.synthesis.observer import Observer
 from common.synthesis.realism import RealImages
@@ -27,17 +29,19 @@ _PATIENCE = 2  # looks in a row with less than half of the best share, after whi
 
 
 class KeepUsable:
-    """Judges the samples of each grid as a transfer set's are judged, and keeps the weights that drew the best ones.
+    """Judges the samples of each grid, and keeps the weights that drew most that are of use.
 
     The latest weights among those whose share of usable samples is within a standard error of the highest are kept,
     and given to the network when training is complete. Training stops where the share was below half of the highest
-    two grids in a row. Realism is judged by the features of the stand-in, since a diffusion model needs no teacher.
+    two grids in a row. Copies are told as in a transfer set; realism by the features of the stand-in, since a diffusion
+    model needs no teacher.
 
     Args:
         grids: draws the samples, from the network whose weights are kept; attached before this one.
         training_images: gives what the model is trained on, called once.
         copy_threshold: see :class:`~common.synthesis.settings.TransferSetSettings`.
         max_strangeness: see there.
+        device: where samples are judged.
     """
 
     def __init__(
@@ -46,12 +50,14 @@ class KeepUsable:
         training_images: Callable[[], TrainingImages],
         copy_threshold: float = 0.5,
         max_strangeness: float = 1.5,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.grids = grids
         self.network: nn.Module = grids.network
         self.training_images = training_images
         self.limits = {"copy_threshold": copy_threshold, "max_strangeness": max_strangeness}
-        self.highest, self.epoch, self.poor = 0.0, 0, 0
+        self.device = device
+        self.highest, self.epoch, self.poor, self.copied = 0.0, 0, 0, 0.0
         self.weights: dict[str, Tensor] = {}
         self._training: TrainingImages | None = None
         self._observer: Observer | None = None
@@ -62,8 +68,27 @@ class KeepUsable:
         Args:
             engine: a trainer, to which the grids are attached already.
         """
+        engine.add_event_handler(Events.STARTED, self.check)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.stop_again)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.grids.interval), self.look)
         engine.add_event_handler(Events.COMPLETED, self.restore)
+
+    def check(self, engine: Engine) -> None:
+        """Refuse a training in which no grid would be drawn.
+
+        Raises:
+            InputError: if it is shorter than the interval of the grids.
+        """
+        if engine.state.max_epochs < self.grids.interval:
+            raise InputError(
+                f"keep_usable needs samples: sample_interval is {self.grids.interval}, and there are "
+                f"{engine.state.max_epochs} epochs"
+            )
+
+    def stop_again(self, engine: Engine) -> None:
+        """Stop a training that had stopped before and was started again, as after a crash while it was saved."""
+        if self.poor >= _PATIENCE:
+            engine.terminate()
 
     def look(self, engine: Engine) -> None:
         """Judge the samples that were drawn after this epoch, keep the weights, and stop if there is no more to win."""
@@ -85,22 +110,26 @@ class KeepUsable:
             self.network.load_state_dict(self.weights)
             logger.info(f"the weights after epoch {self.epoch} are kept, for their samples")
         else:
-            logger.warning("no samples were of use so far, so that the latest weights are kept: train for longer")
+            advice = "train for a shorter time, or on more images" if self.copied > 0.5 else "train for longer"
+            logger.warning(f"no samples were of use, so that the latest weights are kept: {advice}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
-        return {"highest": self.highest, "epoch": self.epoch, "poor": self.poor, "weights": self.weights}
+        kept = {"highest": self.highest, "epoch": self.epoch, "poor": self.poor, "copied": self.copied}
+        return kept | {"weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what :meth:`state_dict` returned."""
-        self.highest, self.epoch, self.poor = state["highest"], state["epoch"], state["poor"]
+        self.highest, self.epoch, self.poor, self.copied = (
+            state[name] for name in ("highest", "epoch", "poor", "copied")
+        )
         self.weights = dict(state["weights"])
 
     def _usable_share(self, epoch: int) -> float:
-        images = self.grids.images
+        images = self.grids.images.to(self.device)
         if self._training is None:
-            self._training, self._observer = self.training_images(), Observer()
-            features = self._observer.observe(self._training.crops).features
+            self._training, self._observer = self.training_images(), Observer(device=self.device)
+            features = self._observer.observe(self._training.crops.to(self.device)).features
             groups = [self._training.groups[source] for source in self._training.crop_sources.tolist()]
             self._real = RealImages(features, groups)
         settings = TransferSetSettings(num_images=len(images), **self.limits)
@@ -110,4 +139,5 @@ class KeepUsable:
             f"after epoch {epoch} {usable} of {len(images)} samples are of use; {copies} are copies of training "
             f"images, {strange} are no images of this kind"
         )
+        self.copied = copies / len(images)
         return usable / len(images)

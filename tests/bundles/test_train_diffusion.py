@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
+import torch
 from integration import BUNDLES, read_state, refused, run_stage
 from torch.testing import assert_close
 
-from common.synthesis.diffusion_folder import load_pipeline
+from common.synthesis.diffusion_folder import drawn_classes, load_pipeline
 from common.synthesis.prior import pretraining
 
 CHANNELS = [8, 8, 8, 16]
@@ -70,8 +71,17 @@ def test_the_weights_of_most_use_are_kept(name, tiny_phantoms, tmp_path, caplog)
         "train_diffusion", bundle=BUNDLES / f"{name}_segmentation", dataset_dir=tiny_phantoms(name),
         output_dir=tmp_path, keep_usable=True, sample_interval=1, epochs=2,
     )  # fmt: skip
-    assert "after epoch 1 " in caplog.text
-    assert "after epoch 2 " in caplog.text
-    assert "samples were of use" in caplog.text or "are kept, for their samples" in caplog.text
+    assert [f"after epoch {epoch} " in caplog.text for epoch in (1, 2)] == [True, True]
     state = read_state(tmp_path / "checkpoints/train_diffusion.pt")
-    assert state["usable"]["epoch"] in (0, 1, 2)
+    kept = state["usable"]["weights"] or state["ema"]
+    saved = load_pipeline(tmp_path / "diffusion").unet.state_dict()
+    assert all(torch.equal(saved[name], kept[name]) for name in saved)
+
+
+def test_all_options_go_together(prior, tiny_phantoms, tmp_path):
+    values = {"augmentation": 0.5, "with_labels": True, "keep_usable": True, "sample_interval": 1}
+    unet = run("ph2", prior, tiny_phantoms, tmp_path, **values, samples_per_epoch=16, batch_size=8)
+    assert (unet.config.in_channels, unet.config.num_class_embeds) == (4, None)
+    assert drawn_classes(tmp_path / "diffusion") == ["background", "lesion"]
+    first = load_pipeline(prior).unet.float()
+    assert_close(unet.conv_in.weight[:, :3], first.conv_in.weight, atol=1e-5, rtol=0)

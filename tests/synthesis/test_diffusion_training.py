@@ -15,7 +15,12 @@ from monai.data import MetaTensor
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.synthesis.diffusion_training import DenoisingInferer, GradientClipping, PrepareDiffusion
+from common.synthesis.diffusion_training import (
+    DenoisingInferer,
+    DenoisingLoss,
+    GradientClipping,
+    PrepareDiffusion,
+)
 
 SIZE = 16
 
@@ -67,6 +72,19 @@ class TestPrepareDiffusion:
     def test_another_kind_of_prediction_is_refused(self):
         with pytest.raises(ValueError, match="prediction_type epsilon or v_prediction, got sample"):
             PrepareDiffusion(DDPMScheduler(prediction_type="sample"))
+
+
+class TestDenoisingLoss:
+    def test_of_images_alone_it_is_the_mean_squared_error(self):
+        prediction, target = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+        torch.testing.assert_close(DenoisingLoss(3)(prediction, target), nn.MSELoss()(prediction, target))
+
+    def test_the_image_counts_as_much_with_many_structures_as_without(self):
+        target = torch.zeros(2, 31, 4, 4)
+        image, label = target.clone(), target.clone()
+        image[:, :1] = 1
+        label[:, 1:] = 1
+        assert DenoisingLoss(1)(image, target) == DenoisingLoss(1)(label, target) == 1
 
 
 class TestDenoisingInferer:

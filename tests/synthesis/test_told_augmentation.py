@@ -7,9 +7,9 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusion_trainers import losses_of, make_trainer
 from integration import tiny_unet
-from monai.data import DataLoader, Dataset
+from monai.data import DataLoader, Dataset, list_data_collate
 from monai.data.utils import set_rnd
-from monai.transforms import Compose, RandAffined
+from monai.transforms import Compose, EnsureTyped, RandAffined
 
 from common.synthesis.diffusion_folder import load_pipeline, save_pipeline
 from common.synthesis.pretrained_diffusion import start_from
@@ -52,6 +52,19 @@ class TestRandChangeAndTelld:
 
         assert torch.equal(draw(1), draw(1))
         assert not torch.equal(draw(1), draw(2))
+
+
+def test_changed_and_unchanged_images_go_into_one_batch_in_any_order(image):
+    """As the configs have it: what a transform turns comes with metadata, and a batch cannot have both."""
+    keep = EnsureTyped(keys="image", track_meta=False)
+    turn = RandAffined(keys="image", prob=1, rotate_range=3.14, padding_mode="reflection")
+    transform = RandChangeAndTelld("image", Compose([turn, keep]), 0.5)
+    transform.set_random_state(0)
+    items = [transform({"image": image}) for _ in range(16)]
+    items.sort(key=lambda item: -item[CHANGED_KEY])
+    assert {item[CHANGED_KEY] for item in items} == {0, 1}
+    for order in (items, items[::-1]):
+        assert list_data_collate(order)["image"].shape == (16, 1, SIZE, SIZE)
 
 
 class TestDrawingUnchanged:

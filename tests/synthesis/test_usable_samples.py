@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 from transfer_sets import make_training_images
 
+from common.errors import InputError
 from common.synthesis import usable_samples
 from common.synthesis.usable_samples import KeepUsable
 
@@ -77,7 +78,7 @@ def test_training_stops_when_samples_get_worse(monkeypatch, caplog):
 def test_where_no_sample_is_of_use_the_latest_weights_stay(monkeypatch, caplog):
     _, epoch = train([0.0, 0.0, 0.0], monkeypatch)
     assert epoch == 3
-    assert "no samples were of use so far" in caplog.text
+    assert "no samples were of use, so that the latest weights are kept: train for longer" in caplog.text
 
 
 def test_a_resumed_training_keeps_what_was_kept_before(monkeypatch):
@@ -85,6 +86,31 @@ def test_a_resumed_training_keeps_what_was_kept_before(monkeypatch):
     resumed, epoch = train([0.2, 0.9, 0.5, 0.5], monkeypatch, first=2, state=keep.state_dict())
     assert epoch == 2
     assert resumed.highest == 0.9
+
+
+def test_a_training_that_had_stopped_stays_stopped(monkeypatch):
+    shares = [0.9, 0.1, 0.1, 0.9, 0.9]
+    keep, epoch = train(shares, monkeypatch)
+    assert (epoch, keep.poor) == (1, 2)
+    again, epoch = train(shares, monkeypatch, first=3, state=keep.state_dict())
+    assert (epoch, again.highest, again.poor) == (1, 0.9, 2)
+
+
+def test_a_training_without_a_grid_is_refused(monkeypatch):
+    keep = KeepUsable(Grids(), lambda: None)
+    monkeypatch.setattr(keep.grids, "interval", 5)
+    engine = Engine(lambda engine, batch: None)
+    keep.attach(engine)
+    with pytest.raises(InputError, match="sample_interval is 5, and there are 4 epochs"):
+        engine.run([0], max_epochs=4)
+
+
+@pytest.mark.parametrize(("copied", "advice"), [(1.0, "for a shorter time"), (0.0, "train for longer")])
+def test_the_advice_is_that_of_what_was_wrong(monkeypatch, caplog, copied, advice):
+    keep, _ = train([0.0], monkeypatch)
+    keep.copied = copied
+    keep.restore(None)
+    assert advice in caplog.messages[-1]
 
 
 def smooth(count: int, seed: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from textures import small_textures
 from transfer_sets import Brightness, build, contents, make_training_images, save_model
 
 from common.errors import InputError
-from common.synthesis import transfer_set_builder
+from common.synthesis import transfer_set_builder, working_folder
 from common.synthesis.diffusion_folder import load_pipeline
+from common.synthesis.pictures import write_png
 from common.synthesis.sampling import sample
 
 
@@ -98,3 +100,22 @@ def test_a_damaged_batch_is_refused(tmp_path, pipeline, interruption, name, cont
     (tmp_path / "transfer.partial/judgements" / name).write_bytes(content)
     with pytest.raises(InputError, match=f"{name} cannot be read .*; delete .*transfer.partial, and synthesize again"):
         build(pipeline, tmp_path / "transfer", training, num_images=5, batch_size=2)
+
+
+def test_a_run_that_a_full_disk_ended_goes_on(tmp_path, model_dir, monkeypatch):
+    training, written = make_training_images(small_textures(4)), []
+
+    def write_until_full(picture, path):
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        write_png(picture, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(working_folder, "write_png", write_until_full)
+        with pytest.raises(OSError, match="No space left"):
+            build(load_pipeline(model_dir), tmp_path / "full", training, num_images=5, batch_size=2)
+    assert not (tmp_path / "full").exists()
+    for name in ("full", "whole"):
+        build(load_pipeline(model_dir), tmp_path / name, training, num_images=5, batch_size=2)
+    assert contents(tmp_path / "full") == contents(tmp_path / "whole")

@@ -35,7 +35,7 @@ def save_model(folder: Path, channels: int = 1, seed: int = 0) -> Path:
 
 def build(pipeline: Any, output_dir: Path, training: TrainingImages, **arguments: Any) -> None:
     """Draw a transfer set; arguments are those of the builder and of its settings."""
-    other = {key: arguments.pop(key) for key in ("teacher", "teacher_transform") if key in arguments}
+    other = {key: arguments.pop(key) for key in ("teacher", "teacher_transform", "classes") if key in arguments}
     settings = TransferSetSettings(**{"num_inference_steps": 2, **arguments})
     TransferSetBuilder(output_dir, settings, pipeline, training, **other).build()
 
