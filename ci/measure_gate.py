@@ -1,10 +1,10 @@
 """Measure the gate of synthesize: which images it takes for real ones, at the size at which they are drawn.
 
-``python ci/measure_gate.py BUNDLE --dataset_dir DATA --teacher FOLDER [--size 64] [--num_labels N] [--split_seed 0]
+``python ci/measure_gate.py BUNDLE --dataset_dir DATA [--teacher FOLDER] [--size 64] [--num_labels N] [--split_seed 0]
 [--overlay cpu] [--others DATA_OF_ANOTHER ...] [--diffusion FOLDER ...]``
 
-Its measure is the strangeness of ``common/synthesis/realism.py``, in the features of the fine-tuned teacher in FOLDER,
-among the training images. What is judged: held-out images (those for validation and test), as they are and blurred;
+Its measure is the strangeness of ``common/synthesis/realism.py`` among the training images, by the features of the
+fine-tuned teacher in FOLDER and by grain. What is judged: held-out images (those for validation and test), as they are and blurred;
 noise; images of other datasets, by their folders of pictures; and samples of diffusion models, by their folders. A row
 each: how many would be kept, median and 95 % of the strangeness, precision, recall, density and coverage.
 """
@@ -35,14 +35,13 @@ def main() -> None:
     given = _read_options()
     from common.synthesis.diffusion_folder import load_pipeline
     from common.synthesis.observer import Observer
-    from common.synthesis.realism import RealImages
+    from common.synthesis.realism import look_at_training_images
     from common.synthesis.sampling import sample
 
     parser = _parse(given)
     training = parser.get_parsed_content("training::images")
     observer = Observer(parser.get_parsed_content("teacher"), parser.get_parsed_content("teacher_transform"))
-    groups = [training.groups[source] for source in training.crop_sources.tolist()]
-    real = RealImages(observer.observe(training.crops).features, groups)
+    real, space = look_at_training_images(training, observer)
     data = parser.get_parsed_content("data")
     held_out = _read(parser, [*data.entries("validation"), *data.entries("test")])
     channels = held_out.shape[1]
@@ -65,14 +64,15 @@ def main() -> None:
             pipeline.unet, pipeline.scheduler, DRAWN, pipeline.unet.config.sample_size, 20, generator, batch_size=32
         )
         kinds[f"samples of {folder}"] = drawn[:, :channels]
-    print(f"{len(groups)} training images; kept are those of a strangeness up to {LIMIT}")
+    print(f"{len(training.crops)} training images; kept are those of a strangeness up to {LIMIT}")
     mark = real.mark()
     print("| images | number | kept | strangeness, median | 95 % | precision | recall | density | coverage |")
     print("| --- " * 9 + "|")
     if mark:
-        print("| training images among themselves | {} | | | | {} |".format(len(groups), " | ".join(_numbers(mark))))
+        cells = ["training images among themselves", str(len(training.crops)), "", "", "", *_numbers(mark)]
+        print("| " + " | ".join(cells) + " |")
     for name, images in kinds.items():
-        features = observer.observe(images).features
+        features = space.place(observer.observe(images))
         strangeness = torch.tensor(real.strangeness(features))
         kept = f"{(strangeness <= LIMIT).double().mean():.0%}"
         spread = [f"{strangeness.quantile(share):.2f}" for share in (0.5, 0.95)]
@@ -84,7 +84,7 @@ def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--teacher", type=Path, required=True, help="what finetune_teacher wrote")
+    parser.add_argument("--teacher", type=Path, help="what finetune_teacher wrote; without it, the stand-in judges")
     parser.add_argument("--pretrained", default="lite_medsam")
     parser.add_argument("--overlay", default="cpu")
     parser.add_argument("--size", type=int, default=64)
@@ -105,7 +105,8 @@ def _parse(given: argparse.Namespace) -> ConfigParser:
     for key, value in values.items():
         parser[key] = value
     parser["data::manifest"] = None
-    parser["teacher"] = f"$teacher_folder.load_teacher({str(given.teacher)!r}, @pretrained, @teacher_network_def)"
+    teacher = f"$teacher_folder.load_teacher({str(given.teacher)!r}, @pretrained, @teacher_network_def)"
+    parser["teacher"] = teacher if given.teacher else None
     return parser
 
 

@@ -12,8 +12,10 @@ bash ci/install.sh test
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports --no-cache --no-logo
 
+
 export OMP_NUM_THREADS=1 # networks of tests are too small for two
 work=$(mktemp -d)
+NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir "$work/site"
 trap 'kill -- -$elsewhere 2>/dev/null || true; rm -rf "$work"' EXIT
 set -m # a group of its own for what runs beside
 bash ci/test_elsewhere.sh "$work/dist" >"$work/log" 2>&1 &

@@ -12,6 +12,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from common.synthesis.confidence import measure_confidence
+from common.synthesis.spectrum import power_by_octave
 from common.teachers import build_teacher
 
 logger = logging.getLogger(__name__)
@@ -22,16 +23,19 @@ _SIDE_FOR_THE_STAND_IN = 128  # pixels
 
 
 class Observation(NamedTuple):
-    """What a teacher sees in N images.
+    """What can be seen in N images.
 
     Attributes:
-        features: ``(N, D)``, on the CPU: mean and standard deviation of each channel of the encoder's last layer.
+        features: ``(N, D)``, on the CPU: mean and standard deviation of each channel of the last layer of a teacher's
+            encoder, which knows what is in an image and little of its grain.
+        spectra: ``(N, E)``, on the CPU: the power of each octave of spatial frequency, which knows its grain.
         confidences: how sure it is of each image, see :func:`~common.synthesis.confidence.measure_confidence`; None
             without a teacher.
         foregrounds: share of the pixels of each image that it takes for structures; None without a teacher.
     """
 
     features: Tensor
+    spectra: Tensor
     confidences: list[float] | None
     foregrounds: list[float] | None
 
@@ -77,7 +81,7 @@ class Observer:
         finally:
             handle.remove()
         opinion = (confidences, foregrounds) if self.has_opinion else (None, None)
-        return Observation(torch.cat(seen), *opinion)
+        return Observation(torch.cat(seen), power_by_octave(images).cpu(), *opinion)
 
     def _describe(self, output: Tensor) -> Tensor:
         """Return mean and standard deviation of each channel over all places, ``(B, 2 C)``."""

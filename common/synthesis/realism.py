@@ -1,4 +1,4 @@
-"""How far samples are real: whether they lie among the training images, in the features of a teacher."""
+"""How far samples are real: whether they lie among the training images, by what is in them and by their grain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from common.synthesis.diversity import spread
+from common.synthesis.observer import Observation, Observer
+from common.synthesis.training_images import TrainingImages
 
 _NEIGHBOURS = 3  # Kynkäänniemi et al. take 3, Naeem et al. 5; training images are few
 _USUAL = 0.95  # quantile of the distances between training images that counts as usual
@@ -39,14 +41,14 @@ class Realism:
 
 
 class RealImages:
-    """The training images as features of a teacher.
+    """The training images in some space of features, such as a :class:`CommonSpace`.
 
     An image is usual if it is no farther from the nearest training image than 95 % of the training images are from the
     nearest one of another patient. How strange a sample is, is its distance in that unit: from 0 for a training image
     to about 1 for a new image of the same kind.
 
     Args:
-        features: ``(N, D)``, see :class:`~common.synthesis.observer.Observation`.
+        features: ``(N, D)``.
         groups: patient or exam of each.
     """
 
@@ -115,6 +117,35 @@ class RealImages:
                 coverage=float(within.any(0).double().mean()),
             )
         )
+
+
+class CommonSpace:
+    """Puts what can be seen in images into one space, in which what is in them and their grain count alike.
+
+    The unit of each is the distance between training images that is usual in it, see :class:`RealImages`. So a sample
+    of the right things in the wrong grain, noisy or blurred, is as far off as one of other things.
+
+    Args:
+        training: what is seen in the training images.
+        groups: patient or exam of each.
+    """
+
+    def __init__(self, training: Observation, groups: Sequence[str]) -> None:
+        views = (training.features, training.spectra)
+        self._units = [RealImages(view, groups).usual or 1.0 for view in views]
+
+    def place(self, observation: Observation) -> Tensor:
+        """Return where images lie, ``(N, D + E)``."""
+        views = (observation.features, observation.spectra)
+        return torch.cat([view.double() / unit for view, unit in zip(views, self._units, strict=True)], dim=1)
+
+
+def look_at_training_images(training: TrainingImages, observer: Observer) -> tuple[RealImages, CommonSpace]:
+    """Return the images that a diffusion model was shown, and the space that they and its samples lie in."""
+    observation = observer.observe(training.crops.to(observer.device))
+    groups = [training.groups[source] for source in training.crop_sources.tolist()]
+    space = CommonSpace(observation, groups)
+    return RealImages(space.place(observation), groups), space
 
 
 def measure_realism(real: RealImages, features: Tensor, kept: Sequence[bool]) -> dict[str, dict[str, float] | None]:

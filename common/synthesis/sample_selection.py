@@ -5,14 +5,13 @@ those that the teacher is unsure of.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from common.synthesis.copy_search import find_nearest
 from common.synthesis.observer import Observation
-from common.synthesis.realism import RealImages
 from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages
 
@@ -52,9 +51,9 @@ def judge_samples(
     training: TrainingImages,
     settings: TransferSetSettings,
     observation: Observation,
-    real: RealImages,
+    strangeness: Sequence[float | None],
 ) -> list[Judgement]:
-    """Compare samples with the training images, pixel by pixel and in the features of a teacher.
+    """Compare samples with the training images, pixel by pixel, and say which stay out.
 
     Args:
         images: the samples ``(B, C, W, H)`` in [0, 1].
@@ -62,12 +61,12 @@ def judge_samples(
         settings: say from which distance on a sample is a copy, how strange it may be, and how sure the teacher has to
             be.
         observation: what a teacher sees in the samples.
-        real: the features of the training images.
+        strangeness: of each, see :class:`~common.synthesis.realism.RealImages`.
     """
     neighbours = find_nearest(images, training.images, training.groups)
     unknown = [None] * len(images)
     opinions = (
-        real.strangeness(observation.features),
+        strangeness,
         observation.confidences or unknown,
         observation.foregrounds or unknown,
     )
@@ -79,12 +78,12 @@ def judge_samples(
             rival=rival,
             box=box,
             orientation=orientation,
-            strangeness=strangeness,
+            strangeness=strange,
             confidence=confidence,
             foreground=share,
-            dropped=_reason_to_drop(settings, distance < settings.copy_threshold * rival, strangeness, confidence),
+            dropped=_reason_to_drop(settings, distance < settings.copy_threshold * rival, strange, confidence),
         )
-        for distance, rival, nearest, box, orientation, strangeness, confidence, share in rows
+        for distance, rival, nearest, box, orientation, strange, confidence, share in rows
     ]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files.atomic import is_writer
 from common.synthesis.observer import Observer
-from common.synthesis.realism import RealImages
+from common.synthesis.realism import CommonSpace, RealImages, look_at_training_images
 from common.synthesis.sample_grid import SampleGridHandler
 from common.synthesis.sample_selection import count_dropped, count_kept, judge_samples
 from common.synthesis.settings import TransferSetSettings
@@ -42,6 +42,7 @@ class KeepUsable:
         copy_threshold: see :class:`~common.synthesis.settings.TransferSetSettings`.
         max_strangeness: see there.
         device: where samples are judged.
+        enabled: False leaves the training alone.
     """
 
     def __init__(
@@ -51,23 +52,27 @@ class KeepUsable:
         copy_threshold: float = 0.5,
         max_strangeness: float = 1.5,
         device: str | torch.device = "cpu",
+        enabled: bool = True,
     ) -> None:
         self.grids = grids
         self.network: nn.Module = grids.network
         self.training_images = training_images
         self.limits = {"copy_threshold": copy_threshold, "max_strangeness": max_strangeness}
         self.device = device
+        self.enabled = enabled
         self.highest, self.epoch, self.poor, self.copied = 0.0, 0, 0, 0.0
         self.weights: dict[str, Tensor] = {}
         self._training: TrainingImages | None = None
         self._observer: Observer | None = None
-        self._real: RealImages | None = None
+        self._real: tuple[RealImages, CommonSpace] | None = None
 
     def attach(self, engine: Engine) -> None:
         """
         Args:
             engine: a trainer, to which the grids are attached already.
         """
+        if not self.enabled:
+            return
         engine.add_event_handler(Events.STARTED, self.check)
         engine.add_event_handler(Events.EPOCH_STARTED, self.stop_again)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.grids.interval), self.look)
@@ -129,11 +134,11 @@ class KeepUsable:
         images = self.grids.images.to(self.device)
         if self._training is None:
             self._training, self._observer = self.training_images(), Observer(device=self.device)
-            features = self._observer.observe(self._training.crops.to(self.device)).features
-            groups = [self._training.groups[source] for source in self._training.crop_sources.tolist()]
-            self._real = RealImages(features, groups)
+            self._real = look_at_training_images(self._training, self._observer)
+        (real, space), observation = self._real, self._observer.observe(images)
         settings = TransferSetSettings(num_images=len(images), **self.limits)
-        judgements = judge_samples(images, self._training, settings, self._observer.observe(images), self._real)
+        strangeness = real.strangeness(space.place(observation))
+        judgements = judge_samples(images, self._training, settings, observation, strangeness)
         usable, (copies, strange, _) = count_kept(judgements), count_dropped(judgements).values()
         logger.info(
             f"after epoch {epoch} {usable} of {len(images)} samples are of use; {copies} are copies of training "

@@ -13,7 +13,7 @@ from common.synthesis.observer import Observer
 def test_the_teacher_gets_the_transformed_images_in_small_batches_and_keeps_its_mode():
     teacher = Brightness().train()
     images = small_textures(20)
-    _, confidences, shares = Observer(teacher, Resize((32, 32), mode="nearest")).observe(images)
+    _, _, confidences, shares = Observer(teacher, Resize((32, 32), mode="nearest")).observe(images)
     assert teacher.training
     assert {shape[1:] for shape in teacher.shapes} == {(1, 32, 32)}
     assert max(shape[0] for shape in teacher.shapes) <= 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.synthesis.realism import RealImages, measure_realism
+from common.synthesis.observer import Observation
+from common.synthesis.realism import CommonSpace, RealImages, measure_realism
 
 
 def points(count: int, seed: int = 0, size: int = 4) -> torch.Tensor:
@@ -85,3 +86,28 @@ class TestMeasures:
         assert measured["kept"]["precision"] > 0.85
         assert measured["all_samples"]["precision"] == pytest.approx(measured["kept"]["precision"] / 2)
         assert measured["training_images"] == real.mark()
+
+
+class TestCommonSpace:
+    """Images of the right things in the wrong grain."""
+
+    KNOWN = Observation(points(40), 0.01 * points(40, seed=1), None, None)
+
+    def strangeness(self, features: torch.Tensor, spectra: torch.Tensor) -> list[float]:
+        groups = [str(index) for index in range(40)]
+        space = CommonSpace(self.KNOWN, groups)
+        real = RealImages(space.place(self.KNOWN), groups)
+        return real.strangeness(space.place(Observation(features, spectra, None, None)))
+
+    def test_what_is_unusual_in_either_is_strange_whatever_its_scale(self):
+        like, other = points(4, seed=2), 8 + points(4, seed=3)
+        assert max(self.strangeness(like, 0.01 * like)) < 1.5
+        assert min(self.strangeness(other, 0.01 * like)) > 1.5
+        assert min(self.strangeness(like, 0.01 * other)) > 1.5
+
+    def test_where_all_are_alike_in_one_the_other_decides(self):
+        alike = Observation(points(40), torch.zeros(40, 3), None, None)
+        groups = [str(index) for index in range(40)]
+        space = CommonSpace(alike, groups)
+        real = RealImages(space.place(alike), groups)
+        assert max(real.strangeness(space.place(Observation(points(4, seed=2), torch.zeros(4, 3), None, None)))) < 1.5

@@ -96,6 +96,15 @@ def test_a_training_that_had_stopped_stays_stopped(monkeypatch):
     assert (epoch, again.highest, again.poor) == (1, 0.9, 2)
 
 
+def test_it_leaves_a_training_alone_that_does_not_ask_for_it(monkeypatch):
+    keep = KeepUsable(Grids(), lambda: None, enabled=False)
+    monkeypatch.setattr(keep, "_usable_share", lambda epoch: pytest.fail("nothing has to be judged"))
+    engine = Engine(lambda engine, batch: None)
+    keep.attach(engine)
+    engine.run([0], max_epochs=3)
+    assert keep.state_dict()["weights"] == {}
+
+
 def test_a_training_without_a_grid_is_refused(monkeypatch):
     keep = KeepUsable(Grids(), lambda: None)
     monkeypatch.setattr(keep.grids, "interval", 5)

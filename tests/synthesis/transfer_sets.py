@@ -14,7 +14,7 @@ from torch import nn
 
 from common.synthesis.diffusion_folder import save_pipeline
 from common.synthesis.observer import Observer
-from common.synthesis.realism import RealImages
+from common.synthesis.realism import look_at_training_images
 from common.synthesis.sample_selection import Judgement, judge_samples
 from common.synthesis.settings import TransferSetSettings
 from common.synthesis.training_images import TrainingImages
@@ -45,8 +45,9 @@ def judge(
 ) -> list[Judgement]:
     """Return what is known of samples."""
     observer = Observer(teacher)
-    real = RealImages(observer.observe(training.crops).features, training.groups)
-    return judge_samples(samples, training, settings, observer.observe(samples), real)
+    real, space = look_at_training_images(training, observer)
+    observation = observer.observe(samples)
+    return judge_samples(samples, training, settings, observation, real.strangeness(space.place(observation)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
