@@ -4,9 +4,10 @@
 [--overlay cpu] [--others DATA_OF_ANOTHER ...] [--diffusion FOLDER ...]``
 
 Its measure is the strangeness of ``common/synthesis/realism.py`` among the training images, by the features of the
-fine-tuned teacher in FOLDER and by grain. What is judged: held-out images (those for validation and test), as they are and blurred;
-noise; images of other datasets, by their folders of pictures; and samples of diffusion models, by their folders. A row
-each: how many would be kept, median and 95 % of the strangeness, precision, recall, density and coverage.
+fine-tuned teacher in FOLDER and by grain. What is judged: held-out images (those for validation and test), as they are
+and blurred; noise; images of other datasets, by their folders of pictures; and samples of diffusion models, by their
+folders. A row each: how many would be kept, median and 95 % of the strangeness, precision, recall, density and
+coverage.
 """
 
 from __future__ import annotations
