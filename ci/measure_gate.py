@@ -42,7 +42,7 @@ def main() -> None:
     parser = _parse(given)
     training = parser.get_parsed_content("training::images")
     observer = Observer(parser.get_parsed_content("teacher"), parser.get_parsed_content("teacher_transform"))
-    real, space = look_at_training_images(training, observer)
+    real, space, _ = look_at_training_images(training, observer)
     data = parser.get_parsed_content("data")
     held_out = _read(parser, [*data.entries("validation"), *data.entries("test")])
     channels = held_out.shape[1]

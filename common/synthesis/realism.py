@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -140,12 +141,26 @@ class CommonSpace:
         return torch.cat([view.double() / unit for view, unit in zip(views, self._units, strict=True)], dim=1)
 
 
-def look_at_training_images(training: TrainingImages, observer: Observer) -> tuple[RealImages, CommonSpace]:
-    """Return the images that a diffusion model was shown, and the space that they and its samples lie in."""
+class Reference(NamedTuple):
+    """The training images, as what samples are measured by.
+
+    Attributes:
+        real: where they lie.
+        space: that they and samples lie in.
+        foregrounds: share of the pixels of each that the teacher takes for structures; None without a teacher.
+    """
+
+    real: RealImages
+    space: CommonSpace
+    foregrounds: list[float] | None
+
+
+def look_at_training_images(training: TrainingImages, observer: Observer) -> Reference:
+    """Return what an observer sees in the images that a diffusion model was shown."""
     observation = observer.observe(training.crops.to(observer.device))
     groups = [training.groups[source] for source in training.crop_sources.tolist()]
     space = CommonSpace(observation, groups)
-    return RealImages(space.place(observation), groups), space
+    return Reference(RealImages(space.place(observation), groups), space, observation.foregrounds)
 
 
 def measure_realism(real: RealImages, features: Tensor, kept: Sequence[bool]) -> dict[str, dict[str, float] | None]:

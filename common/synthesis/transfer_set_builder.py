@@ -19,7 +19,7 @@ from common.files.atomic import check_replaceable, is_writer
 from common.synthesis.drawn_labels import split_labels
 from common.synthesis.input_fingerprints import fingerprint_inputs
 from common.synthesis.observer import Observer
-from common.synthesis.realism import CommonSpace, RealImages, look_at_training_images, measure_realism
+from common.synthesis.realism import Reference, look_at_training_images, measure_realism
 from common.synthesis.sample_selection import Judgement, count_kept, describe_dropped, is_strange, judge_samples
 from common.synthesis.sampling import sample
 from common.synthesis.settings import TransferSetSettings
@@ -100,8 +100,8 @@ class TransferSetBuilder:
                 "all training images are of one patient or exam, so that there is no other to compare with: every "
                 "sample that resembles them counts as a copy"
             )
-        real, space = self._look_at_training_images()
-        judgements, features = self._draw(folder, real, space)
+        reference = self._look_at_training_images()
+        judgements, features = self._draw(folder, reference)
         if not count_kept(judgements):
             raise InputError(
                 f"none of the {len(judgements)} samples is left: {describe_dropped(judgements)}. Train the diffusion "
@@ -109,23 +109,30 @@ class TransferSetBuilder:
                 "in them, or lower copy_threshold or min_confidence"
             )
         if is_writer():
-            realism = measure_realism(real, features, [not each.dropped for each in judgements])
+            realism = measure_realism(reference.real, features, [not each.dropped for each in judgements])
             write_reports(
-                folder.path, judgements, self.training_images, between_groups, realism, folder.settings, self.classes
+                folder.path,
+                judgements,
+                self.training_images,
+                between_groups,
+                realism,
+                folder.settings,
+                classes=self.classes,
+                training_foregrounds=reference.foregrounds,
             )
             folder.finish(dropped=[number for number, each in enumerate(judgements, start=1) if each.dropped])
         idist.barrier()
 
-    def _look_at_training_images(self) -> tuple[RealImages, CommonSpace]:
-        real, space = look_at_training_images(self.training_images, self.observer)
-        if real.usual is None and self.settings.max_strangeness is not None:
+    def _look_at_training_images(self) -> Reference:
+        reference = look_at_training_images(self.training_images, self.observer)
+        if reference.real.usual is None and self.settings.max_strangeness is not None:
             logger.warning(
                 "there is one training image, or all are alike: what is no image of this kind cannot be told, and "
                 "max_strangeness drops nothing"
             )
-        return real, space
+        return reference
 
-    def _draw(self, folder: WorkingFolder, real: RealImages, space: CommonSpace) -> tuple[list[Judgement], Tensor]:
+    def _draw(self, folder: WorkingFolder, reference: Reference) -> tuple[list[Judgement], Tensor]:
         """Draw samples until enough are kept or too many were drawn; return what is known of each, and its place."""
         number, batch_size = self.settings.num_images, self.settings.batch_size
         rank, world_size = idist.get_rank(), idist.get_world_size()
@@ -137,7 +144,7 @@ class TransferSetBuilder:
             for index in counted(mine, "batch"):
                 first = len(judgements) + 1 + starts[index]
                 count = min(batch_size, missing - starts[index])
-                self._draw_batch(folder, real, space, batches + index, range(first, first + count))
+                self._draw_batch(folder, reference, batches + index, range(first, first + count))
             idist.barrier()
             for index in range(len(starts)):
                 judgements += folder.read_judgements(batches + index)
@@ -166,9 +173,7 @@ class TransferSetBuilder:
             )
         logger.warning(f"{found}; they are kept, since allow_unrealistic is set")
 
-    def _draw_batch(
-        self, folder: WorkingFolder, real: RealImages, space: CommonSpace, batch: int, numbers: range
-    ) -> None:
+    def _draw_batch(self, folder: WorkingFolder, reference: Reference, batch: int, numbers: range) -> None:
         """Draw and judge the samples of these numbers, unless an earlier run has."""
         if folder.has_batch(batch, numbers):
             return
@@ -184,8 +189,8 @@ class TransferSetBuilder:
         drawn = split_labels(drawn, self.training_images.crops.shape[1])
         images = (drawn.images * 255).round() / 255  # what is judged is what the files hold
         observation = self.observer.observe(images)
-        places = space.place(observation)
-        strangeness = real.strangeness(places)
+        places = reference.space.place(observation)
+        strangeness = reference.real.strangeness(places)
         judgements = judge_samples(images, self.training_images, self.settings, observation, strangeness)
         folder.write_batch(batch, numbers, drawn._replace(images=images), places, judgements)
 

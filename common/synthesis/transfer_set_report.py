@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _NUMBERS = ("distance", "rival", "strangeness", "confidence", "foreground")
 _COLUMNS = ("sample", "file", "nearest", *_NUMBERS, "dropped")
+_LEAST_STRUCTURES = 0.5  # share of the structures in training images that samples should have
 _QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
 
 
@@ -36,6 +37,7 @@ def write_reports(
     realism: Mapping[str, Any],
     settings: Mapping[str, Any],
     classes: Sequence[str] | None = None,
+    training_foregrounds: Sequence[float] | None = None,
 ) -> None:
     """Write ``samples.csv``, ``contact_sheet.png``, ``report.json`` and ``datalist.json``, and log a summary.
 
@@ -47,17 +49,22 @@ def write_reports(
         realism: see :func:`~common.synthesis.realism.measure_realism`.
         settings: for the report, with ``num_images`` and ``copy_threshold``.
         classes: of the labels, the background first; None where there are no labels.
+        training_foregrounds: share of the pixels of each training image that the teacher takes for structures; None
+            without a teacher.
     """
     numbers = [number for number, each in enumerate(judgements, start=1) if not each.dropped]
     kept = [reduce(read_png(folder / image_name(number))) for number in numbers]  # thousands fit into memory
     report = _make_report(judgements, kept, training, between_groups, settings)
     report["realism"] = dict(realism)
+    report["foreground_of_training_images"] = _quantiles(training_foregrounds or [])
     _log(report)
     if len(kept) < settings["num_images"]:
         logger.warning(
             f"only {len(kept)} of {settings['num_images']} images: of {len(judgements)} samples "
             f"{describe_dropped(judgements)}"
         )
+    if training_foregrounds:
+        _check_structures([judgements[number - 1].foreground for number in numbers], training_foregrounds)
     _write_table(folder / "samples.csv", judgements, training)
     with atomic_file(folder / "contact_sheet.png") as fresh:
         save_sheet(draw_contact_sheet(folder, judgements, training), fresh)
@@ -69,6 +76,17 @@ def write_reports(
         for entry, number in zip(entries, numbers, strict=True):
             entry["label"] = label_name(number)
     write_json(folder / "datalist.json", datalist)
+
+
+def _check_structures(found: Sequence[float], expected: Sequence[float]) -> None:
+    """Say where the teacher finds far less in the samples than in the training images."""
+    samples, training = float(np.mean(found)), float(np.mean(expected))
+    if samples < _LEAST_STRUCTURES * training:
+        logger.warning(
+            f"the teacher finds structures on {samples:.1%} of the samples' pixels, and on {training:.1%} of those of "
+            "the training images: what is to be segmented is missing from the samples; train the diffusion model for "
+            "longer, or on more images"
+        )
 
 
 def _write_table(path: Path, judgements: Sequence[Judgement], training: TrainingImages) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files.atomic import is_writer
 from common.synthesis.observer import Observer
-from common.synthesis.realism import CommonSpace, RealImages, look_at_training_images
+from common.synthesis.realism import Reference, look_at_training_images
 from common.synthesis.sample_grid import SampleGridHandler
 from common.synthesis.sample_selection import count_dropped, count_kept, judge_samples
 from common.synthesis.settings import TransferSetSettings
@@ -64,7 +64,7 @@ class KeepUsable:
         self.weights: dict[str, Tensor] = {}
         self._training: TrainingImages | None = None
         self._observer: Observer | None = None
-        self._real: tuple[RealImages, CommonSpace] | None = None
+        self._reference: Reference | None = None
 
     def attach(self, engine: Engine) -> None:
         """
@@ -134,10 +134,10 @@ class KeepUsable:
         images = self.grids.images.to(self.device)
         if self._training is None:
             self._training, self._observer = self.training_images(), Observer(device=self.device)
-            self._real = look_at_training_images(self._training, self._observer)
-        (real, space), observation = self._real, self._observer.observe(images)
+            self._reference = look_at_training_images(self._training, self._observer)
+        observation = self._observer.observe(images)
         settings = TransferSetSettings(num_images=len(images), **self.limits)
-        strangeness = real.strangeness(space.place(observation))
+        strangeness = self._reference.real.strangeness(self._reference.space.place(observation))
         judgements = judge_samples(images, self._training, settings, observation, strangeness)
         usable, (copies, strange, _) = count_kept(judgements), count_dropped(judgements).values()
         logger.info(

@@ -176,3 +176,30 @@ class TestConfidence:
         assert [float(row["confidence"]) >= 0.8 for row in rows] == [True, False, False, True, True]
         assert float(rows[0]["foreground"]) == pytest.approx(float(clear[0].mean()), abs=0.05)
         assert read_report(tmp_path / "transfer")["dropped"] == {"copy": 0, "unrealistic": 0, "low confidence": 2}
+
+
+class TestStructures:
+    """The teacher takes bright pixels for structures."""
+
+    def build(self, samples, tmp_path, pipeline, draw, caplog):
+        draw(samples)
+        known = torch.zeros(4, 1, SIZE, SIZE)
+        known[:, :, :8] = 0.9  # half of every training image
+        known += 0.05 * small_textures(4)
+        with caplog.at_level(logging.WARNING):
+            build(
+                pipeline, tmp_path / "transfer", make_training_images(known), num_images=4, teacher=Brightness(),
+                copy_threshold=0,
+            )  # fmt: skip
+        return read_report(tmp_path / "transfer")
+
+    def test_where_they_are_missing_a_warning_says_so(self, tmp_path, pipeline, draw, caplog):
+        report = self.build(0.3 * small_textures(4, seed=1), tmp_path, pipeline, draw, caplog)
+        assert "structures on 0.0% of the samples' pixels, and on 50.0% of those of the training images" in caplog.text
+        assert report["foreground_of_training_images"]["median"] == 0.5
+
+    def test_where_they_are_there_nothing_is_said(self, tmp_path, pipeline, draw, caplog):
+        samples = 0.3 * small_textures(4, seed=1)
+        samples[:, :, :5] = 0.9  # five of sixteen rows, more than half of the eight
+        self.build(samples, tmp_path, pipeline, draw, caplog)
+        assert "structures on" not in caplog.text

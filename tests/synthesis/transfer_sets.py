@@ -45,7 +45,7 @@ def judge(
 ) -> list[Judgement]:
     """Return what is known of samples."""
     observer = Observer(teacher)
-    real, space = look_at_training_images(training, observer)
+    real, space, _ = look_at_training_images(training, observer)
     observation = observer.observe(samples)
     return judge_samples(samples, training, settings, observation, real.strangeness(space.place(observation)))
 
