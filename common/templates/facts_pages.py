@@ -20,6 +20,10 @@ SEES = {  # what the networks see: the key of its size, and what that is
     "images": ("image_size", "pixels a side that images are resized to"),
     "slices": ("image_size", "pixels a side that slices are resized to"),
 }
+_NO_RESULTS = """\
+On real images no student of this version has been measured. Figures on phantoms stand in `docs/results` of the
+repository.
+"""
 
 # What a page need not say.
 _DEFAULTS: dict[str, Any] = {
@@ -37,6 +41,7 @@ _DEFAULTS: dict[str, Any] = {
     "overlay_style": "auto",
     "stages_section": None,
     "performance_details": None,
+    "results_section": _NO_RESULTS,
     "commands_section": None,
     "source": None,
     "intensity": "{range: [0, 255]}",  # which values become 0 and 1
