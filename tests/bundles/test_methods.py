@@ -14,6 +14,7 @@ from integration import (
     BUNDLES,
     METHOD_CONFIGS,
     assert_same,
+    contained,
     load_stage,
     read_state,
     refused,
@@ -121,7 +122,8 @@ class TestWeights:
         left = {"distilled.pt", "distilled.provenance.json", "dataset_manifest.json", "logs", ".lock"}
         assert {path.name for path in tmp_path.iterdir()} == left
         trained = load_stage("train", initial_weights=None, **values)
-        trained.initialize()
+        with contained():
+            trained.initialize()
         after = trained.parser.get_parsed_content("provenance")
         of_training = {"initial", "dataset", "bundle", "phantoms", "settings"}
         recipe = {key: value for key, value in after.items() if key not in of_training}
