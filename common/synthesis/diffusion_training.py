@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import SchedulerMixin, UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
@@ -17,6 +18,8 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
 from common.synthesis.told_augmentation import CHANGED_KEY
+
+_FEW_PLACES = 256
 
 
 class PrepareDiffusion:
@@ -119,6 +122,24 @@ class DenoisingLoss(nn.Module):
         squares = (prediction - target).square()
         image, label = squares[:, : self.image_channels], squares[:, self.image_channels :]
         return image.mean() + label.mean() if label.shape[1] else image.mean()
+
+
+def suit_cpu(network: UNet2DModel, device: str | torch.device) -> None:
+    """Let a network on a CPU attend to few places by plain products.
+
+    PyTorch's fused attention, diffusers' choice, takes a fifth of a training step there, for the 64 places of images of
+    64 pixels. With more than 256, plain products would take too much memory, and the network stays as it is.
+
+    Args:
+        network: changed in place.
+        device: where it is trained.
+    """
+    side = network.config.sample_size // 2 ** (len(network.config.block_out_channels) - 1)
+    if torch.device(device).type != "cpu" or side**2 > _FEW_PLACES:
+        return
+    for module in network.modules():
+        if isinstance(module, Attention):
+            module.set_processor(AttnProcessor())
 
 
 class GradientClipping:

@@ -7,7 +7,8 @@ import copy
 import ignite.distributed as idist
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from diffusion_trainers import losses_of, make_trainer
 from ignite.engine import Events
 from integration import tiny_unet
@@ -20,6 +21,7 @@ from common.synthesis.diffusion_training import (
     DenoisingLoss,
     GradientClipping,
     PrepareDiffusion,
+    suit_cpu,
 )
 
 SIZE = 16
@@ -72,6 +74,45 @@ class TestPrepareDiffusion:
     def test_another_kind_of_prediction_is_refused(self):
         with pytest.raises(ValueError, match="prediction_type epsilon or v_prediction, got sample"):
             PrepareDiffusion(DDPMScheduler(prediction_type="sample"))
+
+
+class TestSuitCpu:
+    """Attention by plain products, where these are faster."""
+
+    def attending(self, size: int = SIZE) -> UNet2DModel:
+        torch.manual_seed(0)
+        return UNet2DModel(
+            sample_size=size,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 16),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            norm_num_groups=4,
+        )
+
+    def processors(self, network: UNet2DModel) -> set[type]:
+        return {type(module.processor) for module in network.modules() if isinstance(module, Attention)}
+
+    def test_what_the_network_predicts_and_how_it_learns_stay_the_same(self):
+        images, timesteps, found = torch.rand(2, 1, SIZE, SIZE), torch.tensor([3, 900]), []
+        for suited in (False, True):
+            network = self.attending()
+            if suited:
+                suit_cpu(network, "cpu")
+            assert self.processors(network) == {AttnProcessor if suited else AttnProcessor2_0}
+            prediction = network(images, timesteps).sample
+            prediction.square().mean().backward()
+            found.append([prediction.detach(), *(weight.grad for weight in network.parameters())])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+    @pytest.mark.parametrize(("size", "device"), [(SIZE, "cuda"), (64, "cpu")], ids=["a GPU", "many places"])
+    def test_elsewhere_it_stays_as_it_is(self, size, device):
+        network = self.attending(size)
+        suit_cpu(network, device)
+        assert self.processors(network) == {AttnProcessor2_0}
 
 
 class TestDenoisingLoss:

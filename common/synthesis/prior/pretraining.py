@@ -22,7 +22,7 @@ from tqdm import tqdm
 from common.errors import InputError
 from common.files.atomic import write_json
 from common.synthesis.diffusion_folder import check_room, load_pipeline, save_pipeline
-from common.synthesis.diffusion_training import DenoisingInferer, PrepareDiffusion
+from common.synthesis.diffusion_training import DenoisingInferer, PrepareDiffusion, suit_cpu
 from common.synthesis.prior.scene_pictures import ScenePictures
 from common.training.processes import has_bfloat16
 
@@ -77,6 +77,7 @@ def pretrain_diffusion(
     prepare, inferer = PrepareDiffusion(noise_scheduler), DenoisingInferer(bfloat16_on_cpu=has_bfloat16())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     drawn = _draw(ScenePictures(pictures, image_size, seed), num_workers)
+    suit_cpu(network, device)
     network.to(device, memory_format=torch.channels_last).train()
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - ema_momentum))
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
