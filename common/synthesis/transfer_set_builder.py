@@ -31,6 +31,7 @@ from common.training.bar import counted
 logger = logging.getLogger(__name__)
 
 MAX_DRAWN = 2  # times the images asked for
+JUDGED_BY = ["features", "spectra"]  # what was drawn by a version that knew less is not gone on with
 
 
 class TransferSetBuilder:
@@ -90,7 +91,8 @@ class TransferSetBuilder:
         """
         check_replaceable(self.output_dir, mark="report.json")
         inputs = fingerprint_inputs(self.pipeline, self.training_images, self.teacher, self.teacher_transform)
-        folder = WorkingFolder(self.output_dir, asdict(self.settings) | inputs)
+        kinds = {"classes": self.classes, "judged_by": JUDGED_BY}
+        folder = WorkingFolder(self.output_dir, asdict(self.settings) | inputs | kinds)
         if is_writer():
             folder.open()
         idist.barrier()

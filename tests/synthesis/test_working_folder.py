@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 from pathlib import Path
 
@@ -119,3 +120,21 @@ def test_a_run_that_a_full_disk_ended_goes_on(tmp_path, model_dir, monkeypatch):
     for name in ("full", "whole"):
         build(load_pipeline(model_dir), tmp_path / name, training, num_images=5, batch_size=2)
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["another measure", "labels"])
+def test_what_was_judged_or_drawn_otherwise_is_not_mixed_in(
+    tmp_path, pipeline, interruption, caplog, monkeypatch, change
+):
+    training = make_training_images(small_textures(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer_set_builder, "JUDGED_BY", ["features"])
+        with pytest.raises(KeyboardInterrupt):
+            build(pipeline, tmp_path / "transfer", training, num_images=5, batch_size=2)
+    if change == "labels":
+        path = tmp_path / "transfer.partial/settings.json"
+        known = json.loads(path.read_text()) | {"judged_by": transfer_set_builder.JUDGED_BY, "classes": ["a", "b"]}
+        path.write_text(json.dumps(known))
+    with caplog.at_level(logging.WARNING):
+        build(pipeline, tmp_path / "transfer", training, num_images=5, batch_size=2)
+    assert "starting over" in caplog.text
