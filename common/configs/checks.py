@@ -109,6 +109,7 @@ RULES: dict[str, Rule] = {
     "beyond_budget": BOOLEAN,
     "drawn_labels": BOOLEAN,
     "unlabelled_length": optional(_COUNT),
+    "labelled_length": _COUNT,
     "teacher_orientations": one_of(1, 2, 8),
     "loss::terms::*::weight": number(least=0),
     "loss::terms::*::loss::temperature": number(above=0),

@@ -123,10 +123,13 @@ def _run(method: Method, num_labels: int, size: int | None, rank: int | None, se
     if size is not None:
         # Equal steps: a smaller transfer set is repeated to the length of all that is drawn. The largest one is all
         # there is, which is less where too many samples were dropped, as with a handful of training images.
-        overrides |= {"num_transfer": size if size < num_images else None, "transfer_length": num_images}
+        length = num_images if method.labelled_share else 2 * num_images  # as many as with labelled images beside
+        overrides |= {"num_transfer": size if size < num_images else None, "transfer_length": length}
         inputs["transfer"] = f"shared/diffusion_{num_labels}labels_seed{seed}"
     if method.beyond_budget:
         overrides["unlabelled_length"] = num_images  # as many steps again
+    if method.labelled_share == 1:
+        overrides["labelled_length"] = 2 * num_images  # and again
     if rank is not None:
         inputs["teacher"] = f"shared/teacher_{num_labels}labels_rank{rank}_seed{seed}"
     words = [method.name, f"{num_labels}labels", size and f"{size}images", rank and f"rank{rank}", f"seed{seed}"]

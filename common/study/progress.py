@@ -52,7 +52,7 @@ class Estimates:
         spent = self._spent.get(kind) or [
             value
             for other, values in self._spent.items()
-            if (other.stage, other.with_images) == (kind.stage, kind.with_images)
+            if (other.stage, other.prepares) == (kind.stage, kind.prepares)
             for value in values
         ]
         return sum(spent) / len(spent) if spent else None
@@ -63,12 +63,12 @@ class _Kind(NamedTuple):
 
     stage: str
     variant: str | None
-    with_images: bool  # without labels, without which there is next to nothing to do
+    prepares: bool  # a student, or there is next to nothing to do
 
 
 def _kind_of(job: Job, stage: str) -> _Kind:
     if stage == "distill":
-        return _Kind(stage, job.method, METHODS[job.method].learns_from_unlabelled)
+        return _Kind(stage, job.method, METHODS[job.method].prepares is not None)
     # Whatever prepared a student, its fine-tuning is the same; a reference line is another network.
     is_reference = job.method is not None and METHODS[job.method].is_reference
     return _Kind(stage, job.method if is_reference else None, False)

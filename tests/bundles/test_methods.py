@@ -139,7 +139,12 @@ class TestWeights:
         """All but what a method that trains nothing leaves out."""
         files = [bundle / "configs/distill.yaml", METHOD_CONFIGS / f"{method}.yaml"]
         alone, laid = (ConfigParser.load_config_files([str(file) for file in files[:count]]) for count in (1, 2))
-        own = {"scratch": {"transfer", "unlabelled"}, "real_images": {"transfer"}}.get(method, set())
+        own = {
+            "scratch": {"transfer", "unlabelled"},
+            "real_images": {"transfer"},
+            "labelled_images": {"transfer", "unlabelled", "files"},
+            "synthetic_images": {"files"},
+        }.get(method, set())
         sections = {
             "transfer",
             "unlabelled",

@@ -190,6 +190,8 @@ class TestMethods:
             "task_specific_kd": set(),
             "unet_kd": set(),
             "real_images": transfer,
+            "labelled_images": transfer,
+            "synthetic_images": set(),
             "scratch": teacher | transfer,
             "unet": {*teacher, *transfer, "distill"},
         }.get(method, teacher)

@@ -35,6 +35,7 @@ def others() -> list[str]:
         (FINE_TUNED, SAM, "task_specific_kd"),
         ({**FINE_TUNED, "fine_tuned": False, "method": "task_agnostic_kd"}, SAM, "task_agnostic_kd"),
         ({**FINE_TUNED, "method": "real_images"}, SAM, "real_images"),
+        ({**FINE_TUNED, "method": "labelled_images"}, SAM, "labelled_images"),
         ({**FINE_TUNED, "method": "unet_kd"}, SAM, "unet_kd"),
         ({**FINE_TUNED, "teacher": "embedded"}, STAND_IN, "task_specific_kd"),
         *(({"teacher": None, "fine_tuned": False, "method": name}, NO_TEACHER, name) for name in others()),

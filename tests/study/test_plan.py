@@ -37,7 +37,7 @@ def test_each_method_has_a_run_with_the_values_that_matter_to_it():
     runs = plan(labels=[5, 10], transfer_sizes=[4, 8], lora_ranks=[2, 4], seeds=[0, 1])
     count = {method: sum(job.method == method for job in runs.values()) for method in METHODS}
     by_budget = {"scratch": 1, "unet": 1, "mae": 2, "mocov3": 2, "task_agnostic_kd": 2, "task_specific_kd": 4}
-    by_budget |= {"real_images": 2, "unet_kd": 4}
+    by_budget |= {"real_images": 2, "labelled_images": 2, "synthetic_images": 4, "unet_kd": 4}
     assert count == {method: 4 * number for method, number in by_budget.items()}
     assert runs["runs/task_specific_kd_10labels_4images_rank2_seed1"].about == {
         "method": "task_specific_kd",
@@ -63,7 +63,7 @@ def test_every_job_comes_after_what_it_takes():
     order = names(jobs)
     assert len(set(order)) == len(order)
     taken = [(source, job.name) for job in jobs for source in job.inputs.values()]
-    assert len(taken) == 4 * (3 * 2 + 2 * 4 + 2 + 2 * 4), "by transfer sets; of both; teachers of real images; of both"
+    assert len(taken) == 4 * (3 * 2 + 3 * 2 * 4 + 2 * 2), "by transfer sets; by both; by teachers alone"
     assert all(order.index(source) < order.index(name) for source, name in taken)
 
 
@@ -89,6 +89,15 @@ def test_real_images_take_the_place_of_a_transfer_set_in_as_many_steps():
     assert run.stages == ("distill", "train", "evaluate")
     assert run.overrides["unlabelled_length"] == 8
     assert "num_transfer" not in run.overrides
+
+
+def test_labelled_and_synthetic_images_alone_make_as_many_steps_as_both():
+    jobs = plan(methods=["labelled_images", "synthetic_images"], transfer_sizes=[4, 8])
+    labelled = jobs["runs/labelled_images_5labels_rank4_seed0"]
+    assert labelled.inputs == {"teacher": "shared/teacher_5labels_rank4_seed0"}
+    assert labelled.overrides["labelled_length"] == 16
+    runs = [job for job in jobs.values() if job.method == "synthetic_images"]
+    assert [(job.overrides["num_transfer"], job.overrides["transfer_length"]) for job in runs] == [(4, 16), (None, 16)]
 
 
 def test_the_seed_of_a_run_is_that_of_its_split():

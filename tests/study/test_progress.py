@@ -47,6 +47,7 @@ class TestEstimates:
         assert estimates.seconds(jobs["runs/task_agnostic_kd_5labels_4images_seed0"], "distill") == 60.0
         assert estimates.seconds(jobs["runs/scratch_5labels_seed0"], "distill") is None, "it learns from no image"
         assert estimates.seconds(jobs["runs/real_images_5labels_rank2_seed0"], "distill") == 60.0
+        assert estimates.seconds(jobs["runs/labelled_images_5labels_rank2_seed0"], "distill") == 60.0
 
     def test_the_unet_is_not_a_student(self, jobs, tmp_path):
         note(tmp_path, "runs/unet_5labels_seed0", train=10.0)

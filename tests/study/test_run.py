@@ -317,6 +317,7 @@ class TestRefusals:
                 "--labels: 7 are all training images that there are with seed 0, which leaves none for real_images; ",
             ),
             ({"unlabelled_length": 3}, "--unlabelled_length: the study sets this key; give nothing: "),
+            ({"labelled_length": 3}, "--labelled_length: the study sets this key; give nothing: "),
             ({"transfer_sizes": ()}, "--transfer_sizes: is empty"),
             ({"lora_ranks": "0"}, "--lora_ranks: expected whole numbers of at least 1"),
             ({"seeds": -1}, "--seeds: expected whole numbers of at least 0"),

@@ -27,6 +27,11 @@ _ALL = (
     Method(name="scratch", title="from scratch", config=overlay("scratch")),
     Method(name="real_images", title="task-specific KD on unlabelled images", config=overlay("real_images"),
            teacher="fine_tuned", beyond_budget=True, prepares="student"),
+    Method(name="labelled_images", title="task-specific KD on the labelled images alone",
+           config=overlay("labelled_images"), teacher="fine_tuned", labelled_share=1, prepares="student"),
+    Method(name="synthetic_images", title="task-specific KD on synthetic images alone",
+           config=overlay("synthetic_images"), teacher="fine_tuned", transfer_set=True, labelled_share=0,
+           prepares="student"),
     Method(name="unet_kd", title="task-specific KD into a U-Net", config=overlay("unet_kd"), teacher="fine_tuned",
            transfer_set=True, prepares="student", student_def=UNET),
     Method(name="unet", title="U-Net", config=None, student_def=UNET),
@@ -35,8 +40,9 @@ _ALL = (
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # in the order in which tables list them
 PROPOSED = "task_specific_kd"  # the method that the others are compared with
-# The paper's comparison, which a study makes by default: the two others take images without labels, or another student.
-COMPARED = tuple(name for name in METHODS if name not in ("real_images", "unet_kd"))
+# The paper's comparison, which a study makes by default: the others take other images, or another student.
+_FURTHER = ("real_images", "labelled_images", "synthetic_images", "unet_kd")
+COMPARED = tuple(name for name in METHODS if name not in _FURTHER)
 
 
 def find_method(name: str) -> Method:

@@ -23,6 +23,8 @@ def test_the_papers_comparison_in_the_order_of_its_tables():
         ("mae", (None, True, "encoder")),
         ("scratch", (None, False, None)),
         ("real_images", ("fine_tuned", False, "student")),
+        ("labelled_images", ("fine_tuned", False, "student")),
+        ("synthetic_images", ("fine_tuned", True, "student")),
         ("unet_kd", ("fine_tuned", True, "student")),
         ("unet", (None, False, None)),
     ]
@@ -33,7 +35,9 @@ def test_the_papers_comparison_in_the_order_of_its_tables():
 def test_real_images_alone_are_those_beyond_the_budget():
     assert [name for name, method in METHODS.items() if method.beyond_budget] == ["real_images"]
     others = [name for name, method in METHODS.items() if not method.learns_from_unlabelled]
-    assert others == ["scratch", "unet"]
+    assert others == ["scratch", "labelled_images", "unet"]
+    shares = {name: method.labelled_share for name, method in METHODS.items() if method.labelled_share != 0.5}
+    assert shares == {"labelled_images": 1, "synthetic_images": 0}
 
 
 def test_titles_are_all_different():
