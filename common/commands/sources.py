@@ -76,7 +76,7 @@ def _value(node: ast.expr, tree: ast.Module) -> Any:
     if not isinstance(node, ast.Name):
         return ast.literal_eval(node)
     for statement in tree.body:
-        if isinstance(statement, ast.ImportFrom):
+        if isinstance(statement, ast.ImportFrom) and statement.module is not None:
             for alias in statement.names:
                 if (alias.asname or alias.name) == node.id:
                     return getattr(import_module(statement.module), alias.name)

@@ -115,6 +115,8 @@ def _refuse_rests_of_texts(
     """
     fits = len(positional) <= len(places) and not options.keys() & set(places[: len(positional)])
     for word, key in zip(positional, before, strict=True):
+        if key is None:
+            continue
         shape = kinds[key].placeholder if key in kinds else ""
         is_likely = shape in _LISTS or key == "title"
         if (is_likely and (before[0] != key or not fits)) or (shape == "TEXT" and not fits):

@@ -190,7 +190,7 @@ def _hint(key: str, rule: Rule, value: Any) -> str:
 
 def _unet_faults(values: Mapping[str, Any], unet: Mapping[str, Any]) -> Iterator[str]:
     """Yield what keeps a UNet2DModel from being built of blocks that have so many channels."""
-    channels = values.get("diffusion_channels")
+    channels: Any = values.get("diffusion_channels")
     if not RULES["diffusion_channels"].allows(channels):
         return
     blocks, groups = unet.get("down_block_types"), unet.get("norm_num_groups")

@@ -111,7 +111,7 @@ def _check(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
             "\n".join(f"--{key}: there is no such key; {describe_unknown(key, [config])}" for key in unknown)
         )
     parser = ConfigParser(dict(config))
-    parser.update(overrides)
+    parser.update(dict(overrides))
     missing = unknown_references(parser.get())
     if missing:
         raise InputError("\n".join(missing))

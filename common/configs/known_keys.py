@@ -60,7 +60,7 @@ def _has(node: Any, part: str) -> bool:
 def _takes(target: str, name: str) -> bool:
     """Say whether a component takes an argument; one that cannot be asked may."""
     module = "" if "." in target else ComponentLocator().get_component_module_name(target)
-    component = locate(f"{module}.{target}".lstrip(".")) if isinstance(module, str) else None
+    component: Any = locate(f"{module}.{target}".lstrip(".")) if isinstance(module, str) else None
     if component is None or name.startswith("_"):
         return True
     try:

@@ -61,7 +61,10 @@ def patient_of(images: Sequence[Path], folder: Path, endings: Endings) -> str | 
 
 def _only_pair(parts: Sequence[set[str]]) -> tuple[str, str] | None:
     """Return the two names that each folder has, and no other."""
-    return tuple(sorted(parts[0])) if len(parts[0]) == 2 and all(each == parts[0] for each in parts) else None
+    if len(parts[0]) != 2 or any(each != parts[0] for each in parts):
+        return None
+    one, other = sorted(parts[0])
+    return one, other
 
 
 def _without_numbers(stems: set[str]) -> set[str]:

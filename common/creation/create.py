@@ -107,7 +107,7 @@ def create_bundle(
         folder = create_from_facts(name, output_dir, overwrite)
         print(folder)
         return folder
-    options = read_options(name, given)
+    options = read_options(str(name), given)
     folder = bundle_folder(options.name, output_dir, overwrite)
     from common.creation.own import write_own_bundle  # here because a page of facts needs no networks' libraries
 

@@ -32,9 +32,10 @@ def check_splits(options: Options) -> None:
     labelled = [row.values for row in read_rows(options.images) if _is_labelled(row)]
     for column in dict.fromkeys(column for values in labelled for column in values):
         splits = {split_named(str(values.get(column) or "")) for values in labelled}
-        if len(splits) > 1 and None not in splits:
+        named = sorted(split for split in splits if split is not None)
+        if len(named) == len(splits) > 1:
             raise InputError(
-                f"--split is missing: {options.images} has images for {', '.join(sorted(splits))}: give --split "
+                f"--split is missing: {options.images} has images for {', '.join(named)}: give --split "
                 f"{column} to keep these splits, or --split seed to draw others"
             )
 

@@ -213,6 +213,7 @@ def _beside_images(
         return Endings(options.label_suffix)
     if all(path.name.lower().endswith(_POLYGONS) for path in labels):
         return Endings("")
+    assert places.labels is not None  # or they would be among the images
     suffix = config.get("image_suffix") or ""
     named = [path.with_name(stem_of(path).removesuffix(suffix) + path.suffix) for path in images] if suffix else images
     return read_endings(describe_stems(named, labels, places.root / places.labels), options.classes)

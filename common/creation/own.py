@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def write_own_bundle(options: Options, folder: Path, width: int = 120) -> str:
 
 
 def _dataset(places: Places, source: Source, num_validation: int) -> FolderDataset:
-    its_class = dataset_class({"data": {"_target_": source.dataset_class}})
+    its_class: Any = dataset_class({"data": {"_target_": source.dataset_class}})
     return its_class(root=places.root, source=source, num_validation=num_validation)
 
 
@@ -170,10 +171,10 @@ def _choose_channels(
         why = f"all of {total} images looked at {'are grey' if grey else 'have colours'}"
     else:
         fewer, kind = _fewer_of(structures)
-        names = name_some(short_names([sample[place]["image"] for place in fewer]), _NAMED)
+        shown = name_some(short_names([sample[place]["image"] for place in fewer]), _NAMED)
         raise InputError(
             f"--channels is missing: of {total} images looked at {grey} are grey and {total - grey} have colours "
-            f"({kind}: {names}): give --channels 3 to read all as colour, or --channels 1 to read all as grey"
+            f"({kind}: {shown}): give --channels 3 to read all as colour, or --channels 1 to read all as grey"
         )
     return Source.from_config({**config, "channels": chosen}), Choice("channels", names[chosen], why, "--channels")
 

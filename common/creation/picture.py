@@ -55,11 +55,12 @@ def most_telling(
     fitting.sort(key=lambda index: float((pairs[index][1] > 0).mean()))
     seen: Counter[tuple[int, Any]] = Counter()
     shown = []
-    for part in np.array_split(fitting, min(count, len(fitting))):
+    for array in np.array_split(fitting, min(count, len(fitting))):
+        part = array.tolist()
         middle = len(part) // 2
         in_turn = sorted(range(len(part)), key=lambda place: abs(place - middle))
         best = min(in_turn, key=lambda place: [seen[each] for each in enumerate(kinds[part[place]])])
-        shown.append(int(part[best]))
+        shown.append(part[best])
         seen.update(enumerate(kinds[part[best]]))
     return shown
 

@@ -63,7 +63,9 @@ def measure(pairs: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Sequenc
         pairs: images ``(H, W, C)``, uint8, and class ids ``(H, W)``.
         class_names: by id, background first.
     """
-    sizes, grey, num_lacking, outlined = [], [], 0, Outlined(class_names)
+    sizes: list[tuple[int, int]] = []
+    grey: list[int] = []
+    num_lacking, outlined = 0, Outlined(class_names)
     widths: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     shares: dict[str, list[float]] = {name: [] for name in class_names[1:]}
     num_cornered = dict.fromkeys(class_names[1:], 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -85,7 +85,7 @@ class Findings:
         return lines + self.others
 
 
-def count(names: Sequence[str], noun: str = "file") -> str:
+def count(names: Sized, noun: str = "file") -> str:
     """Return a number with its noun."""
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 

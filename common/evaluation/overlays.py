@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from monai.data import MetaTensor
 from PIL import Image
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def draw_overlay(
     Raises:
         ValueError: if ``style`` is unknown.
     """
-    pixels = (image.detach().cpu().as_tensor() if hasattr(image, "as_tensor") else image.detach().cpu()).clamp(0, 1)
+    pixels = (image.as_tensor() if isinstance(image, MetaTensor) else image).detach().cpu().clamp(0, 1)
     picture = (255 * pixels).round().permute(2, 1, 0).numpy().astype(np.uint8)
     predicted, expected = (np.asarray(ids.cpu()).T.astype(np.uint8) for ids in (prediction, label))
     return draw_comparison(picture, predicted, expected, class_names, title, style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def summarise(
     for name, column in columns.items():
         known = np.isfinite(column)
         defined = column[known]
-        entry = {"mean": None, "sd": None, "ci95": None, "undefined": int(len(column) - len(defined))}
+        entry: dict[str, Any] = {"mean": None, "sd": None, "ci95": None, "undefined": int(len(column) - len(defined))}
         if len(defined):
             members = np.unique(group_of_row[known], return_inverse=True)[1]
             sums, counts = np.bincount(members, weights=defined), np.bincount(members)

@@ -90,7 +90,7 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     folders inside that have a lock of their own, as the jobs of a study have, are left to the runs that lock them.
     """
     leftovers = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(str(folder)):
         if LOCK_NAME in files and Path(place) != Path(folder):
             folders.clear()
             continue

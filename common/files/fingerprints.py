@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def tensor_digest(value: Tensor) -> bytes:
     """Return a hash of a tensor's type, shape and content, wherever and however it lies in memory."""
     digest = hashlib.sha256(f"{value.dtype}{tuple(value.shape)}".encode())
-    digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()
 
 

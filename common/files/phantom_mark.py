@@ -14,7 +14,7 @@ def mark_phantoms(folder: str | Path) -> None:
     (Path(folder) / _PHANTOMS).write_text(text, encoding="utf-8")
 
 
-def are_phantoms(path: str | Path) -> bool:
+def are_phantoms(path: str | os.PathLike) -> bool:
     """Say whether an image, or a folder of images, lies in a dataset that :func:`mark_phantoms` has marked."""
     places = (Path(os.path.abspath(path)), Path(path).resolve())  # as it was given, and where links lead
     return any((folder / _PHANTOMS).is_file() for place in places for folder in (place, *place.parents))

@@ -108,7 +108,7 @@ def of_training(
         TypeError: if a fact cannot be written as JSON.
     """
     if initial_weights is None:
-        before = {"teacher": None, "fine_tuned": False, "method": None, "initial": None}
+        before: dict[str, Any] = {"teacher": None, "fine_tuned": False, "method": None, "initial": None}
     else:
         known = read_provenance(initial_weights)
         before = {name: known[name] for name in _HANDED_ON if name in known}

@@ -43,7 +43,9 @@ def is_thin(structure: np.ndarray) -> bool:
     return mean_width < _THIN_WIDTH * min(structure.shape) and outline**2 > _THIN_OUTLINE * 4 * math.pi * area
 
 
-def _spread(ids: np.ndarray, width: int, kind: type[ImageFilter.RankFilter] = ImageFilter.MaxFilter) -> np.ndarray:
+def _spread(
+    ids: np.ndarray, width: int, kind: type[ImageFilter.MaxFilter | ImageFilter.MinFilter] = ImageFilter.MaxFilter
+) -> np.ndarray:
     """Return the highest or lowest id within a square of ``2 * width + 1`` pixels around each pixel."""
     picture = Image.fromarray(np.ascontiguousarray(ids, np.uint8))
     for _ in range(width):

@@ -24,7 +24,9 @@ def find_font() -> Path | None:
 def load_font(size: int) -> ImageFont.FreeTypeFont:
     """Return a font of a size in pixels."""
     path = find_font()
-    return ImageFont.load_default(size) if path is None else ImageFont.truetype(str(path), size)
+    font = ImageFont.load_default(size) if path is None else ImageFont.truetype(str(path), size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # as Pillow's own font is, too, if it has a size
+    return font
 
 
 def drawable(text: str, font: ImageFont.FreeTypeFont) -> str:

@@ -71,6 +71,7 @@ def run_stage(arguments: Sequence[str], distributed: bool = False) -> int:
                 process.kill()
                 process.join()
             raise
+    assert process.exitcode is not None  # it has been joined
     return process.exitcode
 
 
@@ -80,6 +81,7 @@ def _run_distributed(arguments: Sequence[str]) -> int:
     command = [sys.executable, "-W", "ignore", *launcher, "-m", "common.pipeline.distributed_stage", *arguments]
     with _interrupts_wait():  # also in there, and for good: it ends when its standard input is closed
         process = subprocess.Popen(command, env={**_MEMORY, **os.environ}, stdin=subprocess.PIPE)
+    assert process.stdin is not None  # it is a pipe
     try:
         status = process.wait()
     except BaseException:  # such as KeyboardInterrupt

@@ -69,11 +69,12 @@ class PictureSegmenter:
 
     def _crop_by_crop(self, image: Image.Image) -> Prediction:
         recipe, (width, height) = self.student.recipe, image.size
-        seen: list[np.ndarray | None] = []
+        seen: list[np.ndarray] = []
 
         def run(windows: np.ndarray) -> np.ndarray:
             logits, features = self.student.run(windows)
-            seen.append(features)
+            if features is not None:
+                seen.append(features)
             return logits
 
         def read(left: int, top: int, right: int, bottom: int) -> np.ndarray:
@@ -88,7 +89,7 @@ class PictureSegmenter:
             judged.append(softmax(logits[:, -first % step :: step, ::step]))
             if probabilities is not None:
                 probabilities[:, :, columns] = softmax(logits).transpose(0, 2, 1)
-        features = None if seen[0] is None else np.concatenate(seen).mean(0)
+        features = np.concatenate(seen).mean(0) if seen else None
         sure = confidence(np.concatenate(judged, axis=1))
         return Prediction(ids, sure, distance(features, self.student.reference), probabilities)
 

@@ -130,6 +130,7 @@ class _Run:
     ) -> None:
         of_volumes = student.recipe.sees == "slices"
         self.inputs, self.results, self.overlays, self.keep = inputs, results, overlays, keep
+        self.segmenter: Callable[..., Any]
         self.segmenter = _volume_segmenter(student, keep) if of_volumes else PictureSegmenter(student, overlap, keep)
         self.segment = self._segment_volume if of_volumes else self._segment_picture
         self.outcome = Outcome(inputs, results.output_dir, f"{_LOG}.log")

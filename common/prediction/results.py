@@ -131,8 +131,10 @@ class Results:
         Raises:
             InputError: if it cannot be written.
         """
+        probabilities = prediction.probabilities
+        assert probabilities is not None  # they were asked for
         with self.written.new_file(self.path_of(source, _PROBABILITIES)) as fresh, fresh.open("wb") as file:
-            np.savez_compressed(file, probabilities=prediction.probabilities, classes=np.array(self.classes))
+            np.savez_compressed(file, probabilities=probabilities, classes=np.array(self.classes))
 
     def draw_picture(self, source: Path, image: Image.Image, prediction: Prediction) -> None:
         """Write a picture with its mask drawn on it.

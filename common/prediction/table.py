@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ class Table:
 
     def add_picture(self, image: str, mask: str, prediction: Prediction) -> float:
         """Add a picture, and return how much its mask should be doubted."""
-        names = {"image": image, "mask": mask}
+        names: dict[str, object] = {"image": image, "mask": mask}
         row = names | self._pixels(_count(prediction.ids, len(self.classes))) | _judged(prediction)
         self._groups.append((prediction.doubt, image, [row]))
         return prediction.doubt
@@ -43,12 +43,12 @@ class Table:
         The confidence and the distance of a volume are the means of those slices that have a structure, or of all where
         none has.
         """
-        names = {"image": image, "mask": mask}
+        names: dict[str, object] = {"image": image, "mask": mask}
         counts = [_count(each.ids, len(self.classes)) for each in prediction.slices]
         total, millilitres = np.sum(counts, axis=0), prediction.voxel_volume / 1000
         sure = float(np.mean([each.confidence for each in prediction.judged]))
-        distances = [each.distance for each in prediction.judged]
-        far = None if None in distances else float(np.mean(distances))
+        distances = [each.distance for each in prediction.judged if each.distance is not None]
+        far = float(np.mean(distances)) if len(distances) == len(prediction.judged) else None
         whole = names | self._pixels(total) | self._sizes(total, "ml", millilitres)
         rows = [whole | _rounded(confidence=sure, distance=far, doubt=doubt(sure, far))]
         slices = zip(prediction.file_indices, counts, prediction.slices, strict=True)
@@ -79,10 +79,10 @@ class Table:
             for _, _, rows in sorted(self._groups, key=lambda group: (-group[0], group[1])):
                 writer.writerows(rows)
 
-    def _pixels(self, counts: Sequence[int]) -> dict[str, object]:
+    def _pixels(self, counts: np.ndarray) -> dict[str, object]:
         return {f"{name} pixels": int(count) for name, count in zip(self.classes[1:], counts, strict=True)}
 
-    def _sizes(self, counts: Sequence[int], unit: str, each: float) -> dict[str, object]:
+    def _sizes(self, counts: np.ndarray, unit: str, each: float) -> dict[str, object]:
         named = zip(self.classes[1:], counts, strict=True)
         return {f"{name} {unit}": round(float(count * each), 3) for name, count in named}
 
@@ -91,10 +91,10 @@ def _count(ids: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the pixels of each structure, a part after the other: ``bincount`` takes eight bytes for each pixel."""
     flat = ids.reshape(-1)
     parts = (flat[start : start + _PART] for start in range(0, flat.size, _PART))
-    return sum(np.bincount(part, minlength=num_classes) for part in parts)[1:]
+    return sum((np.bincount(part, minlength=num_classes) for part in parts), np.zeros(num_classes, int))[1:]
 
 
-def _judged(prediction: Prediction) -> Mapping[str, object]:
+def _judged(prediction: Prediction) -> dict[str, object]:
     return _rounded(confidence=prediction.confidence, distance=prediction.distance, doubt=prediction.doubt)
 
 

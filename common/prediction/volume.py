@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -42,8 +43,9 @@ class VolumePrediction:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """The probabilities ``(K, W, H, D)``, float16, with the axes of the volume's file."""
-        stacked = np.stack([each.probabilities for each in self.slices], axis=-1)
+        """The probabilities ``(K, W, H, D)``, float16, with the axes of the volume's file, if they were asked for."""
+        known = [each.probabilities for each in self.slices if each.probabilities is not None]
+        stacked = np.stack(known, axis=-1)
         return np.stack([turn_towards(each, self.affine, self.file_affine)[0] for each in stacked])
 
     @property
@@ -106,10 +108,7 @@ class VolumeSegmenter:
         width, height, number = values.shape
         recipe = self.student.recipe
         scaled = [scale(values[..., index], recipe.intensity) for index in range(number)]
-        seen = [
-            shrink(lambda start, end, part=part: part[None, :, start:end], width, height, recipe.size, 1)
-            for part in scaled
-        ]
+        seen = [shrink(partial(_rows, part), width, height, recipe.size, 1) for part in scaled]
         logits, features = self.student.run(np.stack(seen))
         found = []
         for index in range(number):
@@ -118,3 +117,8 @@ class VolumeSegmenter:
             kept = softmax(large).astype(np.float16) if self.keep_probabilities else None
             found.append(Prediction(class_ids(large), confidence(softmax(logits[index])), far, kept))
         return found
+
+
+def _rows(values: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Return rows of a slice ``(W, H)`` in one channel."""
+    return values[None, :, start:end]

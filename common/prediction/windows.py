@@ -70,6 +70,7 @@ def slide(
                 first = x
             sums[:, :, y : y + size] += logits * weights
             counts[:, y : y + size] += weights
+    assert sums is not None  # there is at least one window
     yield from _finished(sums, counts, first, first + size, left, top, width, height)
 
 

@@ -158,6 +158,7 @@ def _used(imports: list[str], config: Mapping[str, Any]) -> Iterator[str]:
     texts = [value for key, value in config.items() if key != "imports"]
     for line in imports:
         (statement,) = ast.parse(line.removeprefix("$")).body
+        assert isinstance(statement, ast.Import | ast.ImportFrom)  # it is a line of "imports"
         names = [alias.asname or alias.name.split(".")[0] for alias in statement.names]
         if any(re.search(rf"\b{name}\b\.", each) for name in names for each in strings_in(texts)):
             yield line

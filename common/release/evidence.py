@@ -61,7 +61,7 @@ def gather(weights: Path, summary: dict[str, Any], stated_teacher: str | None) -
     """
     known = read_provenance(weights)
     teacher = (known["teacher"] or NO_TEACHER) if "teacher" in known else UNKNOWN
-    method = METHODS.get(known.get("method"))
+    method = METHODS.get(known.get("method") or "")
     if stated_teacher and teacher not in (UNKNOWN, stated_teacher):
         raise InputError(
             f"--teacher {stated_teacher}: the provenance of {weights} says that it was '{teacher}'; leave it out"

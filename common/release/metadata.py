@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version as installed_version
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -98,7 +98,7 @@ def describe_making(evidence: Evidence) -> str:
     return f"distilled from {evidence.teacher}"
 
 
-def _pre_trains(method: Method | None) -> bool:
+def _pre_trains(method: Method | None) -> TypeGuard[Method]:
     return method is not None and method.prepares is not None
 
 

@@ -103,6 +103,7 @@ def rename_imports(source: str, package: str) -> str:
     )  # ``import common.x`` binds the name common, so that it is used as such
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for node in sorted(_references(tree, plain), key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        assert node.end_lineno is not None  # it was read from text
         last = node.lineno if isinstance(node, ast.ImportFrom) else node.end_lineno
         for number in range(last, node.lineno - 1, -1):
             line = lines[number - 1]
@@ -115,14 +116,14 @@ def rename_imports(source: str, package: str) -> str:
     return re.sub(rf"\b{_SOURCE}\.(?=(?:{'|'.join(_submodules())})\b)", f"{package}.", text)  # in strings, comments
 
 
-def _references(tree: ast.AST, plain: bool) -> Iterator[ast.AST]:
+def _references(tree: ast.AST, plain: bool) -> Iterator[ast.Import | ast.ImportFrom | ast.Name]:
     """Yield the imports from this package, and where its name is used if ``plain``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             if any(alias.name.split(".")[0] == _SOURCE for alias in node.names):
                 yield node
         elif isinstance(node, ast.ImportFrom):
-            if node.level == 0 and node.module.split(".")[0] == _SOURCE:
+            if node.level == 0 and node.module is not None and node.module.split(".")[0] == _SOURCE:
                 yield node
         elif isinstance(node, ast.Name) and plain and node.id == _SOURCE:
             yield node

@@ -6,7 +6,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,7 +20,7 @@ from common.report.settings import REFERENCE, Setting, has_transfer_set, is_asid
 from common.report.statistics import Estimate, estimate, main_settings
 
 _SIZE = (5.0, 4.0)  # inches: small, so that the text can be read where the page is narrow
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
     "axes.spines.top": False,
@@ -107,14 +107,14 @@ def _draw_by_method(study: Study, metric: str, estimates: dict[Setting, Estimate
         figure, axes = _new_figure("", _name_of(study, metric))
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x", color=TEXT, alpha=0.15, linewidth=0.6)
-        rows = [(setting, each) for setting, each in estimates.items() if each.mean is not None]
-        for place, (setting, each) in enumerate(rows):
+        rows = [(setting, each.mean, each.sd) for setting, each in estimates.items() if each.mean is not None]
+        for place, (setting, mean, sd) in enumerate(rows):
             colour, marker, line, _ = look_of(setting.method)
             if is_aside(setting.method):
-                axes.axvline(each.mean, color=colour, linestyle=line, linewidth=1.2)
-            look = {"color": colour, "marker": marker, "markersize": 7, "linestyle": "none", "capsize": 3}
-            axes.errorbar(each.mean, place, xerr=each.sd, **look)
-        axes.set_yticks(range(len(rows)), [setting.title for setting, _ in rows])
+                axes.axvline(mean, color=colour, linestyle=line, linewidth=1.2)
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 7, "linestyle": "none", "capsize": 3}
+            axes.errorbar(mean, place, xerr=sd, **look)
+        axes.set_yticks(range(len(rows)), [setting.title for setting, *_ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         return _to_svg(figure, name, caption)
 
@@ -144,7 +144,7 @@ def _draw_line(axes: Axes, method: str, places: Sequence[int], estimates: Sequen
     colour, marker, line, beside = look_of(method)
     axes.errorbar(
         [place + beside for place in places],
-        [each.mean for each in estimates],
+        np.array([each.mean for each in estimates], float),
         yerr=None if all(each.sd is None for each in estimates) else np.array([each.sd for each in estimates], float),
         color=colour,
         marker=marker,
@@ -162,8 +162,9 @@ def _draw_level(axes: Axes, method: str, each: Estimate, place: float) -> None:
     """Draw a method that has one value as a line across the axes, with its error bar at one place."""
     colour, marker, line, _ = look_of(method)
     line = line if is_aside(method) else "-."
+    assert each.mean is not None  # see _by_method
     axes.axhline(each.mean, color=colour, linestyle=line, linewidth=1.4)
-    look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": line, "linewidth": 1.4, "capsize": 3}
+    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linestyle": line, "linewidth": 1.4, "capsize": 3}
     axes.errorbar([place], [each.mean], yerr=each.sd, label=title_of(method), **look)
 
 
@@ -209,7 +210,7 @@ def _to_svg(figure: Figure, name: str, caption: str) -> str:
     drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
     drawn = re.sub(r'(href="|url\()#', rf"\1#{name}-", drawn)
     drawn = set_colours(drawn)
-    view_box = re.search(r'viewBox="[^"]*"', drawn)[0]
+    view_box = re.findall(r'viewBox="[^"]*"', drawn)[0]
     described = f'<svg role="img" aria-labelledby="{name}-title" {view_box} xmlns:xlink="http://www.w3.org/1999/xlink">'
     described += f'<title id="{name}-title">{html.escape(caption)}</title>'
     return re.sub(r"<svg[^>]*>", lambda _: described, drawn, count=1)

@@ -64,8 +64,8 @@ def _dice(study: Study) -> str:
 
 def _transfer_size(study: Study) -> str:
     budgets = dict.fromkeys(setting.num_labels for setting in study.by_setting())
-    drawings = [draw_against_transfer_size(study, num_labels) for num_labels in budgets]
-    drawings = [drawing for drawing in drawings if drawing]
+    drawn = [draw_against_transfer_size(study, num_labels) for num_labels in budgets]
+    drawings = [drawing for drawing in drawn if drawing]
     if not drawings:
         return _section(
             "Dice and size of the transfer set", "<p>There is only one size, so there is nothing to draw.</p>"

@@ -67,7 +67,7 @@ def draw_examples(study: Study) -> Examples | None:
         if np.isfinite(dice)
     )
     places = {"best": len(ranked) - 1, "median": (len(ranked) - 1) // 2, "worst": 0}
-    shown = []
+    shown: list[Example] = []
     for rank, place in places.items():
         if ranked and place not in [places[each.rank] for each in shown]:
             _, seed, case = ranked[place]

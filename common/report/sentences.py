@@ -26,7 +26,7 @@ def summary_lines(study: Study) -> list[str]:
             line += f"; the best of the others is {best.setting.title} with {best.estimate.mean:.3f}"
             if best.seeds != tested[reference].seeds:
                 line += f", of {describe_seeds(study, best)} seeds"
-            if comparison.difference is not None:
+            if comparison and comparison.difference is not None:
                 p = describe_p(comparison)
                 p = p if comparison.p_holm is None else f"p {p if p[0] == '<' else f'= {p}'}"
                 line += f" (paired difference {signed(-comparison.difference, 3)}, {p})"
@@ -76,5 +76,6 @@ def explain(study: Study) -> list[str]:
 
 def _lead(row: Row, own: float) -> float:
     """Return by how much a row leads on what both have measured, since the two means may be of different seeds."""
+    assert row.comparison is not None and row.estimate.mean is not None  # it is one of the others
     difference = row.comparison.difference
     return row.estimate.mean - own if difference is None else difference

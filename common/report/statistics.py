@@ -67,10 +67,11 @@ def tabulate(study: Study, metric: str, class_name: str | None = None) -> list[R
         if reference not in (None, setting) and setting.method != TEACHER:
             comparison = compare(runs, settings[reference], metric, class_name)
         rows.append(Row(setting, tuple(run.seed for run in runs), estimate(runs, metric, class_name), comparison))
-    tested = [index for index, row in enumerate(rows) if row.comparison and row.comparison.p is not None]
-    corrected = correct_by_holm([rows[index].comparison.p for index in tested])
-    for index, p in zip(tested, corrected, strict=True):
-        rows[index] = rows[index]._replace(comparison=rows[index].comparison._replace(p_holm=p))
+    compared = [(index, row.comparison) for index, row in enumerate(rows) if row.comparison]
+    tested = [(index, each, each.p) for index, each in compared if each.p is not None]
+    corrected = correct_by_holm([p for *_, p in tested])
+    for (index, each, _), p in zip(tested, corrected, strict=True):
+        rows[index] = rows[index]._replace(comparison=each._replace(p_holm=p))
     return rows
 
 

@@ -44,8 +44,8 @@ def _number(path: Path, row: Mapping[str, str | None], metric: str) -> float:
     if text == "":
         return float("nan")
     try:
-        return float(text)
-    except (TypeError, ValueError) as error:  # a row that was cut off has None
+        return float(text or "")  # a row that was cut off has None
+    except ValueError as error:
         raise InputError(
             f"{path}, case {row['case']}: {metric} is not a number but {text!r}; {how_to_repair(path)}"
         ) from error

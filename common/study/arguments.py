@@ -159,7 +159,7 @@ def _numbers(name: str, value: Any, least: int = 1) -> list[int]:
 
 
 def _choose_num_images(
-    num_images: Any, largest: int, before: Mapping[str, Sequence | int] | None, study_dir: Path
+    num_images: Any, largest: int, before: Mapping[str, Any] | None, study_dir: Path
 ) -> int:
     """Return how many synthetic images are drawn; once they are, a larger set would not begin with the same ones."""
     if num_images is not None:
@@ -170,7 +170,7 @@ def _choose_num_images(
         raise InputError(f"--num_images {num_images}: is less than the largest of --transfer_sizes, {largest}")
     if before is None or not transfer_sets_drawn(study_dir):
         return num_images or max(largest, before["num_images"] if before else 0)
-    drawn = before["num_images"]
+    drawn: int = before["num_images"]
     if largest > drawn or (num_images is not None and num_images != drawn):
         raise InputError(
             f"--transfer_sizes: the transfer sets in {study_dir} were drawn with {drawn} images, and one of "

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import InputError
 from common.files.atomic import atomic_file, write_json
@@ -83,7 +84,7 @@ def _prepare(context: Context, job: Job, folder: Path) -> None:
 
 
 def _run_stages(context: Context, job: Job, folder: Path) -> None:
-    method = {} if job.method is None else {"method": job.method}
+    method: dict[str, Any] = {} if job.method is None else {"method": job.method}
     run_pipeline(
         str(context.bundle),
         str(folder),

@@ -154,7 +154,7 @@ def _shared_jobs(run: Job, num_images: int) -> list[Job]:
     """Return the jobs that a run takes something from."""
     num_labels, rank, seed = (run.about[key] for key in ("num_labels", "lora_rank", "seed"))
     budget = _budget(num_labels, seed)
-    known = {
+    known: dict[str, dict[str, Any]] = {
         "transfer": {
             "stages": ("train_diffusion", "synthesize"),
             "results": ("synthesize",),

@@ -68,6 +68,7 @@ class _Kind(NamedTuple):
 
 def _kind_of(job: Job, stage: str) -> _Kind:
     if stage == "distill":
+        assert job.method is not None  # it prepares a student
         return _Kind(stage, job.method, METHODS[job.method].prepares is not None)
     # Whatever prepared a student, its fine-tuning is the same; a reference line is another network.
     is_reference = job.method is not None and METHODS[job.method].is_reference

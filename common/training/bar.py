@@ -24,6 +24,7 @@ _LEAST_FIELD = 6  # below it says nothing
 # much is prepared.
 _MEASURED = 60.0
 _SHARE_MEASURED = 0.25
+POSITION_VARIABLE = "COMMON_PIPELINE_POSITION"  # of the environment, by which processes of a stage know it
 _CLEAR = "\r\x1b[2K"
 
 
@@ -44,12 +45,10 @@ class Position(NamedTuple):
     spent: float = 0.0
     measured: float = 0.0
 
-    VARIABLE = "COMMON_PIPELINE_POSITION"  # of the environment, by which processes of a stage know it
-
     @classmethod
     def of_this_process(cls) -> Position:
         """Return what whoever started this process has said, or that of a stage by itself."""
-        said = os.environ.get(cls.VARIABLE)
+        said = os.environ.get(POSITION_VARIABLE)
         return cls(*json.loads(said)) if said else cls()
 
     def seconds_left(self, share: float, whole: float) -> float:
@@ -167,4 +166,4 @@ def counted(items: Iterable[Item], what: str, total: int | None = None, moves: b
 
 def position_in_environment(position: Position) -> dict[str, Any]:
     """Return the variables by which the processes of a stage know their position."""
-    return {Position.VARIABLE: json.dumps(list(position))}
+    return {POSITION_VARIABLE: json.dumps(list(position))}

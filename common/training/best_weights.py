@@ -43,6 +43,7 @@ class BestWeights:
 
     def keep(self, engine: Engine) -> None:
         """Keep the weights if the validation after this epoch, if there was one, was the best so far."""
+        assert self.evaluator is not None  # or this would not be attached
         if self.evaluator.state.epoch != engine.state.epoch:
             return
         metric = float(self.evaluator.state.metrics[self.evaluator.state.key_metric_name])

@@ -109,7 +109,7 @@ def _write_traceback(record: logging.LogRecord) -> Path | None:
 def _log_thread(arguments: threading.ExceptHookArgs) -> None:
     """Log the failure of a thread, such as TensorBoard's, which the main thread hears of, and is to report."""
     if open_logs():
-        logger.error("a thread failed", exc_info=(arguments.exc_type, arguments.exc_value, arguments.exc_traceback))
+        logger.error("a thread failed", exc_info=arguments.exc_value)
     else:
         threading.__excepthook__(arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sized
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -45,7 +46,7 @@ def memory_format(channels_last: bool) -> torch.memory_format:
 
 def has_bfloat16() -> bool:
     """Say whether this machine's processor has instructions for bfloat16, with which it is about twice as fast."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.11 does not tell
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.11 does not tell
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
@@ -60,7 +61,8 @@ def parallel(network: nn.Module, device: torch.device | str, channels_last: bool
         channels_last: see :func:`memory_format`.
     """
     device = torch.device(device)
-    network = network.to(device, memory_format=memory_format(channels_last))
+    order = memory_format(channels_last)
+    network = network.to(device, memory_format=order)  # type: ignore[call-overload]  # PyTorch's hints lack it
     if idist.get_world_size() == 1:
         return network
     on_gpu = device.type == "cuda"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable, Transform
+from monai.transforms import Compose, Randomizable, Transform
 
 from common.files.fingerprints import tensor_digest
 
@@ -26,7 +26,7 @@ class TwoCropsd(Randomizable, Transform):
         keys: where the first crop goes, and the image was, and where the second one goes.
     """
 
-    def __init__(self, transform: Transform, keys: tuple[str, str] = CROP_KEYS) -> None:
+    def __init__(self, transform: Compose, keys: tuple[str, str] = CROP_KEYS) -> None:
         self.transform = transform
         self.keys = keys
 
@@ -39,5 +39,5 @@ class TwoCropsd(Randomizable, Transform):
         """Return the two crops ``(C, H, W)`` and the image's number, and nothing else."""
         image_key = self.keys[0]
         digest = tensor_digest(torch.as_tensor(data[image_key]))
-        crops = {key: self.transform(dict(data))[image_key] for key in self.keys}
+        crops: dict[Hashable, Any] = {key: self.transform(dict(data))[image_key] for key in self.keys}
         return {**crops, IMAGE_ID_KEY: int.from_bytes(digest[:8], "little", signed=True)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
+from torch import Tensor
 
 
 class ScaleSlicesd(MapTransform):
@@ -33,12 +34,15 @@ class ScaleSlicesd(MapTransform):
     ) -> None:
         super().__init__(keys)
         windowed = modality == "ct" or (modality is None and window is not None)
-        if (window if windowed else percentiles) is None:
+        limits = window if windowed else percentiles
+        if limits is None:
             raise ValueError(f"{'window' if windowed else 'percentiles'} is missing: give two numbers")
+        low, high = limits
+        self.scale: Callable[[Tensor], Any]
         if windowed:
-            self.scale = ScaleIntensityRange(*window, 0, 1, clip=True)
+            self.scale = ScaleIntensityRange(low, high, 0, 1, clip=True)
         else:
-            self.scale = ScaleIntensityRangePercentiles(*percentiles, 0, 1, clip=True, channel_wise=True)
+            self.scale = ScaleIntensityRangePercentiles(low, high, 0, 1, clip=True, channel_wise=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data with scaled images."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ class FollowImaged(MapTransform):
             if not maps:
                 return moved
             raise TypeError(f"'{maps[0]}' cannot follow '{self.image_key}': it did not go through track_moves")
-        before, now = (tuple(map(int, size)) for size in (image.meta[MetaKeys.SPATIAL_SHAPE], image.shape[1:]))
+        before, now = _two(image.meta[MetaKeys.SPATIAL_SHAPE]), _two(image.shape[1:])
         theta = _relative(image.affine, before, now)
         exact = _is_exact(theta)
         for key in maps:
@@ -82,6 +82,11 @@ class FollowImaged(MapTransform):
         grid = _sources(theta, shape).to(torch.float32)
         sampled = F.grid_sample(values[None].float(), grid, padding_mode=padding_mode.value, align_corners=False)
         return sampled[0].to(values.dtype)
+
+
+def _two(size: Iterable[int]) -> tuple[int, int]:
+    height, width = size
+    return int(height), int(width)
 
 
 def _relative(affine: Tensor, before: tuple[int, int], now: tuple[int, int]) -> Tensor:

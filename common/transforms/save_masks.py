@@ -35,7 +35,8 @@ class SaveMaskd(SaveImaged):
         """
         written = dict(data)
         if self._files is None:  # not before there is a mask, as the folder may not even be there
-            self._files = WrittenFiles(Path(self.saver.folder_layout.output_dir), "inference", "output_dir")
+            layout: Any = self.saver.folder_layout  # MONAI's have an output_dir, and do not say so
+            self._files = WrittenFiles(Path(layout.output_dir), "inference", "output_dir")
         for key in self.key_iterator(written):
             mask = written[key]
             path = Path(self.saver.folder_layout.filename(**self.saver.fname_formatter(mask.meta, self.saver)))

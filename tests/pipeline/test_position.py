@@ -11,7 +11,7 @@ import torch
 from common.pipeline.hardware import choose_overlays
 from common.pipeline.position import position_of, told
 from common.pipeline.stages import STAGES
-from common.training.bar import Position
+from common.training.bar import POSITION_VARIABLE, Position
 
 
 def test_stages_share_a_pipeline_among_them():
@@ -32,7 +32,7 @@ def test_processes_are_told_while_a_stage_runs_and_not_afterwards():
     position = position_of("train", ["train"], {})
     with told(position):
         assert Position.of_this_process() == position
-    assert Position.VARIABLE not in os.environ
+    assert POSITION_VARIABLE not in os.environ
 
 
 class TestOverlays:

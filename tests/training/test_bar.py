@@ -9,7 +9,7 @@ import re
 import pytest
 
 from common.training import bar
-from common.training.bar import Bar, Position, counted, position_in_environment
+from common.training.bar import POSITION_VARIABLE, Bar, Position, counted, position_in_environment
 from common.training.durations import in_words
 
 
@@ -33,7 +33,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.delenv(Position.VARIABLE, raising=False)
+    monkeypatch.delenv(POSITION_VARIABLE, raising=False)
 
 
 def test_where_no_terminal_is_attached_nothing_is_written():
