@@ -33,7 +33,8 @@ class DistillationOutputs:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images."""
-        return tuple(self.inside.shape[2:])
+        height, width = self.inside.shape[2:]
+        return height, width
 
     def in_single_precision(self) -> DistillationOutputs:
         """Return the same with all that the networks put out as float32."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -56,7 +56,7 @@ class FeatureHooks:
 
         return hook
 
-    def pop(self, image_size: tuple[int, int]) -> dict[str, Tensor]:
+    def pop(self, image_size: Sequence[int]) -> dict[str, Tensor]:
         """Return the outputs as grids ``(B, C, h, w)`` by layer name, and forget them.
 
         Args:
@@ -73,7 +73,7 @@ class FeatureHooks:
         return {layer: grid.transpose(2, 3) for layer, grid in grids.items()} if self._upright else grids
 
     @torch.no_grad()
-    def shapes(self, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, int, int]]:
+    def shapes(self, image_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Return the shape ``(C, h, w)`` of each layer's grid, seen on a blank image of ``image_shape`` ``(C, H, W)``.
 
         The network's mode and weights do not change.
@@ -90,7 +90,7 @@ class FeatureHooks:
             handle.remove()
 
 
-def as_grid(feature: Tensor, image_size: tuple[int, int], layout: FeatureLayout | None = None) -> Tensor:
+def as_grid(feature: Tensor, image_size: Sequence[int], layout: FeatureLayout | None = None) -> Tensor:
     """Bring a layer's output into the shape ``(B, C, h, w)``.
 
     Args:
@@ -123,7 +123,7 @@ def _as_layout(layout: FeatureLayout | Mapping[str, Any]) -> FeatureLayout:
     return FeatureLayout(**layout) if isinstance(layout, Mapping) else layout
 
 
-def resample(feature: Tensor, grid: tuple[int, int]) -> Tensor:
+def resample(feature: Tensor, grid: Sequence[int]) -> Tensor:
     """Return a feature ``(B, C, h, w)`` on another grid of the same field of view."""
     if tuple(feature.shape[2:]) == tuple(grid):
         return feature

@@ -45,7 +45,8 @@ class FrozenTeacher:
     ) -> None:
         check_orientations(orientations)
         self.hooks = hooks
-        self.network: nn.Module = hooks.network.eval().requires_grad_(False).to(memory_format=memory_format)
+        self.network: nn.Module = hooks.network.eval().requires_grad_(False)
+        self.network.to(memory_format=memory_format)  # type: ignore[call-overload]  # PyTorch's hints lack it
         self.orientations = orientations
         self.device = torch.device(device)
         self.amp = amp

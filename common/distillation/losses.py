@@ -84,6 +84,7 @@ class LogitDistillationLoss(nn.Module):
 
     def forward(self, outputs: DistillationOutputs) -> Tensor:
         """Return the mean divergence over pixels."""
+        assert outputs.student_logits is not None and outputs.teacher_logits is not None  # kept for this term
         student = F.log_softmax(outputs.student_logits / self.temperature, dim=1)
         teacher = F.log_softmax(outputs.teacher_logits.detach() / self.temperature, dim=1)
         divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1, keepdim=True)
@@ -105,6 +106,8 @@ class SupervisedLoss(nn.Module):
 
     def forward(self, outputs: DistillationOutputs) -> Tensor:
         """Return the loss of the labelled images times their share of the batch."""
+        # Its batches have labels, and the student has seen them.
+        assert outputs.labelled is not None and outputs.label is not None and outputs.student_logits is not None
         chosen = outputs.labelled.nonzero().flatten()
         if not len(chosen):
             return outputs.student_logits.sum() * 0  # stays part of the graph, as every rank must have one

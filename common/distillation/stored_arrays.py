@@ -62,7 +62,7 @@ def find_damage(folder: Path, keys: Iterable[str], described: Mapping[str, Any])
             array = _open(folder / f"{key}.npy")
         except (OSError, ValueError, EOFError, TypeError, OverflowError):
             return f"{key}.npy is missing or damaged"
-        if described.get(key) != _describe(array.dtype, array.shape, hashlib.sha256(array).hexdigest()):
+        if described.get(key) != _describe(array.dtype, array.shape, hashlib.sha256(array.data).hexdigest()):
             return f"{key}.npy is damaged"
     return None
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from math import ceil
@@ -95,7 +95,7 @@ class TeacherOutputs(TrackedInputs):
         shapes = student_hooks.shapes(tuple(distinct.images[0].shape))
         grids = {theirs: list(shapes[ours][1:]) for theirs, ours in pairs.items()}
         self._rows = distinct.rows
-        self._record = {
+        self._record: dict[str, Any] = {
             "teacher": network_fingerprint(teacher.network),
             "inputs": distinct.fingerprint,
             "precision": teacher.precision,
@@ -169,7 +169,7 @@ def _compute(
     grids: Mapping[str, Sequence[int]],
     with_logits: bool,
     batch_size: int,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Yield the teacher's outputs by key, in half precision and a batch of each process at a time, to every process."""
     world_size, start = idist.get_world_size(), 0
     with teacher.borrowed():

@@ -31,6 +31,8 @@ class DistillationLoss(nn.Module):
         ValueError: if a weight is negative or not finite, or none is positive.
     """
 
+    terms: Any  # PyTorch's hints do not say that they are weighted terms
+
     def __init__(self, terms: Mapping[str, Mapping[str, Any] | None], student_hooks: FeatureHooks) -> None:
         super().__init__()
         self.terms = nn.ModuleDict({name: WeightedTerm(**term) for name, term in terms.items() if term is not None})

@@ -90,13 +90,14 @@ def _arguments(network: nn.Module, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arguments_of_vit(network: ViTSegmenter) -> dict[str, Any]:
     encoder = network.encoder
+    blocks: Any = encoder.blocks
     return {
         "in_channels": encoder.patch_embed.in_channels,
         "num_classes": network.head.out_channels // 4,
         "patch_size": network.patch_size,
         "hidden_size": encoder.patch_embed.out_channels,
-        "depth": len(encoder.blocks),
-        "num_heads": encoder.blocks[0].attn.num_heads if len(encoder.blocks) else 1,
+        "depth": len(blocks),
+        "num_heads": blocks[0].attn.num_heads if len(blocks) else 1,
         "conv_channels": (network.to_half.out_channels, network.to_quarter.out_channels),
         "dropout": network.dropout.p,
     }

@@ -63,8 +63,10 @@ def _choose(judgements: Sequence[Judgement]) -> list[tuple[int, str]]:
     numbers = range(1, len(judgements) + 1)
     nearest = sorted(numbers, key=lambda number: judgements[number - 1].distance)[:_NEAREST]
     chosen = {number: f"{judgements[number - 1].distance:.2f} away" for number in nearest}
-    rest = [number for number in numbers if judgements[number - 1].strangeness is not None and number not in chosen]
-    rest.sort(key=lambda number: judgements[number - 1].strangeness)
+    known = {
+        number: each.strangeness for number, each in enumerate(judgements, start=1) if each.strangeness is not None
+    }
+    rest = sorted((number for number in known if number not in chosen), key=lambda number: known[number])
     middle = max(len(rest) - _REAL, 0) // 2
     for why, some in (
         ("most real", rest[:_REAL]),
@@ -72,7 +74,7 @@ def _choose(judgements: Sequence[Judgement]) -> list[tuple[int, str]]:
         ("least real", rest[-_REAL:]),
     ):
         for number in some:
-            chosen.setdefault(number, f"{why}, {judgements[number - 1].strangeness:.1f}")
+            chosen.setdefault(number, f"{why}, {known[number]:.1f}")
     return list(chosen.items())
 
 

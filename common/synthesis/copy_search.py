@@ -66,12 +66,12 @@ def find_nearest(
     if allowed is None:
         allowed = torch.ones(len(images), len(references), dtype=torch.bool)
     numbers = list(range(len(references))) if groups is None else [groups.index(group) for group in groups]
-    allowed, groups = allowed.to(device), torch.tensor(numbers, device=device)
-    candidates = _find_candidates(images, references, groups, allowed)
+    allowed, group_ids = allowed.to(device), torch.tensor(numbers, device=device)
+    candidates = _find_candidates(images, references, group_ids, allowed)
     found, indices, boxes, orientations = (torch.stack(each, dim=1) for each in zip(*candidates, strict=True))
     rows, best = torch.arange(len(images)), found.argmax(1)
     # In each orientation and scale, one of the two candidates is the best of those outside the group of the nearest.
-    inside = groups[indices] == groups[indices[rows, best]][:, None]
+    inside = group_ids[indices] == group_ids[indices[rows, best]][:, None]
     return Neighbours(
         distances=_to_distance(found[rows, best]),
         rivals=_to_distance(found.masked_fill(inside, -torch.inf).amax(1)),

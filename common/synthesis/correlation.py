@@ -53,7 +53,7 @@ class Scenes:
             results = []
             for start in range(0, len(self.pixels), step):
                 part = slice(start, start + step)
-                if direct:
+                if spectra is None:
                     products = F.conv2d(self.pixels[part], chunk).transpose(0, 1)
                 else:
                     products = self._multiply(spectra, part)[..., :height, :width]

@@ -97,11 +97,14 @@ class DenoisingInferer(SimpleInferer):
             args: the timesteps ``(B,)``, and the classes where the network takes any.
             kwargs: for the network.
         """
+        predicted: Any  # MONAI's hints say a tensor
         if self.bfloat16_on_cpu and inputs.device.type == "cpu":
             inputs = inputs.contiguous(memory_format=torch.channels_last)  # in which it is faster
             with torch.autocast("cpu", torch.bfloat16):
-                return super().__call__(inputs, network, *args, **kwargs).sample.float()
-        return super().__call__(inputs, network, *args, **kwargs).sample.float()
+                predicted = super().__call__(inputs, network, *args, **kwargs)
+        else:
+            predicted = super().__call__(inputs, network, *args, **kwargs)
+        return predicted.sample.float()
 
 
 class DenoisingLoss(nn.Module):

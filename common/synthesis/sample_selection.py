@@ -95,7 +95,10 @@ def _reason_to_drop(
         return COPY
     if not settings.allow_unrealistic and is_strange(settings, strangeness):
         return UNREALISTIC
-    if settings.min_confidence is not None and confidence < settings.min_confidence:
+    if settings.min_confidence is None:
+        return ""
+    assert confidence is not None  # there is a teacher, or the settings would have been refused
+    if confidence < settings.min_confidence:
         return LOW_CONFIDENCE
     return ""
 

@@ -179,7 +179,7 @@ class TransferSetBuilder:
         """Draw and judge the samples of these numbers, unless an earlier run has."""
         if folder.has_batch(batch, numbers):
             return
-        drawn = sample(
+        samples = sample(
             self.pipeline.unet,
             self.pipeline.scheduler,
             len(numbers),
@@ -188,7 +188,7 @@ class TransferSetBuilder:
             generator=_batch_generator(self.settings.seed, batch),
             batch_size=len(numbers),
         )
-        drawn = split_labels(drawn, self.training_images.crops.shape[1])
+        drawn = split_labels(samples, self.training_images.crops.shape[1])
         images = (drawn.images * 255).round() / 255  # what is judged is what the files hold
         observation = self.observer.observe(images)
         places = reference.space.place(observation)

@@ -64,7 +64,8 @@ def write_reports(
             f"{describe_dropped(judgements)}"
         )
     if training_foregrounds:
-        _check_structures([judgements[number - 1].foreground for number in numbers], training_foregrounds)
+        found = [each.foreground for each in judgements if not each.dropped and each.foreground is not None]
+        _check_structures(found, training_foregrounds)
     _write_table(folder / "samples.csv", judgements, training)
     with atomic_file(folder / "contact_sheet.png") as fresh:
         save_sheet(draw_contact_sheet(folder, judgements, training), fresh)

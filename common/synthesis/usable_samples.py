@@ -57,14 +57,12 @@ class KeepUsable:
         self.grids = grids
         self.network: nn.Module = grids.network
         self.training_images = training_images
-        self.limits = {"copy_threshold": copy_threshold, "max_strangeness": max_strangeness}
+        self.limits: dict[str, Any] = {"copy_threshold": copy_threshold, "max_strangeness": max_strangeness}
         self.device = device
         self.enabled = enabled
         self.highest, self.epoch, self.poor, self.copied = 0.0, 0, 0, 0.0
         self.weights: dict[str, Tensor] = {}
-        self._training: TrainingImages | None = None
-        self._observer: Observer | None = None
-        self._reference: Reference | None = None
+        self._known: tuple[TrainingImages, Observer, Reference] | None = None
 
     def attach(self, engine: Engine) -> None:
         """
@@ -131,14 +129,13 @@ class KeepUsable:
         self.weights = dict(state["weights"])
 
     def _usable_share(self, epoch: int) -> float:
+        assert self.grids.images is not None  # they have just been drawn
         images = self.grids.images.to(self.device)
-        if self._training is None:
-            self._training, self._observer = self.training_images(), Observer(device=self.device)
-            self._reference = look_at_training_images(self._training, self._observer)
-        observation = self._observer.observe(images)
+        training, observer, reference = self._look_at_training_images()
+        observation = observer.observe(images)
         settings = TransferSetSettings(num_images=len(images), **self.limits)
-        strangeness = self._reference.real.strangeness(self._reference.space.place(observation))
-        judgements = judge_samples(images, self._training, settings, observation, strangeness)
+        strangeness = reference.real.strangeness(reference.space.place(observation))
+        judgements = judge_samples(images, training, settings, observation, strangeness)
         usable, (copies, strange, _) = count_kept(judgements), count_dropped(judgements).values()
         logger.info(
             f"after epoch {epoch} {usable} of {len(images)} samples are of use; {copies} are copies of training "
@@ -146,3 +143,9 @@ class KeepUsable:
         )
         self.copied = copies / len(images)
         return usable / len(images)
+
+    def _look_at_training_images(self) -> tuple[TrainingImages, Observer, Reference]:
+        if self._known is None:
+            training, observer = self.training_images(), Observer(device=self.device)
+            self._known = training, observer, look_at_training_images(training, observer)
+        return self._known

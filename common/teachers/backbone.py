@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from common.teachers.backbone_weights import is_backbone, load_backbone, patch_size_of
 from common.teachers.base import FeatureLayout, Teacher
@@ -34,6 +34,7 @@ class BackboneTeacher(Teacher):
     """
 
     family = "backbone"
+    encoder: BackboneEncoder
 
     def __init__(self, pretrained: str | os.PathLike | PreTrainedConfig, num_classes: int, **options: Any) -> None:
         backbone = load_backbone(pretrained)
@@ -55,7 +56,7 @@ class BackboneTeacher(Teacher):
         return backbone_card(self.base_name)
 
     @property
-    def lora_layers(self) -> tuple[str, ...]:
+    def lora_layers(self) -> tuple[str, ...]:  # type: ignore[override]  # the encoder's own
         """Linear layers of the attention, or where there is none, all linear layers."""
         names = adaptable_layers(self.encoder, self.lora_types)
         names = [name for name in names if not name.rpartition(".")[2].isdigit()]  # layers of a sequence
@@ -89,7 +90,7 @@ class BackboneEncoder(nn.Module):
     ``levels`` and ``neck`` do nothing: they are where hooks see each level as it is, and all of them together.
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
         self.backbone = backbone
         self.levels = nn.ModuleList(nn.Identity() for _ in backbone.channels)

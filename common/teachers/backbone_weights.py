@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, PreTrainedConfig
+from torch import Tensor
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import logging
 
@@ -62,11 +62,13 @@ def patch_size_of(pretrained: str | os.PathLike) -> int | None:
     kind = model_type(pretrained, local_files_only=True)
     if kind is None:
         return 14 if "dinov2" in str(pretrained).lower() else None
-    content = read_json(find_file(pretrained, CONFIG, local_files_only=True))
+    config = find_file(pretrained, CONFIG, local_files_only=True)
+    assert config is not None  # the model type is from it
+    content = read_json(config)
     return content.get("patch_size", CONFIG_MAPPING[kind]().to_dict().get("patch_size"))
 
 
-def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module:
+def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> PreTrainedModel:
     """Load a backbone that hands out several levels of features; a config gives random weights.
 
     Raises:
@@ -79,7 +81,7 @@ def load_backbone(pretrained: str | os.PathLike | PreTrainedConfig) -> nn.Module
         return _load(_prepare(CONFIG_MAPPING[content["model_type"]], content), state)
 
 
-def _class_of(config: PreTrainedConfig) -> type[nn.Module]:
+def _class_of(config: PreTrainedConfig) -> type[PreTrainedModel]:
     return MODEL_FOR_BACKBONE_MAPPING[type(config)]
 
 
@@ -94,7 +96,7 @@ def _prepare(kind: type[PreTrainedConfig], content: dict[str, Any]) -> PreTraine
     return kind(**stated, out_features=list(dict.fromkeys(stages)))
 
 
-def _load(config: PreTrainedConfig, state: dict[str, Tensor]) -> nn.Module:
+def _load(config: PreTrainedConfig, state: dict[str, Tensor]) -> PreTrainedModel:
     depth = sum(config.depths) if hasattr(config, "depths") else config.num_hidden_layers
     if depth > len(state):
         raise ValueError(f"{CONFIG} has {depth} layers, but {WEIGHTS} has {len(state)} tensors")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.teachers.sam_decoder import grid_positions
 
 
-def masks_in_boxes(sam: nn.Module, embeddings: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+def masks_in_boxes(sam: Any, embeddings: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Return the logits ``(B, 4 h, 4 w)`` of the structure in each box.
 
     Args:

@@ -183,6 +183,8 @@ class Perceptron(nn.Module):
 class Frequencies(nn.Module):
     """Positions as sines and cosines of random frequencies."""
 
+    positional_encoding_gaussian_matrix: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.zeros(2, _CHANNELS // 2))
@@ -194,7 +196,7 @@ class Frequencies(nn.Module):
 
     def of_grid(self, height: int, width: int) -> Tensor:
         """Return ``(1, h * w, 256)``, of the middle of each place."""
-        options = {"device": self.positional_encoding_gaussian_matrix.device}
+        options: dict[str, Any] = {"device": self.positional_encoding_gaussian_matrix.device}
         y, x = (torch.arange(height, **options) + 0.5) / height, (torch.arange(width, **options) + 0.5) / width
         rows, columns = torch.meshgrid(y, x, indexing="ij")
         return self(torch.stack([columns, rows], dim=-1)).flatten(0, 1).unsqueeze(0)
@@ -249,7 +251,7 @@ class NoPromptDecoder(nn.Module):
         tokens, mlps = mask_decoder.mask_tokens.weight.detach(), mask_decoder.output_hypernetworks_mlps
         self.mask_tokens = nn.Embedding.from_pretrained(tokens[:1].repeat(num_classes, 1), freeze=False)
         self.output_hypernetworks_mlps = nn.ModuleList(copy.deepcopy(mlps[0]) for _ in range(num_classes))
-        negate(self.output_hypernetworks_mlps[0].fc)
+        negate(self.output_hypernetworks_mlps[0].get_submodule("fc"))
 
     def forward(self, features: Tensor, positions: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, 4 h, 4 w)`` of features ``(B, C, h, w)``, positions ``(1, h * w, C)``."""

@@ -53,12 +53,12 @@ def save_teacher(network: nn.Module, folder: str | os.PathLike) -> None:
     if not is_writer():
         return
     check_room(folder)
-    network = unwrap(network)
-    teacher = network.get_base_model()
+    adapted: Any = unwrap(network)
+    teacher = adapted.get_base_model()
     card = {"card": teacher.card_for_data.describe()} if teacher.card_for_data else {}
     description = {**teacher.describe(), "base": _describe_base(teacher), **card}
     with atomic_folder(folder) as fresh:
-        network.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT looks for a vocabulary on the hub
+        adapted.save_pretrained(fresh, save_embedding_layers=False)  # by default PEFT looks for a vocabulary on the hub
         (fresh / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
         (fresh / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -46,14 +47,13 @@ def add_lora(
     """
     check(lora_rank=rank, frozen_share=frozen_share, **{"teacher_def::alpha": alpha, "teacher_def::dropout": dropout})
     chosen = teacher.lora_layers if target_modules is None else target_modules
-    targets = [chosen] if isinstance(chosen, str) else list(chosen)
-    targets = _existing(teacher, targets)
+    targets = _existing(teacher, [chosen] if isinstance(chosen, str) else list(chosen))
     if frozen_share:
         targets = _last_ones(teacher, targets, frozen_share)
     teacher.bfloat16_on_cpu = bfloat16_on_cpu
     # A pattern, since a list of names would also match layers outside the encoder.
     pattern = rf"encoder\.(.*\.)?({'|'.join(map(re.escape, targets))})"
-    options = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout}
+    options: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout}
     network = get_peft_model(teacher, LoraConfig(**options, target_modules=pattern, modules_to_save=["decoder"]))
     trainable, total = network.get_nb_trainable_parameters()
     logger.info(

@@ -97,7 +97,9 @@ def read_model(pretrained: str | os.PathLike, model_types: Sequence[str]) -> tup
         raise FileNotFoundError(f"{WEIGHTS} is missing")
     state = load_file(weights)
     check_finite(state, weights)
-    return read_json(find_file(pretrained, CONFIG)), state
+    config = find_file(pretrained, CONFIG)
+    assert config is not None  # the model type is from it
+    return read_json(config), state
 
 
 @contextmanager

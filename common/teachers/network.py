@@ -43,6 +43,7 @@ class NetworkTeacher(Teacher):
     """
 
     family = "network"
+    encoder: WholeNetwork
     lora_types: ClassVar = (nn.Linear, nn.Conv2d)
 
     def __init__(
@@ -77,7 +78,7 @@ class NetworkTeacher(Teacher):
         return self._card
 
     @property
-    def lora_layers(self) -> tuple[str, ...]:
+    def lora_layers(self) -> tuple[str, ...]:  # type: ignore[override]  # the network's own
         """All linear layers and convolutions that the network uses, but those in groups and those into patches."""
         used = {f"network.{name}".rstrip(".") for name in self.encoder.layers.used}
         names = [name for name in adaptable_layers(self.encoder, self.lora_types) if name in used]
@@ -178,6 +179,7 @@ def make_head(channels: int, num_classes: int) -> nn.Conv2d:
     """Return a convolution of 1x1 that changes nothing where there are as many channels as classes."""
     head = nn.Conv2d(channels, num_classes, 1)
     if channels == num_classes:
+        assert head.bias is not None
         nn.init.zeros_(head.bias)
         with torch.no_grad():
             head.weight.copy_(torch.eye(channels)[:, :, None, None])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.teachers.base import FeatureLayout
+from common.teachers.base import FeatureLayout, LayoutKind
 
 _SIZES = (256, 224, 192, 128, 96, 64, 512)  # some networks take one size alone
 _CHANNELS = (3, 1)
@@ -113,6 +113,7 @@ def _describe(network: nn.Module, output: Any, outputs: dict[str, Tensor], chann
         )
     sides, layouts = {}, {}
     for name, shape in ((name, tuple(each.shape[1:])) for name, each in outputs.items()):
+        kind: LayoutKind | None
         kind = "channels_first" if shape[1] == shape[2] else "channels_last" if shape[0] == shape[1] else None
         side = shape[1]
         if kind and 1 < side <= size and size % side == 0:  # one place alone is an average, not a map

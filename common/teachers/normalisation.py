@@ -37,6 +37,9 @@ class PixelNormalisation(nn.Module):
         ValueError: if they are anything else.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):

@@ -124,7 +124,7 @@ def build_teacher(
     """
     weights = resolve(pretrained)
     family = family or (_NETWORK if network is not None else recognise_family(weights))
-    options = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "dataset": dataset}
+    options: dict[str, Any] = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "dataset": dataset}
     options |= {"base_name": base_name or name_of_base(pretrained)}
     if upright is not None:
         options["upright"] = upright

@@ -45,6 +45,7 @@ class VitSamTeacher(SamLikeTeacher):
     """What SAM and SAM-HQ have in common: the encoder is a ViT."""
 
     lora_layers = ("qkv", "proj")
+    encoder: Any  # of transformers
 
     @property
     def stride(self) -> int:

@@ -40,6 +40,8 @@ class Sam2Teacher(SamLikeTeacher):
     family = "sam2"
     lora_layers = ("attn.qkv", "attn.proj")  # there is another proj, where a stage begins
 
+    encoder: Sam2Encoder
+
     def __init__(self, pretrained: str | os.PathLike | Sam2Config, num_classes: int, **options: Any) -> None:
         sam = load_sam2(pretrained)
         super().__init__(pretrained, num_classes, **options)
@@ -89,7 +91,7 @@ class Sam2Encoder(nn.Module):
         vision_encoder: a ``Sam2VisionModel``, whose layers are shared.
     """
 
-    def __init__(self, vision_encoder: nn.Module) -> None:
+    def __init__(self, vision_encoder: Any) -> None:
         super().__init__()
         self.backbone, self.pyramid = vision_encoder.backbone, vision_encoder.neck
         self.levels = nn.ModuleList([nn.Identity(), nn.Identity()])
@@ -109,7 +111,7 @@ class Sam2Decoder(SamDecoder):
         sam: a ``Sam2Model``, whose layers are shared.
     """
 
-    def __init__(self, sam: nn.Module) -> None:
+    def __init__(self, sam: Any) -> None:
         super().__init__(sam.mask_decoder, sam.prompt_encoder.no_mask_embed)
         self.no_memory_embedding = sam.no_memory_embedding
         self.obj_score_token = sam.mask_decoder.obj_score_token

@@ -122,7 +122,7 @@ def _convert(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the weights of the image part by their names in transformers."""
     weights = {_rename(name): value for name, value in state.items() if not name.startswith(_VIDEO_PARTS)}
     names = [f"{_POINTS}.{index}.weight" for index in range(4)]
-    points = [weights.get(name) for name in names]
+    points: list[Any] = [weights.get(name) for name in names]
     if all(isinstance(point, Tensor) and point.shape == points[0].shape == (1, point.numel()) for point in points):
         weights[f"{_POINTS}.weight"] = torch.cat([weights.pop(name) for name in names])
     return weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class SamDecoder(nn.Module):
         no_mask_embed: the prompt encoder's embedding that says that no mask is given, shared too.
     """
 
-    def __init__(self, mask_decoder: nn.Module, no_mask_embed: nn.Embedding) -> None:
+    def __init__(self, mask_decoder: Any, no_mask_embed: nn.Embedding) -> None:
         super().__init__()
         self.no_mask_embed = no_mask_embed
         self.iou_token, self.mask_tokens = mask_decoder.iou_token, mask_decoder.mask_tokens
@@ -82,7 +82,7 @@ class SamDecoder(nn.Module):
         return torch.einsum("bkc,bchw->bkhw", filters, image)
 
 
-def grid_positions(position_embedding: Callable[[Tensor], Tensor], height: int, width: int) -> Tensor:
+def grid_positions(position_embedding: Any, height: int, width: int) -> Tensor:
     """Return the positions ``(1, C, height, width)`` of a grid's places, by SAM's own embedding of points in [0, 1]."""
     frequencies = position_embedding.positional_embedding
     y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height

@@ -62,7 +62,7 @@ class SamHqTeacher(VitSamTeacher):
         The early ones, of the encoder's width D, are of the first layer that attends to the whole image.
         """
         hidden = self.embed_patches(pixels)
-        early = []
+        early: list[Tensor] = []
         for layer in self.encoder.layers:
             hidden = layer(hidden)
             if layer.window_size == 0 and not early:
@@ -78,7 +78,7 @@ class SamHqDecoder(SamDecoder):
         no_mask_embed: the prompt encoder's embedding that says that no mask is given, shared too.
     """
 
-    def __init__(self, mask_decoder: nn.Module, no_mask_embed: nn.Embedding) -> None:
+    def __init__(self, mask_decoder: Any, no_mask_embed: nn.Embedding) -> None:
         super().__init__(mask_decoder, no_mask_embed)
         self.hq_tokens, self.hq_mlps = mask_decoder.hq_token, nn.ModuleList([mask_decoder.hq_mask_mlp])
         for name in _FINE_LAYERS:
@@ -90,7 +90,7 @@ class SamHqDecoder(SamDecoder):
         self.hq_tokens = nn.Embedding.from_pretrained(tokens, freeze=False)
         self.hq_mlps = nn.ModuleList(copy.deepcopy(self.hq_mlps[0]) for _ in range(num_classes))
         if not tokens_are_classes:
-            negate(self.hq_mlps[0].proj_out)
+            negate(self.hq_mlps[0].get_submodule("proj_out"))
 
     def forward(self, features: Tensor, positions: Tensor) -> Tensor:
         """Return logits ``(B, mask tokens, 4 h, 4 w)``.

@@ -13,6 +13,7 @@ from common.teachers.cards import CARDS, Card, mobile_sam_card
 from common.teachers.sam import TRAINED_AT, SamLikeTeacher, scale_to
 from common.teachers.sam_decoder import SamDecoder
 from common.teachers.tiny_sam_weights import is_lite_medsam, is_tiny_sam, load_tiny_sam
+from common.teachers.tiny_vit import TinyVit
 
 _LITE_MEDSAM_STRIDE = 4
 _LITE_MEDSAM_TRAINED_AT = 256  # pixels a side
@@ -38,6 +39,7 @@ class TinySamTeacher(SamLikeTeacher):
 
     family = "tiny_sam"
     lora_layers = ("qkv", "proj", "lin1", "lin2")
+    encoder: TinyVit
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ stay those of the pretraining while the teacher is trained, and a saved adapter 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class TinyVit(nn.Module):
         patch_stride = PATCH_KERNELS[patch_kernel]
         self.stride = 4 * patch_stride**2
         """Side in pixels of what one place of the embeddings covers."""
-        options = {"kernel_size": patch_kernel, "stride": patch_stride, "padding": patch_kernel // 2}
+        options: dict[str, Any] = {"kernel_size": patch_kernel, "stride": patch_stride, "padding": patch_kernel // 2}
         self.patch_embed = nn.Sequential(
             nn.Conv2d(3, WIDTHS[0] // 2, **options), nn.GELU(), nn.Conv2d(WIDTHS[0] // 2, WIDTHS[0], **options)
         )
@@ -63,6 +65,7 @@ class Stage(nn.Module):
 
 def _make_stage(index: int) -> Stage:
     width, depth = WIDTHS[index], DEPTHS[index]
+    blocks: list[nn.Module]
     if index == 0:
         blocks = [InvertedBottleneck(width) for _ in range(depth)]
     else:
@@ -130,6 +133,8 @@ class AttentionBlock(nn.Module):
 
 class WindowAttention(nn.Module):
     """Attention among tokens ``(B, window * window, C)``, with a bias by distance in rows and columns."""
+
+    bias_index: Tensor
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()

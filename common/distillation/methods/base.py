@@ -36,7 +36,7 @@ class Method:
     teacher: Literal["fine_tuned", "published"] | None = None
     transfer_set: bool = False
     beyond_budget: bool = False
-    labelled_share: Literal[0.5, 0, 1] = 0.5
+    labelled_share: float = 0.5
     prepares: Literal["student", "encoder"] | None = None
     student_def: Mapping[str, Any] | None = None
 

@@ -109,7 +109,7 @@ class MaskedAutoencoder(MaskedAutoEncoderViT):
             qkv_bias=True,
         )
         fix_positions(encoder)
-        self.patch_embedding = _PatchEmbedding(encoder)
+        self.patch_embedding = _PatchEmbedding(encoder)  # type: ignore[assignment]  # in place of MONAI's
         self.blocks = nn.Sequential(*encoder.blocks, encoder.norm)
         for block in list(self.decoder_blocks)[:-1]:
             block.norm_cross_attn = nn.Identity()  # unused; DDP would wait for its gradient

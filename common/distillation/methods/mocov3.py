@@ -33,12 +33,14 @@ class MomentumEncoder(EMAHandler):
         # Ignite's momentum is the share of the new weights.
         super().__init__(encoder, momentum=1 - momentum, handle_buffers="ema_train")
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
         """
         Args:
             engine: a trainer.
+            args: of Ignite's handler.
+            kwargs: of Ignite's handler.
         """
-        super().attach(engine)
+        super().attach(engine, *args, **kwargs)
         engine.add_event_handler(Events.ITERATION_STARTED, self._schedule)
 
     def _schedule(self, engine: Engine) -> None:
@@ -117,6 +119,7 @@ class ContrastiveEncoder(nn.Module):
         self.encoder = encoder_of(student)
         projection = self.encoder.patch_embed
         nn.init.xavier_uniform_(projection.weight.flatten(1))
+        assert projection.bias is not None
         nn.init.zeros_(projection.bias)
         projection.requires_grad_(False)
         fix_positions(self.encoder)
@@ -144,9 +147,9 @@ class MomentumContrast(nn.Module):
         self, encoder: ContrastiveEncoder, momentum_encoder: ContrastiveEncoder, hidden_size: int = 1024
     ) -> None:
         super().__init__()
-        out_size = encoder.projector[-1].num_features
+        last: Any = encoder.projector[-1]
         self.encoder = encoder
-        self.predictor = make_head([out_size, hidden_size, out_size])
+        self.predictor = make_head([last.num_features, hidden_size, last.num_features])
         self.momentum_encoder = momentum_encoder.requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ def whiten_patches(projection: nn.Conv2d, pixels: Tensor) -> None:
         projection: changed in place.
         pixels: normalised images ``(B, 3, H, W)`` whose coefficients get mean zero and a variance near one.
     """
+    assert projection.bias is not None
     width, patch = projection.out_channels, projection.kernel_size[0]
     places = np.pi * (np.arange(patch) + 0.5) / patch
     waves = np.cos(places * np.arange(patch)[:, None])
