@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -73,7 +73,6 @@ class SegmentationDataset(ABC):
     keys: ClassVar[tuple[str, ...]] = ("image", "label")  # files that a complete image has
     own_settings: ClassVar[tuple[str, ...]] = ()  # arguments, and attributes, beyond those above
     units: ClassVar[str] = "images"  # what a label budget counts
-    unused: Sequence[str] = ()  # patterns of files that the layout has and that are not read, relative to the root
 
     def __init__(
         self,
@@ -98,6 +97,11 @@ class SegmentationDataset(ABC):
         self.findings = Findings()  # of the latest check
 
     # What a dataset says of itself
+
+    @property
+    def unused(self) -> Sequence[str]:
+        """Patterns of files that the layout has and that are not read, relative to the root."""
+        return ()
 
     @abstractmethod
     def find_files(self, issues: DatasetIssues) -> dict[str, Entry]:
@@ -330,7 +334,7 @@ class SegmentationDataset(ABC):
     # For the methods above
 
     @staticmethod
-    def quarter(files: Mapping[str, Entry]) -> int:
+    def quarter(files: Sized) -> int:
         """Return how many images, or patients, to hold out for the test where there is no official split."""
         return max(1, round(_TEST_FRACTION * len(files)))
 

@@ -18,7 +18,7 @@ and T2 of one id are one patient.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,7 @@ class ChaosDataset(SegmentationDataset):
         Raises:
             InputError: if a file cannot be read.
         """
+        scale: Callable[..., Any]
         if self.modality == "ct":
             scale = ScaleIntensityRange(*_SOFT_TISSUE, 0, 255, clip=True, dtype=np.uint8)
         else:

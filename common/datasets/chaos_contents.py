@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +80,8 @@ def _check_greys(masks: dict[Path, np.ndarray], modality: str, name: str, issues
     strange = {path: values for path, values in strange.items() if values.size}
     if strange:
         first, *more = strange
-        values = sorted({int(value) for each in strange.values() for value in each})
-        shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+        greys = sorted({int(value) for each in strange.values() for value in each})
+        shown = ", ".join(map(str, greys[:5])) + (", ..." if len(greys) > 5 else "")
         known = ", ".join(
             f"{CLASSES[modality][index]} {low}" + (f"-{high}" if high > low else "")
             for index, (low, high) in GREYS[modality].items()
@@ -92,7 +92,7 @@ def _check_greys(masks: dict[Path, np.ndarray], modality: str, name: str, issues
         issues.add(f"{name}: every label is empty; expected {', '.join(list(CLASSES[modality].values())[1:])}")
 
 
-def _add_by_reason(issues: DatasetIssues, folder: str, reasons: dict[Path, InputError | str]) -> None:
+def _add_by_reason(issues: DatasetIssues, folder: str, reasons: Mapping[Path, InputError | str]) -> None:
     """Note files that cannot be used, those of one folder and one reason together."""
     names: dict[str, list[str]] = {}
     for path, reason in reasons.items():

@@ -61,7 +61,8 @@ def choose_cases(pixels: np.ndarray, groups: Sequence[str], count: int) -> list[
     """
     present = pixels[:, 1:] > 0
     remaining = [index for index in np.random.default_rng(0).permutation(len(present)) if present[index].any()]
-    classes_shown, groups_shown = np.zeros(present.shape[1]), Counter()
+    classes_shown = np.zeros(present.shape[1])
+    groups_shown: Counter[str] = Counter()
     chosen: list[int] = []
     while remaining and len(chosen) < count:
         available = present[remaining].any(axis=0)

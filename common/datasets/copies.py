@@ -15,7 +15,7 @@ def digest_of(pixels: np.ndarray) -> str | None:
     if (pixels == pixels.flat[0]).all():
         return None
     digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype.str}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 

@@ -71,12 +71,12 @@ class FolderDataset(SegmentationDataset):
     # What the source says
 
     @property
-    def in_channels(self) -> int:
+    def in_channels(self) -> int:  # type: ignore[override]  # the source's
         """Number of channels that images are read with."""
         return self._source.channels
 
     @property
-    def class_names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # the source's
         """Names of the classes by id."""
         return self._source.classes
 
@@ -86,12 +86,12 @@ class FolderDataset(SegmentationDataset):
         return self.kind == "volumes"
 
     @property
-    def group(self) -> str:
+    def group(self) -> str:  # type: ignore[override]  # the source's
         """What is never split: "patient" where patients are known, else the image."""
         return "patient" if self._source.patient is not None else self.whole
 
     @property
-    def keys(self) -> tuple[str, ...]:
+    def keys(self) -> tuple[str, ...]:  # type: ignore[override]  # the source's
         """Files that a complete image has."""
         return ("image", "label") if self._source.field_of_view is None else ("image", "label", "fov")
 
@@ -200,13 +200,13 @@ class FolderDataset(SegmentationDataset):
 
     @classmethod
     def write_phantoms(
-        cls, folder: str | os.PathLike, source: Mapping[str, Any] | Source | None = None, **options: Any
+        cls, folder: str | os.PathLike, *, source: Mapping[str, Any] | Source | None = None, **options: Any
     ) -> Path:
         """Write procedural shapes in the layout of a source: see :mod:`common.datasets.phantoms.own_images`."""
         from common.datasets.phantoms.own_images import write_phantoms  # here because a release goes without phantoms
 
-        plain = {"images": "images", "labels": "labels", "classes": ["background", "shape"], "kind": cls.kind}
-        plain |= {"label_format": "black_white", "channels": 1 if cls.kind == "volumes" else 3}
+        plain: dict[str, Any] = {"images": "images", "labels": "labels", "classes": ["background", "shape"]}
+        plain |= {"kind": cls.kind, "label_format": "black_white", "channels": 1 if cls.kind == "volumes" else 3}
         return write_phantoms(folder, source or plain, **options)
 
     def write_own_phantoms(self, folder: str | os.PathLike, **options: Any) -> Path:

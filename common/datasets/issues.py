@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ class DatasetIssues:
         messages: issues to begin with.
     """
 
-    def __init__(self, dataset: str, folder: str | Path, messages: Iterable[str] = ()) -> None:
+    def __init__(self, dataset: str, folder: str | os.PathLike, messages: Iterable[str] = ()) -> None:
         self.dataset = dataset
         self.folder = folder
         self.messages: list[str] = list(messages)

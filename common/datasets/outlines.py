@@ -74,4 +74,4 @@ def _smaller(mask: np.ndarray, step: int) -> np.ndarray:
     height, width = (-(-side // step) for side in mask.shape)
     whole = np.zeros((height * step, width * step), bool)
     whole[: mask.shape[0], : mask.shape[1]] = mask
-    return whole.reshape(height, step, width, step).any(axis=(1, 3))
+    return np.any(whole.reshape(height, step, width, step), axis=(1, 3))

@@ -209,7 +209,7 @@ def _read_classes(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _read_colours(key: str, value: Any) -> dict[str, tuple[int, int, int]]:
-    colours = {}
+    colours: dict[str, tuple[int, int, int]] = {}
     for name, colour in _read_table(key, value).items():
         parts = tuple(colour) if isinstance(colour, list | tuple) else ()
         if len(parts) != 3 or not all(type(part) is int and 0 <= part <= 255 for part in parts):

@@ -67,7 +67,7 @@ def stratified_order(strata: Mapping[str, str], seed: int) -> list[str]:
         strata: the stratum (diagnosis, say) of each name.
         seed: as for :func:`seeded_order`.
     """
-    position = {}
+    position: dict[str, float] = {}
     for stratum in set(strata.values()):
         members = seeded_order([name for name in strata if strata[name] == stratum], seed)
         position |= {name: (place + 0.5) / len(members) for place, name in enumerate(members)}

@@ -84,7 +84,8 @@ class LogitDistillationLoss(nn.Module):
 
     def forward(self, outputs: DistillationOutputs) -> Tensor:
         """Return the mean divergence over pixels."""
-        assert outputs.student_logits is not None and outputs.teacher_logits is not None  # kept for this term
+        assert outputs.student_logits is not None
+        assert outputs.teacher_logits is not None  # which are kept for this term
         student = F.log_softmax(outputs.student_logits / self.temperature, dim=1)
         teacher = F.log_softmax(outputs.teacher_logits.detach() / self.temperature, dim=1)
         divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1, keepdim=True)
@@ -107,7 +108,9 @@ class SupervisedLoss(nn.Module):
     def forward(self, outputs: DistillationOutputs) -> Tensor:
         """Return the loss of the labelled images times their share of the batch."""
         # Its batches have labels, and the student has seen them.
-        assert outputs.labelled is not None and outputs.label is not None and outputs.student_logits is not None
+        assert outputs.labelled is not None
+        assert outputs.label is not None
+        assert outputs.student_logits is not None
         chosen = outputs.labelled.nonzero().flatten()
         if not len(chosen):
             return outputs.student_logits.sum() * 0  # stays part of the graph, as every rank must have one

@@ -18,8 +18,10 @@ from common.datasets.readers.optional import optional_import
 from common.errors import InputError
 
 _NAMED_BY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
-_MAY_BE_EMPTY: tuple[str, ...] = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID")
-_MAY_BE_EMPTY += ("StudyDate", "StudyTime", "ReferringPhysicianName")
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
+    "StudyDate", "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
 _SERIES_NUMBER = 900  # of the masks, beyond those that scanners count
 _PROJECT = "task-specific-distillation"
 

@@ -112,8 +112,8 @@ def _draw_by_method(study: Study, metric: str, estimates: dict[Setting, Estimate
             colour, marker, line, _ = look_of(setting.method)
             if is_aside(setting.method):
                 axes.axvline(mean, color=colour, linestyle=line, linewidth=1.2)
-            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 7, "linestyle": "none", "capsize": 3}
-            axes.errorbar(mean, place, xerr=sd, **look)
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 7, "linestyle": "none"}
+            axes.errorbar(mean, place, xerr=sd, capsize=3, **look)
         axes.set_yticks(range(len(rows)), [setting.title for setting, *_ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         return _to_svg(figure, name, caption)
@@ -164,8 +164,8 @@ def _draw_level(axes: Axes, method: str, each: Estimate, place: float) -> None:
     line = line if is_aside(method) else "-."
     assert each.mean is not None  # see _by_method
     axes.axhline(each.mean, color=colour, linestyle=line, linewidth=1.4)
-    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linestyle": line, "linewidth": 1.4, "capsize": 3}
-    axes.errorbar([place], [each.mean], yerr=each.sd, label=title_of(method), **look)
+    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linestyle": line, "linewidth": 1.4}
+    axes.errorbar([place], [each.mean], yerr=each.sd, capsize=3, label=title_of(method), **look)
 
 
 def _name_of(study: Study, metric: str) -> str:

@@ -183,7 +183,8 @@ def _read_setting(path: Path, subject: str) -> tuple[Setting, int]:
 def _read_run(setting: Setting, seed: int, folder: Path) -> Run:
     path = folder / "summary.json"
     number = (int, float)
-    keys: dict[str, Any] = {"cases": int, "parameters": int, "milliseconds_per_image": number, "distance_unit": str, "metrics": dict}
+    keys: dict[str, Any] = {"cases": int, "parameters": int, "milliseconds_per_image": number}
+    keys |= {"distance_unit": str, "metrics": dict}
     summary = read_json(path, keys)
     if absent := [name for name in METRICS if name not in summary["metrics"]]:
         raise InputError(f"{path}: 'metrics' has no {absent[0]}; {how_to_repair(path)}")

@@ -76,6 +76,7 @@ def explain(study: Study) -> list[str]:
 
 def _lead(row: Row, own: float) -> float:
     """Return by how much a row leads on what both have measured, since the two means may be of different seeds."""
-    assert row.comparison is not None and row.estimate.mean is not None  # it is one of the others
+    assert row.comparison is not None  # nor is the mean: the row is one of the others
+    assert row.estimate.mean is not None
     difference = row.comparison.difference
     return row.estimate.mean - own if difference is None else difference

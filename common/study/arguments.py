@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +158,7 @@ def _numbers(name: str, value: Any, least: int = 1) -> list[int]:
     return numbers
 
 
-def _choose_num_images(
-    num_images: Any, largest: int, before: Mapping[str, Any] | None, study_dir: Path
-) -> int:
+def _choose_num_images(num_images: Any, largest: int, before: Mapping[str, Any] | None, study_dir: Path) -> int:
     """Return how many synthetic images are drawn; once they are, a larger set would not begin with the same ones."""
     if num_images is not None:
         num_images, *others = _numbers("num_images", num_images)

@@ -92,7 +92,7 @@ class NetworkTeacher(Teacher):
     def feature_layers(self) -> dict[str, FeatureLayout]:
         layers = self.encoder.layers
         named = {f"encoder.network.{name}": layout for name, layout in layers.layouts.items()}
-        return {**named, "encoder.neck": layers.layouts.get(layers.deepest, FeatureLayout("channels_first"))}
+        return {**named, "encoder.neck": layers.layouts.get(layers.deepest or "", FeatureLayout("channels_first"))}
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return the network's logits ``(B, C, h, w)`` of normalised pixels ``(B, 3, H, W)``."""

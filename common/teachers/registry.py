@@ -124,8 +124,8 @@ def build_teacher(
     """
     weights = resolve(pretrained)
     family = family or (_NETWORK if network is not None else recognise_family(weights))
-    options: dict[str, Any] = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation, "dataset": dataset}
-    options |= {"base_name": base_name or name_of_base(pretrained)}
+    options: dict[str, Any] = {"input_scale": input_scale, "pixel_normalisation": pixel_normalisation}
+    options |= {"dataset": dataset, "base_name": base_name or name_of_base(pretrained)}
     if upright is not None:
         options["upright"] = upright
     if family == _NETWORK:

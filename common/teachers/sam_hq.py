@@ -15,11 +15,6 @@ from common.teachers.sam import VitSamTeacher
 from common.teachers.sam_decoder import SamDecoder, negate
 from common.teachers.sam_hq_weights import is_sam_hq, load_sam_hq
 
-_FINE_LAYERS = (
-    "compress_vit_conv1", "compress_vit_norm", "compress_vit_conv2", "encoder_conv1", "encoder_norm", "encoder_conv2",
-    "mask_conv1", "mask_norm", "mask_conv2",
-)  # fmt: skip
-
 
 class SamHqTeacher(VitSamTeacher):
     """The image encoder and the mask decoder of SAM-HQ as a plain segmentation network.
@@ -81,8 +76,14 @@ class SamHqDecoder(SamDecoder):
     def __init__(self, mask_decoder: Any, no_mask_embed: nn.Embedding) -> None:
         super().__init__(mask_decoder, no_mask_embed)
         self.hq_tokens, self.hq_mlps = mask_decoder.hq_token, nn.ModuleList([mask_decoder.hq_mask_mlp])
-        for name in _FINE_LAYERS:
-            setattr(self, name, getattr(mask_decoder, name))
+        self.compress_vit_conv1 = mask_decoder.compress_vit_conv1
+        self.compress_vit_norm = mask_decoder.compress_vit_norm
+        self.compress_vit_conv2 = mask_decoder.compress_vit_conv2
+        self.encoder_conv1, self.encoder_norm = mask_decoder.encoder_conv1, mask_decoder.encoder_norm
+        self.encoder_conv2 = mask_decoder.encoder_conv2
+        self.mask_conv1, self.mask_norm, self.mask_conv2 = (
+            mask_decoder.mask_conv1, mask_decoder.mask_norm, mask_decoder.mask_conv2
+        )  # fmt: skip
 
     def set_classes(self, num_classes: int, tokens_are_classes: bool = False) -> None:
         super().set_classes(num_classes, tokens_are_classes)

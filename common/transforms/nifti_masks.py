@@ -11,8 +11,10 @@ import numpy as np
 from common.datasets.readers.nifti_header import open_nifti
 
 # What a header says of shape and place, pixdim[0] being the qform's handedness.
-_GEOMETRY: tuple[str, ...] = ("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d")
-_GEOMETRY += ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")
+_GEOMETRY = (
+    "dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
 
 
 def volume_mask(ids: np.ndarray, source: Path, affine: np.ndarray) -> nibabel.Nifti1Image:

@@ -41,7 +41,11 @@ def check_pictures(
         issues: gets what is wrong.
         findings: gets what is not wrong, but worth knowing.
     """
-    grey, coloured, large, used, drawn, outlined = [], [], {}, Counter(), _Drawn(), Outlined(source.classes)
+    grey: list[str] = []
+    coloured: list[str] = []
+    large: dict[str, int] = {}
+    used: Counter[int] = Counter()
+    drawn, outlined = _Drawn(), Outlined(source.classes)
     num_labels = 0
     for entry in files.values():
         shown = Path(os.path.relpath(entry["image"], root)).as_posix()

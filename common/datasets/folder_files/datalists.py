@@ -92,7 +92,9 @@ class _RowReader:
             fov = self._file(row, values[source.field_of_view], source.field_of_view)
         facts = {key: self._text(row, getattr(source, key)) for key in ("patient", "stratum")}
         split = self._split(row)
-        return Item(image, label, fov, split=split, **facts) if len(self.issues.messages) == issues_before else None
+        if image is None or len(self.issues.messages) > issues_before:
+            return None
+        return Item(image, label, fov, split=split, **facts)
 
     def _label(self, row: Row, image: Path | None) -> Any:
         if self.source.label_format == "file_per_class":
@@ -111,7 +113,7 @@ class _RowReader:
         if texts is None or texts in ([], [""]):
             return None
         paths = [self._file(row, text, column) for text in (texts if isinstance(texts, list) else [texts])]
-        return paths[0] if len(paths) == 1 else paths
+        return paths[0] if len(paths) == 1 else [path for path in paths if path is not None]
 
     def _file(self, row: Row, value: Any, column: str) -> Path | None:
         if isinstance(value, list) and len(value) == 1:

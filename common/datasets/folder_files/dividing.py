@@ -39,8 +39,9 @@ def divide(
     fixed = {split: [group for group, splits in stated.items() if split in splits] for split in SPLITS}
     free = [group for group, splits in stated.items() if not splits or "training" in splits]
     order = stratified_order({group: _stratum_of(groups[group]) for group in free}, seed)
-    sizes = [0 if fixed["test"] else num_test, 0 if fixed["validation"] else num_validation]
-    drawn = cut_splits([[group] * len(groups[group]) for group in order], *sizes, issues, units)
+    num_test = 0 if fixed["test"] else num_test
+    num_validation = 0 if fixed["validation"] else num_validation
+    drawn = cut_splits([[group] * len(groups[group]) for group in order], num_test, num_validation, issues, units)
     if not drawn["training"]:
         return drawn
     return {split: list(dict.fromkeys(drawn[split])) or sorted(fixed[split]) for split in SPLITS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def index_label_files(
     return found
 
 
-def list_labels(folder: Path, source: Source, leave_out: set[Path] = frozenset()) -> list[Path]:
+def list_labels(folder: Path, source: Source, leave_out: Collection[Path] = ()) -> list[Path]:
     """Return the label files in a folder and below it; of volumes also folders of pictures."""
     return (list_volume_labels if source.kind == "volumes" else list_pictures)(folder, leave_out)
 

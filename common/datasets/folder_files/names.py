@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
@@ -94,6 +94,6 @@ def _once(names: Collection[str], simplify: Callable[[str], str]) -> set[str]:
     return {key for key, count in counts.items() if count == 1}
 
 
-def differ_in_capitals(matched: dict[str, str]) -> list[str]:
+def differ_in_capitals(matched: Mapping[str, str]) -> list[str]:
     """Return the images whose partners have another spelling."""
     return [name for name, other in matched.items() if last_part(name) != last_part(other)]

@@ -57,8 +57,7 @@ def places_of(source: Source, root: Path) -> list[Place]:
     places = [places[0]._replace(split=named[0])]
     for split, names in SPLIT_NAMES.items():
         for name in names if split != named[0] else ():
-            others = [_in_other_split(text, name) for text in (images, labels, source.field_of_view)]
-            place = Place(root / others[0], root / others[1], _below(root, others[2]), split)
+            place = _in_other_split(source, root, name, split)
             if place.images.is_dir() and place.labels.exists() and not _same_place(place, places):
                 places.append(place)
     return places
@@ -70,19 +69,18 @@ def in_place(source: Source, root: Path, split: str) -> Place:
     ``split`` of the place is None where a folder of the split in them, or something else, says the split.
     """
     images, labels = source.images, source.labels if source.labels is not None else source.images
+    place = Place(root / images, root / labels, _below(root, source.field_of_view))
     first = _split_in(images) if source.split == FOLDER and not source.is_datalist else None
     if first is None:
-        return Place(root / images, root / labels, _below(root, source.field_of_view))
+        return place
     if split == first[0]:
-        return Place(root / images, root / labels, _below(root, source.field_of_view), split)
-    name = (_NNUNET_NAMES if first[1] == "Tr" else USUAL_NAMES)[split]
-    others = [_in_other_split(text, name) for text in (images, labels, source.field_of_view)]
-    return Place(root / others[0], root / others[1], _below(root, others[2]), split)
+        return place._replace(split=split)
+    return _in_other_split(source, root, (_NNUNET_NAMES if first[1] == "Tr" else USUAL_NAMES)[split], split)
 
 
 def leave_out(place: Place, source: Source, root: Path) -> set[Path]:
     """Return the folders among a source's images that hold something else."""
-    others = {place.labels, place.fov} - {None, place.images}
+    others = {path for path in (place.labels, place.fov) if path is not None and path != place.images}
     if source.labels is not None and PurePosixPath(source.labels) == _MONAI_LABEL:
         others.add(root / _MONAI_LABEL.parent)  # original labels, and those of other versions
     if place.labels == place.images:
@@ -120,10 +118,16 @@ def _split_in(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _in_other_split(text: str | None, name: str) -> str | None:
+def _in_other_split(source: Source, root: Path, name: str, split: str) -> Place:
+    """Return the folders of a split, which are called as those of the source but for the name of the split."""
+    images = _renamed(source.images, name)
+    labels = images if source.labels is None else _renamed(source.labels, name)
+    fov = None if source.field_of_view is None else root / _renamed(source.field_of_view, name)
+    return Place(root / images, root / labels, fov, split)
+
+
+def _renamed(text: str, name: str) -> str:
     """Return a path with the part that names its split exchanged for another name, in the capitals of the first."""
-    if text is None:
-        return None
     parts = list(PurePosixPath(text).parts)
     for index, part in enumerate(parts):
         if split_named(part) is not None:

@@ -89,5 +89,5 @@ def _suggest(found: Found, source: Source) -> tuple[str, str] | None:
         groups = Counter(match[1] for name in names if (match := re.search(pattern, name)))
         if 2 < len(groups) < sum(groups.values()) == len(names):
             most = groups.most_common(1)[0][0]
-            return pattern, next(name for name in names if re.search(pattern, name)[1] == most)
+            return pattern, next(name for name in names if (match := re.search(pattern, name)) and match[1] == most)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Literal
+from typing import Any, Literal
 
 from common.datasets.findings import count, name_some
 from common.datasets.folder_files.items import Found
@@ -30,7 +30,8 @@ def unite_spellings(found: Found, fact: Literal["patient", "stratum"]) -> None:
     for name, item in found.items.items():
         text = getattr(item, fact)
         if text is not None and text != usual[_key(text)]:
-            found.items[name] = item._replace(**{fact: usual[_key(text)]})
+            changed: dict[str, Any] = {fact: usual[_key(text)]}
+            found.items[name] = item._replace(**changed)
     several = ["/".join(sorted(texts)) for texts in spellings.values() if len(texts) > 1]
     if several:
         number = count(several, _NOUNS[fact])

@@ -41,7 +41,9 @@ def check_volumes(
         findings: gets what is not wrong, but worth knowing.
     """
     volumes = {entry["image"]: entry for entry in files.values()}
-    spacings, used, outlined = {}, Counter(), Outlined(source.classes)
+    spacings: dict[Path, np.ndarray] = {}
+    used: Counter[int] = Counter()
+    outlined = Outlined(source.classes)
     read_image, read_label = LoadVolumed("image"), LoadFolderLabeld("label", source=source.to_config())
     for path, entry in volumes.items():
         with issues.collect(root):

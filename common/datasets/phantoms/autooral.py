@@ -46,8 +46,8 @@ def write_phantoms(
                 each.mkdir(parents=True)
             for number in range(1, count + 1):
                 rng = np.random.default_rng((seed, index, number))
-                size = tuple(round(length * rng.uniform(0.75, 1.25)) for length in image_size)
-                for each, picture in zip(folders, draw_mouth(rng, size), strict=True):
+                height, width = (round(length * rng.uniform(0.75, 1.25)) for length in image_size)
+                for each, picture in zip(folders, draw_mouth(rng, (height, width)), strict=True):
                     picture.save(each / f"{number:04d}.png")
         _write_workbook(partial / "Training Set disease classification.xlsx", num_training)
     return Path(folder)

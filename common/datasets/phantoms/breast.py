@@ -66,7 +66,7 @@ def _draw_tissue(rng: np.random.Generator, image_size: tuple[int, int]) -> np.nd
     fat = 0.42 + 0.14 * noise(7) + 0.1 * noise(14)  # lobules, about as dark as some lesions
     fibres = 0.58 + 0.16 * noise(9) + 0.14 * np.sin(2 * np.pi * (depth * 14 + 1.5 * noise(5))) * noise(6)
     striae = 0.36 + 0.12 * np.sin(2 * np.pi * (depth * 24 + noise(3))) * (0.6 + 0.4 * noise(6))
-    echo = np.full(image_size, 0.75, np.float32)  # skin
+    echo: np.ndarray = np.full(image_size, 0.75, np.float32)  # skin
     for layer, start in ((fat, 0.045), (fibres, gland), (striae, muscle), (0.1 + 0.05 * noise(4), ribs)):
         share = expit((depth - start) / 0.006)
         echo = echo * (1 - share) + layer * share

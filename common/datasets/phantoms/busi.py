@@ -42,9 +42,9 @@ def write_phantoms(
             place.mkdir(parents=True)
             for number in range(1, count + 1):
                 rng = np.random.default_rng((seed, index, number))
-                size = tuple(round(length * rng.uniform(0.75, 1.25)) for length in image_size)
+                height, width = (round(length * rng.uniform(0.75, 1.25)) for length in image_size)
                 image, masks = draw_breast(
-                    rng, size, kind, num_lesions=2 if kind == "benign" and number % 9 == 4 else 1
+                    rng, (height, width), kind, num_lesions=2 if kind == "benign" and number % 9 == 4 else 1
                 )
                 image.convert("RGB").save(place / f"{kind} ({number}).png")
                 for mask, name in zip(_as_stored(masks, image.size), ("_mask", "_mask_1"), strict=False):

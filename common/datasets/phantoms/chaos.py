@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ _MR_GREYS = {1: 63, 2: 126, 3: 189, 4: 252}
 
 
 def write_phantoms(
-    folder: str | Path,
+    folder: str | os.PathLike,
     num_patients: int = 6,
     image_size: tuple[int, int] = (80, 96),
     num_slices: int = 12,

@@ -46,8 +46,8 @@ def write_phantoms(
         for index in range(num_exams):
             for view in ("Longitudinal", "Transverse")[: 1 + index % 2]:
                 rng = np.random.default_rng((seed, index, view == "Transverse"))
-                size = tuple(round(length * rng.uniform(0.9, 1.1)) for length in image_size)
-                image, tracings = draw_kidney(rng, size, view == "Longitudinal")
+                height, width = (round(length * rng.uniform(0.9, 1.1)) for length in image_size)
+                image, tracings = draw_kidney(rng, (height, width), view == "Longitudinal")
                 name = f"{index + 1}_IM-{rng.integers(1, 999):04d}-{rng.integers(1, 99):04d}_anon.png"
                 image = image if view == "Longitudinal" else image.convert("RGB")
                 image.save(images / name)

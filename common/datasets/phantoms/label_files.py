@@ -47,7 +47,8 @@ class LabelWriter:
 
     def write_volume(self, name: str, image: Path, ids: np.ndarray, folder: Path) -> dict[str, str]:
         """Write the label ``(H, W, D)`` of a volume where the volume lies, and return its columns of a datalist."""
-        affine = nibabel.load(image).affine
+        volume: Any = nibabel.load(image)
+        affine = volume.affine
 
         def save(path: Path, values: np.ndarray) -> None:
             nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(values.transpose(1, 0, 2)), affine), path)
@@ -57,6 +58,7 @@ class LabelWriter:
     def finish(self) -> None:
         """Write what all images share."""
         if self._regions:
+            assert self.source.labels is not None  # they are for this file
             path = self.root / self.source.labels
             path.parent.mkdir(parents=True, exist_ok=True)
             (_write_via if path.suffix.lower() == ".csv" else _write_coco)(path, self._regions, self._called())
@@ -108,7 +110,7 @@ class LabelWriter:
         path = folder / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         called = self._called()
-        content = {
+        content: dict[str, Any] = {
             "version": "5.0.0",
             "shapes": [
                 {"label": called[index], "points": outline, "shape_type": "polygon", "flags": {}, "group_id": None}
@@ -141,7 +143,7 @@ def _write_coco(path: Path, regions: dict[str, tuple[Any, dict[int, Polygon]]], 
         {"id": number, "file_name": name, "width": size[0], "height": size[1]}
         for number, (name, (size, _)) in enumerate(regions.items(), start=1)
     ]
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image, (_, outlines) in zip(images, regions.values(), strict=True):
         for index, outline in outlines.items():
             flat = [value for point in outline for value in point]

@@ -182,7 +182,7 @@ def draw_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, n
         instances = np.where(field, instances, 0).astype(np.uint8)
     if rng.random() < 0.3:
         image = np.broadcast_to(image.mean(0, keepdims=True), image.shape)
-    noise = rng.normal(0, difficulty * rng.uniform(0, 0.04), image.shape).astype(np.float32)
+    noise: np.ndarray = rng.normal(0, difficulty * rng.uniform(0, 0.04), image.shape).astype(np.float32)
     if rng.random() < 0.3:
         noise = noise * image * 2  # speckle grows with the signal
     image = np.clip(image + noise, 0, 1) ** np.exp(rng.normal(0, 0.25))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from monai.config import KeysCollection
+from monai.config import KeysCollection, PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 
@@ -97,11 +97,11 @@ class GroundReader(ImageReader):
         check_modality(modality)
         self.modality = modality
 
-    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Tell whether this is a PNG or a folder."""
         return all(Path(name).suffix.lower() == ".png" or Path(name).is_dir() for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[str] | str, **kwargs) -> Path:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Path:
         """Return the file or folder.
 
         Raises:

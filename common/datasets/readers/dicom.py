@@ -23,10 +23,10 @@ class Slice(NamedTuple):
     path: Path
     rows: int
     columns: int
-    spacing: tuple[float, float]  # from row to row, from column to column
-    along_row: tuple[float, float, float]  # unit vector from column to column
-    along_column: tuple[float, float, float]  # unit vector from row to row
-    position: tuple[float, float, float]  # of the first pixel
+    spacing: tuple[float, ...]  # from row to row, from column to column
+    along_row: tuple[float, ...]  # unit vector from column to column
+    along_column: tuple[float, ...]  # unit vector from row to row
+    position: tuple[float, ...]  # of the first pixel
     series: str  # SeriesInstanceUID
 
     @property

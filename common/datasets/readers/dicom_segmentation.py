@@ -117,7 +117,7 @@ def drawn_segments(path: Path) -> dict[int, str]:
 @lru_cache(maxsize=256)
 def _drawn_cached(path: Path, modified: int) -> dict[int, str]:
     segmentation = read_segmentation(path)
-    has_pixels = segmentation.frames.any(axis=(1, 2))
+    has_pixels = np.any(segmentation.frames, axis=(1, 2))
     drawn = {number for number, has_any in zip(segmentation.segments, has_pixels, strict=True) if has_any}
     return {number: name for number, name in segmentation.names.items() if number in drawn}
 

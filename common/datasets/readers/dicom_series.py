@@ -61,7 +61,7 @@ def _gap_issues(slices: Sequence[Slice]) -> list[str]:
     issues = []
 
     def pairs(which: np.ndarray) -> list[tuple[str, str, int]]:
-        return [(slices[i].path.name, slices[i + 1].path.name, i) for i in np.flatnonzero(which)]
+        return [(slices[i].path.name, slices[i + 1].path.name, i) for i in np.flatnonzero(which).tolist()]
 
     for before, after, index in pairs(gaps > 1.5 * step):
         missing = round(gaps[index] / step) - 1

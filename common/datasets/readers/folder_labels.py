@@ -63,7 +63,7 @@ class LoadFolderLabeld(LoadLabeld):
             return self._read_volumes(label, image, index)
         if isinstance(label, str | os.PathLike) and self._is_of_a_server(label):
             return read_ids(label, len(self.source.classes)).T
-        size = tuple(image.shape[1:]) if isinstance(image, torch.Tensor) and image.ndim == 3 else None
+        size = (image.shape[1], image.shape[2]) if isinstance(image, torch.Tensor) and image.ndim == 3 else None
         return read_folder_label(label, self.source, size).T
 
     def _read_volumes(self, label: Any, image: Any, index: int | None) -> np.ndarray:

@@ -24,7 +24,8 @@ class FolderWalk:
         self.folders: dict[Path, list[Path]] = {}
         self.hidden: list[Path] = []
         self.closed: dict[Path, str] = {}
-        waiting, links, visited = [root], [], set()
+        waiting, visited = [root], set()
+        links: list[Path] = []
         while waiting or links:
             folder = waiting.pop() if waiting else links.pop()
             try:

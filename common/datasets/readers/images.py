@@ -49,8 +49,9 @@ class LoadPictured(LoadImaged):
     """
 
     def __init__(self, keys: KeysCollection, converter: Callable[[Image.Image], Image.Image]) -> None:
-        self._reader = _PictureReader(converter)
-        super().__init__(keys, reader=self._reader, ensure_channel_first=True)
+        reader: Any = _PictureReader(converter)  # MONAI takes one, though its hints say a class
+        self._reader = reader
+        super().__init__(keys, reader=reader, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Any, Any], reader: Any = None) -> dict[Any, Any]:
         """Return the data with the image read.
@@ -65,6 +66,8 @@ class LoadPictured(LoadImaged):
 
 
 class _PictureReader(PILReader):
+    converter: Any  # that of LoadPictured
+
     def read(self, data: Any, **kwargs: Any) -> Any:
         pictures = [self.converter(read_picture(path)) for path in ([data] if isinstance(data, str) else data)]
         return pictures if len(pictures) > 1 else pictures[0]

@@ -217,8 +217,8 @@ class InputFiles(ABC):
         for reason in self.left_out.values():
             logger.error(f"left out: {reason}")
         self.log_passed_over()
-        first = f" ({len(self.left_out)} left out, first {next(iter(self.left_out.values()))})" if self.left_out else ""
-        raise InputError(f"{self.key}: {self.path} holds no readable {self.noun}{first}; expected {self.expected}")
+        why = f" ({len(self.left_out)} left out, first {next(iter(self.left_out.values()))})" if self.left_out else ""
+        raise InputError(f"{self.key}: {self.path} holds no readable {self.noun}{why}; expected {self.expected}")
 
     def _leave_out_unreadable(self, paths: Sequence[Path]) -> None:
         for path in list(paths):

@@ -143,8 +143,10 @@ class _Counts:
         frequent = self.colours.most_common(_MOST_COLOURS)
         survey.colours = {colour: count / coloured for colour, count in frequent}
         survey.num_colours = len(self.colours)
-        files = self.files_with_value if survey.values else self.files_with_colour
-        survey.files_with = {each: files[each] for each in (survey.values or survey.colours)}
+        if survey.values:
+            survey.files_with = {value: self.files_with_value[value] for value in survey.values}
+        else:
+            survey.files_with = {colour: self.files_with_colour[colour] for colour in survey.colours}
         survey.is_black_white = self.are_black_white
         possible = values and self.are_whole and not survey.lossy and min(values) >= 0
         survey.are_ids = bool(possible) and max(values) < DARKEST_WHITE
@@ -155,7 +157,9 @@ def _count(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if numbers.size < _CHUNK:
         return np.unique(numbers, return_counts=True)
     flat = numbers.ravel()
-    counts = sum(np.bincount(flat[start : start + _CHUNK], minlength=2**24) for start in range(0, flat.size, _CHUNK))
+    counts = np.zeros(2**24, int)
+    for start in range(0, flat.size, _CHUNK):
+        counts += np.bincount(flat[start : start + _CHUNK], minlength=2**24)
     found = np.flatnonzero(counts)
     return found, counts[found]
 
@@ -189,7 +193,7 @@ def _add_picture(survey: LabelSurvey, counts: _Counts, path: Path) -> None:
 
 
 def _add_palette(survey: LabelSurvey, picture: Image.Image) -> None:
-    colours = np.reshape(picture.getpalette("RGB"), (-1, 3)).tolist()
+    colours = np.array(picture.getpalette("RGB")).reshape(-1, 3).tolist()
     used = np.flatnonzero(np.bincount(np.asarray(picture).ravel(), minlength=len(colours)))
     for index in used[used < len(colours)].tolist():
         survey.shown.setdefault(index, set()).add(tuple(colours[index]))

@@ -86,8 +86,10 @@ class LoadLabeld(MapTransform):
         return loaded
 
     def _as_ids(self, values: np.ndarray, label: Any) -> np.ndarray:
+        if self.num_classes is None:
+            return values
         found = np.unique(values).tolist()
-        unknown = [value for value in found if self.num_classes is not None and value not in range(self.num_classes)]
+        unknown = [value for value in found if value not in range(self.num_classes)]
         if not unknown:
             return values
         if self.num_classes == 2 and unknown[0] >= DARKEST_WHITE and found in ([0, *unknown[:1]], unknown[:1]):
@@ -112,8 +114,9 @@ def read_volume_label(label: str | os.PathLike, image: Any, index: int | None) -
         if source is None:
             return volume.in_lps().values[..., index]
         whole = read_volume(source).in_lps()
-        return volume.on_image(source, whole.affine, whole.values.shape).values[..., index]
-    if isinstance(image, torch.Tensor) and image.ndim == 4:
+        return volume.on_image(source, whole.placed_affine(), whole.values.shape).values[..., index]
+    is_volume = isinstance(image, torch.Tensor) and image.ndim == 4
+    if is_volume:
         if source is None:
             return volume.in_lps().values
         return volume.on_image(source, image.affine.numpy(), image.shape[1:]).values

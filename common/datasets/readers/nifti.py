@@ -43,8 +43,7 @@ class Volume(NamedTuple):
         Raises:
             InputError: if it has not three axes, or does not say where it lies.
         """
-        self._check_placed()
-        values, affine = turn_to_lps(self.values, self.affine)
+        values, affine = turn_to_lps(self.values, self.placed_affine())
         return self._replace(values=values, affine=affine)
 
     def on_image(self, image: str | os.PathLike, affine: np.ndarray, shape: Sequence[int]) -> Volume:
@@ -58,8 +57,7 @@ class Volume(NamedTuple):
         Raises:
             InputError: if the label has not the image's size, or lies elsewhere.
         """
-        self._check_placed()
-        values, turned = turn_towards(self.values, self.affine, affine)
+        values, turned = turn_towards(self.values, self.placed_affine(), affine)
         if values.shape != tuple(shape):
             sizes = (" x ".join(map(str, each)) for each in (values.shape, shape))
             raise InputError("{}: is {} voxels, but its image {} is {}".format(self.path, next(sizes), image, *sizes))
@@ -71,11 +69,18 @@ class Volume(NamedTuple):
             )
         return self._replace(values=values, affine=turned)
 
-    def _check_placed(self) -> None:
+    def placed_affine(self) -> np.ndarray:
+        """Return the affine.
+
+        Raises:
+            InputError: if the volume has not three axes, or does not say where it lies.
+        """
         if self.values.ndim != 3:
             raise InputError(f"{self.path}: expected a volume of three axes, got shape {self.values.shape}")
         if self.problem is not None:
             raise InputError(self.problem)
+        assert self.affine is not None  # or there would be a problem
+        return self.affine
 
 
 def is_nifti(path: str | os.PathLike) -> bool:

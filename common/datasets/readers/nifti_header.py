@@ -111,5 +111,5 @@ def _source(header: nibabel.Nifti1Header) -> str:
 
 def _raw_header(path: str | os.PathLike, image: nibabel.Nifti1Image) -> nibabel.Nifti1Header:
     """Return the header as it is in the file, without nibabel's repairs."""
-    with ImageOpener(path) as file:
+    with ImageOpener(str(path)) as file:
         return type(image.header).from_fileobj(file, check=False)

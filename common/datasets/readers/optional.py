@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 
-def optional_import(name: str) -> tuple[ModuleType | None, bool]:
+def optional_import(name: str) -> tuple[Any, bool]:
     """Return a module and True, or None and False where it cannot be imported."""
     try:
         return import_module(name), True

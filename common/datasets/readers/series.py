@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
@@ -56,11 +57,11 @@ class SeriesReader(ImageReader):
     :func:`read_pixels` does.
     """
 
-    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Tell whether this is a folder."""
         return all(Path(name).is_dir() for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[str] | str, **kwargs) -> Path:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Path:
         """Return the folder.
 
         Raises:

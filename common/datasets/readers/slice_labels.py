@@ -157,12 +157,12 @@ def _check_order(label: Path, picture_of: Mapping[Path, Path], in_place: Sequenc
     slice_called = {called: path for path in picture_of for called in (path.stem, path.name)}
     called_alike = {path: slice_called.get(picture.stem) for path, picture in picture_of.items()}
     advice = "name each picture as its slice"
-    other = next((path for path, alike in called_alike.items() if alike not in (None, path)), None)
-    if other is not None:
-        raise InputError(
-            f"{label}: {picture_of[other].name} would be the label of {other.name}, the next by sorted name, but is "
-            f"called as {called_alike[other].name}; {advice}"
-        )
+    for path, alike in called_alike.items():
+        if alike is not None and alike != path:
+            raise InputError(
+                f"{label}: {picture_of[path].name} would be the label of {path.name}, the next by sorted name, but is "
+                f"called as {alike.name}; {advice}"
+            )
     by_name = list(picture_of)
     if None in called_alike.values() and by_name not in (list(in_place), list(in_place)[::-1]):
         places = [in_place.index(path) for path in by_name]

@@ -84,6 +84,6 @@ def split_volume(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "slice" in entry or not is_volume_file(image):
         return [dict(entry)]
     volume = read_volume(image).in_lps()
-    if is_volume_file(label):
-        read_volume(label).on_image(image, volume.affine, volume.values.shape)
+    if label is not None and is_volume_file(label):
+        read_volume(label).on_image(image, volume.placed_affine(), volume.values.shape)
     return [{**entry, "slice": index} for index in range(volume.values.shape[-1])]

@@ -38,8 +38,8 @@ def read_polygons(
         repeats: gets the rows whose polygon is there before, as "line 9 = line 2".
     """
     polygons: dict[str, dict[str, list[Polygon]]] = {}
-    rows, lines = read_rows(path, issues, "use the mask PNGs"), {}
-    for line, row in rows:
+    lines: dict[tuple, int] = {}
+    for line, row in read_rows(path, issues, "use the mask PNGs"):
         shapes = polygons.setdefault(row["filename"], {})
         try:
             if None in row or None in row.values():

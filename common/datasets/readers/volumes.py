@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.config import KeysCollection
+from monai.config import KeysCollection, PathLike
 from monai.data import ImageReader
 from monai.transforms import LoadImaged
 from monai.utils import ensure_tuple
@@ -28,11 +28,11 @@ class VolumeReader(ImageReader):
     def __init__(self) -> None:
         self._series = SeriesReader()
 
-    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Tell whether this is a folder or a NIfTI file."""
         return self._series.verify_suffix(filename) or all(map(is_nifti, ensure_tuple(filename)))
 
-    def read(self, data: Sequence[str] | str, **kwargs) -> Path:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Path:
         """Return the path, which is read by :meth:`get_data`: errors of this method make MONAI try other readers."""
         (path,) = ensure_tuple(data)
         return Path(path)
@@ -55,4 +55,5 @@ class LoadVolumed(LoadImaged):
     """
 
     def __init__(self, keys: KeysCollection) -> None:
-        super().__init__(keys, reader=VolumeReader(), ensure_channel_first=True)
+        reader: Any = VolumeReader()  # MONAI takes one, though its hints say a class
+        super().__init__(keys, reader=reader, ensure_channel_first=True)

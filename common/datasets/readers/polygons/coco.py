@@ -30,7 +30,8 @@ def read_coco(content: Mapping[str, Any], path: Path) -> Annotations:
     tables = {name: _by_id(content.get(name), name, path, found.faults) for name in _LISTS}
     images: dict[Any, str] = {}
     for key, image in tables["images"].items():
-        name, size = image.get("file_name"), (image.get("width"), image.get("height"))
+        name = image.get("file_name")
+        size: tuple[Any, Any] = (image.get("width"), image.get("height"))
         if not isinstance(name, str) or not name:
             found.faults.append(f"{path}: image {key}: has no file_name; export it again")
         elif name in found.regions:

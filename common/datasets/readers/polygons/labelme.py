@@ -22,7 +22,7 @@ KNOWN_SHAPES = "a polygon, rectangle, circle or mask"
 
 def is_labelme(content: Any) -> bool:
     """Tell whether JSON has the shapes of an image, as labelme writes them."""
-    return isinstance(content, dict) and "shapes" in content and content.keys() & {"imagePath", "imageHeight"}
+    return isinstance(content, dict) and "shapes" in content and bool(content.keys() & {"imagePath", "imageHeight"})
 
 
 def read_labelme(content: Mapping[str, Any], path: Path) -> Annotations:
@@ -37,7 +37,7 @@ def read_labelme(content: Mapping[str, Any], path: Path) -> Annotations:
     parts = PureWindowsPath(named).parts if isinstance(named, str) else ()  # this takes both kinds of slashes
     image = "/".join(part for part in parts if part != "..") or path.stem
     found.regions[image] = []
-    size = (content.get("imageWidth"), content.get("imageHeight"))
+    size: tuple[Any, Any] = (content.get("imageWidth"), content.get("imageHeight"))
     if all(type(side) is int and side > 0 for side in size):
         found.sizes[image] = size
     if not isinstance(shapes, list):

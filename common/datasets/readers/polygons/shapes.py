@@ -87,12 +87,10 @@ class Ellipse:
 
     def _box(self) -> tuple[Corner, Corner]:
         cos, sin = math.cos(self.turned), math.sin(self.turned)
-        reach = (
-            math.hypot(self.radii[0] * cos, self.radii[1] * sin),
-            math.hypot(self.radii[0] * sin, self.radii[1] * cos),
-        )
-        low, high = (tuple(at + sign * far for at, far in zip(self.centre, reach, strict=True)) for sign in (-1, 1))
-        return low, high
+        across = math.hypot(self.radii[0] * cos, self.radii[1] * sin)
+        down = math.hypot(self.radii[0] * sin, self.radii[1] * cos)
+        x, y = self.centre
+        return (x - across, y - down), (x + across, y + down)
 
 
 @dataclass(frozen=True)
