@@ -71,12 +71,12 @@ class FolderDataset(SegmentationDataset):
     # What the source says
 
     @property
-    def in_channels(self) -> int:  # type: ignore[override]  # the source's
+    def in_channels(self) -> int:  # type: ignore[override]  # as the source says
         """Number of channels that images are read with."""
         return self._source.channels
 
     @property
-    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # the source's
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # as the source says
         """Names of the classes by id."""
         return self._source.classes
 
@@ -86,12 +86,12 @@ class FolderDataset(SegmentationDataset):
         return self.kind == "volumes"
 
     @property
-    def group(self) -> str:  # type: ignore[override]  # the source's
+    def group(self) -> str:  # type: ignore[override]  # as the source says
         """What is never split: "patient" where patients are known, else the image."""
         return "patient" if self._source.patient is not None else self.whole
 
     @property
-    def keys(self) -> tuple[str, ...]:  # type: ignore[override]  # the source's
+    def keys(self) -> tuple[str, ...]:  # type: ignore[override]  # as the source says
         """Files that a complete image has."""
         return ("image", "label") if self._source.field_of_view is None else ("image", "label", "fov")
 

@@ -101,7 +101,7 @@ class GroundReader(ImageReader):
         """Tell whether this is a PNG or a folder."""
         return all(Path(name).suffix.lower() == ".png" or Path(name).is_dir() for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Path:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
         """Return the file or folder.
 
         Raises:

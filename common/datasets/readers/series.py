@@ -61,7 +61,7 @@ class SeriesReader(ImageReader):
         """Tell whether this is a folder."""
         return all(Path(name).is_dir() for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Path:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
         """Return the folder.
 
         Raises:

@@ -32,7 +32,7 @@ class VolumeReader(ImageReader):
         """Tell whether this is a folder or a NIfTI file."""
         return self._series.verify_suffix(filename) or all(map(is_nifti, ensure_tuple(filename)))
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Path:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
         """Return the path, which is read by :meth:`get_data`: errors of this method make MONAI try other readers."""
         (path,) = ensure_tuple(data)
         return Path(path)
