@@ -31,6 +31,7 @@ OPTIONAL_PATHS = frozenset(  # null has a meaning
         "initial_dir",
         "initial_weights",
         "manifest",
+        "picture",
         "pretrained",
         "recorded_in",
         "teacher_outputs",

@@ -22,6 +22,7 @@ from common.release.card import missing_sections, model_card
 from common.release.configs import SIZES, STAGES, name_package, read_settings, released_configs, source_config
 from common.release.evidence import gather
 from common.release.exports import check_packages, export_release
+from common.release.hub_page import find_picture, write_hub_page
 from common.release.metadata import release_metadata
 from common.release.sources import choose_package, find_modules, required_packages, write_modules
 from common.release.summaries import check_summary, read_summary
@@ -43,6 +44,7 @@ def release_bundle(
     teacher: str | None = None,
     trained_on: str | None = None,
     url: str | None = None,
+    picture: str | None = None,
     **overrides: Any,
 ) -> Path:
     """Write a student as a bundle that is complete in itself, and as a ZIP file beside it.
@@ -57,6 +59,8 @@ def release_bundle(
         teacher: what the student was distilled from, where its folder does not tell: a name, or ``none``.
         trained_on: what the student was trained on, in words, for the model card.
         url: where files over 25 MB will be uploaded to, for ``large_files.yml``.
+        picture: a PNG file for the front page, which may be shown to everybody; by default one of the evaluation, if
+            that was on phantoms.
         overrides: keys to set in the configs, such as ``student_def`` of another student. What the student was
             evaluated with, such as ``image_size``, is set without being named.
 
@@ -82,6 +86,7 @@ def release_bundle(
     _check_output(student)
     check_summary(summary_path, summary, student.network, student.classes)
     evidence = gather(weights_path, summary, str(teacher) if teacher else None)
+    shown = find_picture(picture, summary_path.parent, evidence)
 
     provenance = read_provenance(weights_path)
     texts = released_configs(source / "configs", settings, provenance)
@@ -110,6 +115,7 @@ def release_bundle(
         described = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
         (fresh / "configs" / "metadata.json").write_text(described, encoding="utf-8")
         (fresh / "docs" / "README.md").write_text(card, encoding="utf-8")
+        write_hub_page(fresh, page, metadata, evidence, source.name, shown)
         write_modules(modules, fresh, package)
         (fresh / "models").mkdir()
         shutil.copyfile(weights_path, fresh / "models" / "model.pt")

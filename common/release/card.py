@@ -76,12 +76,12 @@ def model_card(
         network=describe_network(network),
         making=describe_making(evidence),
         trained_on=trained_on,
-        data_source=_stated(metadata.get("data_source")),
+        data_source=stated_source(metadata),
         settings=[(label, known[key]) for key, label in _SETTINGS.items() if key in known],
         unit="pixels" if summary.get("distance_unit", "px") == "px" else summary["distance_unit"],
-        performance=_performance(summary["metrics"]),
+        performance=performance_table(summary),
         undefined=_undefined(summary["metrics"]["hd95"]),
-        sections=_sections(page),
+        sections=card_sections(page),
         image=image,
         pred=pred,
         one_size=isinstance(image["spatial_shape"][0], int),
@@ -95,19 +95,24 @@ def model_card(
 
 def missing_sections(page: str) -> list[str]:
     """Return the sections that a source's page lacks for a card to be made of it."""
-    return [title for title in _SECTIONS if title not in _sections(page)]
+    return [title for title in _SECTIONS if title not in card_sections(page)]
 
 
-def _stated(source: str | None) -> str | None:
+def stated_source(metadata: Mapping[str, Any]) -> str | None:
+    """Return the dataset that the metadata of a bundle name; None where nobody has filled it in."""
+    source = metadata.get("data_source")
     return None if source is None or source.startswith(_NOT_STATED) else source
 
 
-def _sections(page: str) -> dict[str, str]:
+def card_sections(page: str) -> dict[str, str]:
+    """Return the sections of a bundle's page by title."""
     parts = re.split(r"^## (.+)$\n", page, flags=re.MULTILINE)
     return {title.strip(): text.strip("\n") for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def _performance(measured: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def performance_table(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the rows of a table of what was measured: a class, and a cell for each of ``METRICS``."""
+    measured = summary["metrics"]
     labels = measured["dice"]
     return [(label, [_cell(measured[name][label], _DIGITS[name]) for name in METRICS]) for label in labels]
 

@@ -50,7 +50,7 @@ class TestContents:
             *(f"configs/{name}.yaml" for name in ("multi_gpu", "multi_gpu_train")),
             *(f"configs/{name}" for name in ("inference.json", "train.json", "metadata.json", "logging.conf")),
             *("models/model.pt", "models/model.ts", "models/model.onnx", "models/model.provenance.json"),
-            *("docs/README.md", "docs/data_license.txt", "LICENSE"),
+            *("README.md", "docs/README.md", "docs/data_license.txt", "LICENSE"),
         }
 
     def test_it_keeps_the_rules_of_the_model_zoo(self, released):
