@@ -91,7 +91,7 @@ def write_hub_page(
 
 def front_matter(metadata: Mapping[str, Any], evidence: Evidence, name: str) -> ModelCardData:
     """Return what the hub is to index: nothing but what is known of the student."""
-    licence = {"license": "apache-2.0"}
+    licence: dict[str, Any] = {"license": "apache-2.0"}
     if not evidence.trained_on_phantoms:  # trained on somebody's images, as far as one knows
         licence = {"license": "other", "license_name": _OTHER_LICENCE, "license_link": "docs/data_license.txt"}
     source = stated_source(metadata)
