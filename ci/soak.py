@@ -1,7 +1,7 @@
 """Soak test of MONAI Label with releases: many clients, good and bad requests, trainings in between; nothing is lost.
 
 Run:  .venv-monailabel/bin/python ci/soak.py dist/ph2_segmentation dist/chaos_segmentation --requests 1000
-Made: dist by ci/test_release.sh --dist dist, .venv-monailabel by ci/test_monailabel.sh
+Made: dist by ci/test_release.sh --dist dist, .venv-monailabel by ci/install.sh monailabel
 
 The students are made tiny, with weights by chance, so that requests take milliseconds. The first release is trained
 three times: on good labels, on one with an unknown class, which must change nothing, and on good ones. The exit code is
@@ -44,7 +44,7 @@ def main() -> int:
         bundles = [tiny_copy(release, folder / "bundles") for release in options.releases]
         models = [bundle.name for bundle in bundles]
         app, studies = make_app(folder / "app", bundles), write_pictures(folder / "studies")
-        with serve(app, studies, models, alone=True) as server:
+        with serve(app, studies, alone=True) as server:
             soak = Soak(server, models, folder / "soak", options.clients, options.seed)
             started = time.monotonic()
             lost = soak.run(options.requests)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server import ROOT, Server, make_app, serve
+from server import MONAIBUNDLE, ROOT, Server, make_app, monaibundle_conf, serve
 
 from bundles import DATASETS, tiny_copy, write_pictures
 
@@ -54,7 +54,7 @@ def alone(folders) -> bool:
 
 @pytest.fixture(scope="session")
 def server(folders, alone, tmp_path_factory) -> Iterator[Server]:
-    """A server of all bundles, and of copies that lack a file."""
+    """A server of all bundles, and of copies that lack a file, in MONAI Label's own app."""
     folder = tmp_path_factory.mktemp("server")
     studies = write_pictures(folder / "studies")
     lacking = []
@@ -64,6 +64,6 @@ def server(folders, alone, tmp_path_factory) -> Iterator[Server]:
         for path in lacking[-1].glob(missing):
             path.unlink()
     bundles = [*folders.values(), *lacking]
-    app = make_app(folder / "app", bundles)
-    with serve(app, studies, [bundle.name for bundle in bundles], alone) as running:
+    app = make_app(folder / "app", bundles, MONAIBUNDLE)
+    with serve(app, studies, alone, **monaibundle_conf(bundle.name for bundle in bundles)) as running:
         yield running

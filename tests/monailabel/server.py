@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from email.parser import BytesParser
 from pathlib import Path
@@ -19,12 +19,8 @@ from typing import Any
 import requests
 
 ROOT = Path(__file__).parents[2]
-_APP = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle"
-# MONAI Label has the strategy, but its monaibundle app does not offer it.
-RANKED = (
-    "1i from monailabel.tasks.activelearning.epistemic import Epistemic\n"
-    's/"first": First(),/"first": First(), "epistemic": Epistemic(),/'
-)
+APP = ROOT / "monai_label_app"
+MONAIBUNDLE = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle"  # MONAI Label's own
 _STARTED_WITHIN = 180  # seconds
 _FINISHED_WITHIN = 300
 
@@ -41,20 +37,23 @@ def environment(alone: bool = False) -> dict[str, str]:
     return {**kept, **path, "PATH": binaries, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
 
 
-def make_app(folder: Path, bundles: Sequence[Path], ranked: bool = False) -> Path:
-    """Copy MONAI Label's app, and bundle folders into its ``model`` folder, as a user does.
+def make_app(folder: Path, bundles: Sequence[Path], app: Path = APP) -> Path:
+    """Copy an app, and bundle folders into its ``model`` folder, as a user does.
 
     Args:
         folder: new folder of the app.
         bundles: bundle folders, of the repository or released.
-        ranked: let ``/activelearning/epistemic`` serve by score, as docs/monai_label.md tells.
+        app: ours, or MONAI Label's own.
     """
-    shutil.copytree(_APP, folder, ignore=shutil.ignore_patterns("logs", "model", "__pycache__"))
+    shutil.copytree(app, folder, ignore=shutil.ignore_patterns("bin", "lib", "logs", "model", "__pycache__"))
     for bundle in bundles:
         shutil.copytree(bundle, folder / "model" / bundle.name)
-    if ranked:
-        subprocess.run(["sed", "-i", RANKED, str(folder / "main.py")], check=True)
     return folder
+
+
+def monaibundle_conf(models: Iterable[str]) -> dict[str, str]:
+    """Return the ``--conf`` with which MONAI Label's own app serves bundles that were copied into it."""
+    return {"models": ",".join(models), "zoo_source": "github", "sam2": "false"}
 
 
 class Server:
@@ -137,32 +136,43 @@ class Server:
 
 
 @contextmanager
-def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, **conf: Any) -> Iterator[Server]:
+def serve(app: Path, studies: Path, alone: bool = False, **conf: Any) -> Iterator[Server]:
     """Start a server, wait until it answers, and end it and all its processes.
 
     Args:
         app: what :func:`make_app` made.
         studies: folder of images.
-        models: names of bundles.
-        alone: see :func:`environment`. A server of one release is started as docs/monai_label.md says, so that what it
-            is asked at the same time does not get in each other's way.
-        conf: further ``--conf``.
+        alone: see :func:`environment`.
+        conf: what is given as ``--conf``.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings: Mapping[str, Any] = {"models": ",".join(models), "zoo_source": "github", "sam2": "false", **conf}
+    port = free_port()
     command = ["monailabel", "start_server", "--app", str(app), "--studies", str(studies)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    for key, value in settings.items():
+    for key, value in conf.items():
         command += ["--conf", key, str(value)]
-    variables = environment(alone)
-    log = app / "printed.log"
-    server = Server(f"http://127.0.0.1:{port}", app, studies, log)
-    with log.open("wb") as printed:
-        process = subprocess.Popen(
-            command, stdout=printed, stderr=subprocess.STDOUT, env=variables, cwd=app, start_new_session=True
-        )
+    server = Server(f"http://127.0.0.1:{port}", app, studies, app / "printed.log")
+    with run_server(server, command, cwd=app, env=environment(alone)):
+        yield server
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def run_server(server: Server, command: Sequence[str], **options: Any) -> Iterator[None]:
+    """Start a server by a command, wait until it answers, and end it and all its processes.
+
+    Args:
+        server: where it will be.
+        command: what starts it.
+        options: of :class:`subprocess.Popen`.
+    """
+    with server.log.open("wb") as printed:
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True, **options)
     server.pid = process.pid
     try:
         deadline = time.monotonic() + _STARTED_WITHIN
@@ -174,7 +184,7 @@ def serve(app: Path, studies: Path, models: Sequence[str], alone: bool = False, 
                 time.sleep(0.3)
         else:
             raise RuntimeError(f"the server did not start:\n{server.printed()[-5000:]}")
-        yield server
+        yield
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

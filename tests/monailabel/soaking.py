@@ -33,6 +33,7 @@ GOOD = "image"
 BAD = ("unknown image", "damaged image", "image of another kind", "label of an unknown class", "damaged label")
 _BAD_SHARE = 0.2
 _CLOCK = 2.0  # seconds between the time that a file of weights has and the moment at which the server may take it
+_TASKS = {"train", "scoring"}  # arguments of the processes that end with their task
 _LABELLED, _SPOILT = "rgb", "photo"  # images with a good label and with a bad one
 
 
@@ -84,7 +85,7 @@ class Soak:
     Attributes:
         answers: all of them, as they came.
         trainings: on good labels, with a bad one among them, and on good labels again.
-        memory: MB that the server's processes had, without those of trainings, by number of answers.
+        memory: MB that the server's processes had, without those that train or score images, by number of answers.
         answers_by_version: how many labels by the trained model were those of its first, second, ... weights.
     """
 
@@ -208,7 +209,7 @@ class Soak:
     def _resident(self) -> float:
         server = psutil.Process(self.server.pid)
         processes = [server, *server.children(recursive=True)]
-        return sum(each.memory_info().rss for each in processes if "train" not in each.cmdline()) / 1e6
+        return sum(each.memory_info().rss for each in processes if not _TASKS & set(each.cmdline())) / 1e6
 
     def _wrong_answers(self) -> list[str]:
         references = self._references()

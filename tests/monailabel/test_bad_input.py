@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from server import make_app, serve
+from server import MONAIBUNDLE, make_app, monaibundle_conf, serve
 
 
 def fail(server, model: str, image: str) -> str:
@@ -48,12 +48,12 @@ def test_a_bundle_without_a_file_is_left_out_and_named(server, folder, missing):
 def test_a_bundle_without_metadata_keeps_the_server_from_starting(folders, alone, tmp_path):
     """MONAI Label reads it unconditionally; it is better than to serve labels that nobody can name."""
     bundle = next(iter(folders.values()))
-    app = make_app(tmp_path / "app", [bundle])
+    app = make_app(tmp_path / "app", [bundle], MONAIBUNDLE)
     (app / "model" / bundle.name / "configs" / "metadata.json").unlink()
     (tmp_path / "studies").mkdir()
     with (
         pytest.raises(RuntimeError, match=r"No such file or directory: '.*metadata\.json'"),
-        serve(app, tmp_path / "studies", [bundle.name], alone),
+        serve(app, tmp_path / "studies", alone, **monaibundle_conf([bundle.name])),
     ):
         pass
     assert (app / "model" / bundle.name / "models" / "model.pt").is_file()

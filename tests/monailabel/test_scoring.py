@@ -38,10 +38,9 @@ def scored(request, folders, alone, tmp_path_factory) -> Iterator[tuple[Server, 
     """A server that has scored its images, the name of the model, and its folder."""
     bundle = folders[request.param]
     folder = tmp_path_factory.mktemp("scoring")
-    app = make_app(folder / "app", [bundle], ranked=True)
+    app = make_app(folder / "app", [bundle])
     studies = write_studies(folder / "studies", request.param)
-    conf = {"epistemic_model": bundle.name, "epistemic_simulation_size": _SIMULATIONS, "epistemic_dropout": 0.2}
-    with serve(app, studies, [bundle.name], alone, **conf) as server:
+    with serve(app, studies, alone, epistemic_simulation_size=_SIMULATIONS, epistemic_dropout=0.2) as server:
         task = server.score(bundle.name)
         assert task["status"] == "DONE", "\n".join(task["details"])
         yield server, bundle.name, bundle

@@ -17,7 +17,7 @@ def test_nothing_is_lost(folders, alone, tmp_path):
     bundles = [folders[name] for name in chosen]
     models = [bundle.name for bundle in bundles]
     app, studies = make_app(tmp_path / "app", bundles), write_pictures(tmp_path / "studies")
-    with serve(app, studies, models, alone) as server:
+    with serve(app, studies, alone) as server:
         soak = Soak(server, models, tmp_path / "soak")
         assert soak.run(60) == [], server.printed()[-3000:]
     counts = soak.count()
