@@ -1,22 +1,51 @@
-"""The commands of docs/monai_label.md, up to the start of the server, which all other tests start themselves."""
+"""The commands of docs/monai_label.md from the start of the server on; those before need the other environment."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
-from server import ROOT, environment
+from server import APP, ROOT, Server, environment, free_port, run_server
+
+from bundles import read_label, write_pictures
+
+PAGE = ROOT / "docs" / "monai_label.md"
 
 
-@pytest.mark.dataset("ph2")
-def test_the_page_puts_a_bundle_where_the_server_looks_for_it(folders, tmp_path):
-    page = (ROOT / "docs/monai_label.md").read_text(encoding="utf-8")
-    [commands] = re.findall(r"```\n(.*?)monailabel start_server", page, re.DOTALL)
-    assert "dist/ph2_segmentation" in commands
-    shutil.copytree(folders["ph2"], tmp_path / "dist" / "ph2_segmentation")
-    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment(), check=True)
-    assert (tmp_path / "apps/monaibundle/main.py").is_file()
-    assert [path.name for path in (tmp_path / "apps/monaibundle/model").iterdir()] == ["ph2_segmentation"]
-    assert (tmp_path / "apps/monaibundle/model/ph2_segmentation/configs/inference.yaml").is_file()
+def commands_of(section: str) -> str:
+    """Return the only block of commands in a section."""
+    [text] = [
+        text for text in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE) if section in text
+    ]
+    [commands] = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    return commands
+
+
+@pytest.mark.dataset("kidneyus")
+def test_the_commands_label_an_image_and_train_on_it(folders, alone, tmp_path):
+    release = shutil.copytree(folders["kidneyus"], tmp_path / "dist" / "kidneyus_segmentation")
+    before = (release / "models" / "model.pt").read_bytes()
+    shutil.copytree(APP, tmp_path / APP.name, ignore=shutil.ignore_patterns("bin", "lib", "logs", "model"))
+    (tmp_path / ".venv-monailabel").symlink_to(sys.prefix)
+    studies = write_pictures(tmp_path / "ultrasound")
+    for path in studies.iterdir():
+        if path.name not in ("grey.png", "screen.jpg"):
+            path.unlink()
+    port = str(free_port())
+    start = commands_of("3. Start the server").rstrip() + f" --port {port}"
+    ask = commands_of("6. The same by HTTP").replace("8000", port)
+    server = Server(f"http://127.0.0.1:{port}", tmp_path / APP.name, studies, tmp_path / "printed.log")
+    options = {"cwd": tmp_path, "env": environment(alone)}
+    with run_server(server, ["bash", "-ec", start], **options):
+        assert "Application startup complete" in server.printed()
+        done = subprocess.run(["bash", "-ec", ask], **options, check=True, capture_output=True, text=True)
+        assert '"status":"' in done.stdout.replace('": "', '":"')
+        task = server.get("/train/")
+        assert server.wait("train", task["id"])["status"] == "DONE", "\n".join(task["details"])
+        (label,) = (studies / "labels" / "final").iterdir()
+    assert read_label(label).max() > 0
+    assert label.read_bytes() == (tmp_path / "label.png").read_bytes()
+    assert (release / "models" / "model.pt").read_bytes() != before
