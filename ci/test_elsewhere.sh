@@ -11,4 +11,4 @@ bash ci/test_release.sh --releases "$1"
 bash ci/test_monailabel.sh
 # One release, in MONAI Label too: what takes minutes is the same as in the bundle it was made of.
 bash ci/test_monailabel.sh --bundles "$1" \
-    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus or test_soak"
+    -k "(ph2 and (test_inference or next_label)) or (kidneyus and test_scoring) or several_gpus or test_soak or test_docs_page"

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import keys_page
 import pytest
+from PIL import Image
+
+from common.datasets.phantoms import kidneyus
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -60,3 +63,11 @@ def test_every_page_can_be_reached_from_the_front_page():
             if not target.startswith("http"):
                 waiting.append((page.parent / target).resolve())
     assert set(PAGES) <= seen
+
+
+def test_the_page_on_labelling_copies_grey_phantoms_from_where_the_demo_draws_them(tmp_path):
+    text = (ROOT / "docs" / "monai_label.md").read_text(encoding="utf-8")
+    [pattern] = re.findall(r"^cp runs/label/phantoms/(\S+) ultrasound/$", text, re.MULTILINE)
+    kidneyus.write_phantoms(tmp_path / "phantoms")
+    modes = [Image.open(path).mode for path in (tmp_path / "phantoms").glob(pattern)]
+    assert modes == ["L"] * 12
