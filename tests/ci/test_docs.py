@@ -67,7 +67,10 @@ def test_every_page_can_be_reached_from_the_front_page():
 
 def test_the_page_on_labelling_copies_grey_phantoms_from_where_the_demo_draws_them(tmp_path):
     text = (ROOT / "docs" / "monai_label.md").read_text(encoding="utf-8")
-    [pattern] = re.findall(r"^cp runs/label/phantoms/(\S+) ultrasound/$", text, re.MULTILINE)
+    [pattern] = re.findall(r"^cp runs/label/phantoms/(\S+) runs/ultrasound/$", text, re.MULTILINE)
     kidneyus.write_phantoms(tmp_path / "phantoms")
-    modes = [Image.open(path).mode for path in (tmp_path / "phantoms").glob(pattern)]
-    assert modes == ["L"] * 12
+    images = list((tmp_path / "phantoms").glob(pattern))
+    assert [Image.open(path).mode for path in images] == ["L"] * 12
+    [corrected] = re.findall(r"^cp runs/label/phantoms/(\S+) runs/corrected.png$", text, re.MULTILINE)
+    for path in images:
+        assert (tmp_path / "phantoms" / corrected.replace("$image", path.stem)).is_file()

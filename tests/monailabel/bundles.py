@@ -105,9 +105,9 @@ def save_turned(volume: nibabel.Nifti1Image, axes: str, path: Path) -> None:
     nibabel.save(volume.as_reoriented(nibabel.orientations.ornt_transform(now, then)), path)
 
 
-def write_pictures(folder: Path) -> Path:
-    """Write a folder of pictures and volumes, and of files that are damaged or none."""
-    folder.mkdir()
+def write_pictures(folder: Path, *wanted: str) -> Path:
+    """Write a folder of pictures and volumes, and of files that are damaged or none; of those wanted, if any are."""
+    folder.mkdir(parents=True)
     Image.fromarray(picture(100, 120)).save(folder / "rgb.png")
     Image.fromarray(picture(75, 130, 1)).save(folder / "photo.tif")
     Image.fromarray(picture(90, 140, 2)[..., 1]).save(folder / "grey.png")
@@ -118,6 +118,9 @@ def write_pictures(folder: Path) -> Path:
     write_volume(folder / "single.nii.gz", "LPS", shape=(70, 54, 1))
     (folder / "cut_off.png").write_bytes((folder / "rgb.png").read_bytes()[:500])
     (folder / "text.png").write_text("no image")
+    for path in folder.iterdir():
+        if wanted and path.name not in wanted:
+            path.unlink()
     return folder
 
 

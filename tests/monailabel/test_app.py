@@ -139,10 +139,7 @@ def test_an_annotator_with_3d_slicer(folders, alone, tmp_path):
     bundle = shutil.copytree(folders["kidneyus"], tmp_path / "dist" / folders["kidneyus"].name)
     weights = bundle / "models" / "model.pt"
     before = weights.read_bytes()
-    studies = write_pictures(tmp_path / "studies")
-    for path in studies.iterdir():
-        if path.name not in ("grey.png", "screen.jpg"):
-            path.unlink()
+    studies = write_pictures(tmp_path / "studies", "grey.png", "screen.jpg")
     with serve(make_app(tmp_path / "app", []), studies, alone, models=bundle) as server:
         server.wait("scoring")
         client = MONAILabelClient(server.url, str(tmp_path))

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 from server import APP, ROOT, Server, environment, free_port, run_server
 
 from bundles import read_label, write_pictures
@@ -30,10 +32,11 @@ def test_the_commands_label_an_image_and_train_on_it(folders, alone, tmp_path):
     before = (release / "models" / "model.pt").read_bytes()
     shutil.copytree(APP, tmp_path / APP.name, ignore=shutil.ignore_patterns("bin", "lib", "logs", "model"))
     (tmp_path / ".venv-monailabel").symlink_to(sys.prefix)
-    studies = write_pictures(tmp_path / "ultrasound")
+    studies = write_pictures(tmp_path / "runs" / "ultrasound", "grey.png", "screen.jpg")
+    drawn = tmp_path / "runs/label/phantoms/labels/reviewed_masks_1/regions"
+    drawn.mkdir(parents=True)
     for path in studies.iterdir():
-        if path.name not in ("grey.png", "screen.jpg"):
-            path.unlink()
+        Image.fromarray((read_label(path).T > 120).astype(np.uint8)).save(drawn / f"{path.stem}.png")
     port = str(free_port())
     start = commands_of("3. Start the server").rstrip() + f" --port {port}"
     ask = commands_of("6. The same by HTTP").replace("8000", port)
@@ -46,6 +49,7 @@ def test_the_commands_label_an_image_and_train_on_it(folders, alone, tmp_path):
         task = server.get("/train/")
         assert server.wait("train", task["id"])["status"] == "DONE", "\n".join(task["details"])
         (label,) = (studies / "labels" / "final").iterdir()
-    assert read_label(label).max() > 0
-    assert label.read_bytes() == (tmp_path / "label.png").read_bytes()
+    image = next(path for path in studies.iterdir() if path.stem == label.stem)
+    assert read_label(tmp_path / "runs" / "label.png").shape == read_label(image).shape
+    assert label.read_bytes() == (tmp_path / "runs" / "corrected.png").read_bytes()
     assert (release / "models" / "model.pt").read_bytes() != before
