@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -42,15 +43,15 @@ def find_bundles(folder: Path, named: str = "") -> dict[str, Path]:
     Raises:
         ValueError: if there is none, if one is not the folder of a bundle, or if two have the same name.
     """
-    if not named.strip():
+    wanted = [name.strip() for name in named.split(",") if name.strip()]
+    bundles = [_find_bundle(folder, name) for name in wanted]
+    if not wanted:
         bundles = [path.parents[1] for path in sorted(folder.glob(f"*/{_METADATA}"))]
-        if not bundles:
-            raise ValueError(
-                f"no bundle to serve: there is none in {folder}. Copy a release into it, or name the folder of one: "
-                "--conf models dist/kidneyus_segmentation"
-            )
-    else:
-        bundles = [_find_bundle(folder, name.strip()) for name in named.split(",") if name.strip()]
+    if not bundles:
+        raise ValueError(
+            f"no bundle to serve: there is none in {folder}. Copy a release into it, or name the folder of one: "
+            "--conf models dist/kidneyus_segmentation"
+        )
     names = [bundle.name for bundle in bundles]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"models: bundles must have different names, got {', '.join(repeated)} twice")
@@ -58,7 +59,7 @@ def find_bundles(folder: Path, named: str = "") -> dict[str, Path]:
 
 
 def _find_bundle(folder: Path, name: str) -> Path:
-    for place in (folder / name, Path(name).resolve()):
+    for place in (folder / name, Path(os.path.abspath(name))):  # a link keeps its name
         if (place / _METADATA).is_file():
             return place
     raise ValueError(
