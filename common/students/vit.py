@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +117,7 @@ class ViTSegmenter(nn.Module):
         self.patch_size = patch_size
         half, quarter = conv_channels
         self.encoder = ViTEncoder(in_channels, patch_size, hidden_size, depth, num_heads, dropout=dropout)
-        layer: dict[str, Any] = {"act": "gelu", "norm": ("instance", {"affine": True}), "bias": False}
+        layer: dict = {"act": "gelu", "norm": ("instance", {"affine": True}), "bias": False}
         self.stem = TwoConv(2, 4 * in_channels, half, dropout=0.0, **layer)
         self.down_quarter = Convolution(2, half, quarter, strides=2, **layer)
         self.conv_quarter = Convolution(2, quarter, quarter, **layer)
