@@ -8,7 +8,7 @@
 FROM python:3.11-slim
 WORKDIR /opt/task-distill
 COPY . .
-RUN bash ci/install.sh && rm -rf /root/.cache
+RUN PIP_NO_CACHE_DIR=1 bash ci/install.sh
 ENV PATH=/opt/task-distill/.venv/bin:$PATH TASK_DISTILL_CACHE=/runs/.cache
 ENTRYPOINT ["task-distill"]
 CMD ["--help"]

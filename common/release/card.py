@@ -78,7 +78,7 @@ def model_card(
         trained_on=trained_on,
         data_source=stated_source(metadata),
         settings=[(label, known[key]) for key, label in _SETTINGS.items() if key in known],
-        unit="pixels" if summary.get("distance_unit", "px") == "px" else summary["distance_unit"],
+        unit=distance_unit(summary),
         performance=performance_table(summary),
         undefined=_undefined(summary["metrics"]["hd95"]),
         sections=card_sections(page),
@@ -108,6 +108,12 @@ def card_sections(page: str) -> dict[str, str]:
     """Return the sections of a bundle's page by title."""
     parts = re.split(r"^## (.+)$\n", page, flags=re.MULTILINE)
     return {title.strip(): text.strip("\n") for title, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def distance_unit(summary: Mapping[str, Any]) -> str:
+    """Return the unit of the distances that were measured, in words."""
+    unit = summary.get("distance_unit", "px")
+    return "pixels" if unit == "px" else unit
 
 
 def performance_table(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from PIL import Image
 
 from common.errors import InputError
-from common.release.card import card_sections, performance_table, stated_source
+from common.release.card import card_sections, distance_unit, performance_table, stated_source
 from common.release.evidence import Evidence
 from common.release.rendering import render
 from common.release.summaries import METRICS
@@ -81,7 +81,7 @@ def write_hub_page(
         evidence=evidence,
         picture=PICTURE if picture else None,
         performance=performance_table(evidence.summary),
-        unit=evidence.summary.get("distance_unit", "px").replace("px", "pixels"),
+        unit=distance_unit(evidence.summary),
         sections=card_sections(page),
         shape=(1, image["num_channels"], side, side),
         name=name,

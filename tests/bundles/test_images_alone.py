@@ -46,6 +46,7 @@ class TestEachKind:
         inputs = content("train::inputs", "labelled_images", **keys, labelled_length=3)
         assert [each["labelled"] for each in inputs] == [True] * 3
         assert all(each["label"].any() for each in inputs)
+        assert content("loss::terms::supervised::weight", "labelled_images", **keys) == 1, "all have a label"
         assert not (keys["output_dir"] / "transfer").exists()
 
     def test_synthetic_images_are_repeated_and_no_label_is_read(self, keys, bundle):

@@ -30,7 +30,7 @@ def test_they_are_what_ci_checks_first():
 def test_the_container_is_made_by_the_install_script_of_all_that_it_needs():
     """Docker is not at hand where tests run: at least nothing that the script reads is left out of the image."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert "RUN bash ci/install.sh" in text
+    assert "bash ci/install.sh\n" in text
     read = set(re.findall(r"[\w/]+\.(?:sh|txt|cfg)\b", (ROOT / "ci" / "install.sh").read_text(encoding="utf-8")))
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     for name in {*read, "pyproject.toml", "README.md", "common", "bundles"}:
