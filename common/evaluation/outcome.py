@@ -92,8 +92,12 @@ class Outcome:
         return f"{len(self.written)} {'mask' if len(self.written) == 1 else 'masks'} written to {self.output_dir}"
 
     def _short(self, path: Path) -> str:
-        """Return why an input was left out, without its own path and with those of others as short as they can be."""
-        return seen_from(self.inputs.root, self.left_out[path].removeprefix(f"{path}: "))
+        """Return why an input was left out, without its own path and with those of others as short as they can be.
+
+        The folder of the masks is named once, by ``count``, and not in each reason.
+        """
+        reason = self.left_out[path].removeprefix(f"{path}: ").removeprefix(f"output_dir {self.output_dir}: ")
+        return seen_from(self.inputs.root, reason)
 
 
 def explain(source: str | os.PathLike, error: BaseException) -> str:
