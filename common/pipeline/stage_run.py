@@ -25,6 +25,8 @@ def choose_overrides(
     known = {key: value for key, value in overrides.items() if takes(config, key)}
     if stage == "evaluate_teacher":
         known |= {"subject": "teacher", "stage": stage}
+    if stage == "train_diffusion" and method.with_labels:
+        known = {"with_labels": True, **known}
     if stage == "synthesize" and method.teacher != "fine_tuned":
         known = {"teacher": None, **known}  # there is none to judge the images
     return known

@@ -30,6 +30,8 @@ _RESERVED = {
     "transfer_length": "nothing: each size is repeated to the length of the largest, so that all take as many steps",
     "unlabelled_length": "nothing: real images are repeated to the length of a transfer set",
     "labelled_length": "nothing: labelled images are repeated to twice the length of a transfer set",
+    "with_labels": "--methods drawn_labels",
+    "drawn_labels": "--methods drawn_labels",
     "lora_rank": "--lora_ranks",
     "seed": "--seeds",
     "split_seed": "--seeds, of the split as well",

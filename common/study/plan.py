@@ -3,9 +3,10 @@
 The protocol decides what can be shared. A label budget of N is N training images for every stage, the diffusion
 model included, though it takes no labels: as for a laboratory that has no more images. So each label budget and seed
 has a diffusion model and a transfer set of its own, which all methods and LoRA ranks share, and which is drawn without
-a teacher, since a student that has none must get the same images. A smaller transfer set is the beginning of the
-largest one, repeated to its length, so that students of all sizes take as many steps. A fine-tuned teacher is shared by
-all sizes. What other methods learn from the transfer set and the labelled images belongs to one run and is not shared.
+a teacher, since a student that has none must get the same images. Images that are drawn with their labels are a
+transfer set of their own. A smaller transfer set is the beginning of the largest one, repeated to its length, so that
+students of all sizes take as many steps. A fine-tuned teacher is shared by all sizes. What other methods learn from the
+transfer set and the labelled images belongs to one run and is not shared.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def _run(method: Method, num_labels: int, size: int | None, rank: int | None, se
         # there is, which is less where too many samples were dropped, as with a handful of training images.
         length = num_images if method.labelled_share else 2 * num_images  # as many as with labelled images beside
         overrides |= {"num_transfer": size if size < num_images else None, "transfer_length": length}
-        inputs["transfer"] = f"shared/diffusion_{num_labels}labels_seed{seed}"
+        drawn = "pairs" if method.with_labels else "diffusion"
+        inputs["transfer"] = f"shared/{drawn}_{num_labels}labels_seed{seed}"
     if method.beyond_budget:
         overrides["unlabelled_length"] = num_images  # as many steps again
     if method.labelled_share == 1:
@@ -159,7 +161,7 @@ def _shared_jobs(run: Job, num_images: int) -> list[Job]:
             "stages": ("train_diffusion", "synthesize"),
             "results": ("synthesize",),
             "about": {"num_labels": num_labels, "num_images": num_images, "seed": seed},
-            "overrides": {**budget, "num_images": num_images, "teacher": None},
+            "overrides": {**budget, **_drawn_with(run), "num_images": num_images, "teacher": None},
         },
         "teacher": {
             "stages": ("finetune_teacher", "evaluate_teacher"),
@@ -169,6 +171,11 @@ def _shared_jobs(run: Job, num_images: int) -> list[Job]:
         },
     }
     return [Job(name=name, **known[kind]) for kind, name in run.inputs.items()]
+
+
+def _drawn_with(run: Job) -> dict[str, Any]:
+    """Return what the diffusion model of a run draws beside images."""
+    return {"with_labels": True} if METHODS[run.method].with_labels else {}
 
 
 def _budget(num_labels: int, seed: int) -> dict[str, Any]:

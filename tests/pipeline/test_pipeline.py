@@ -192,6 +192,7 @@ class TestMethods:
             "real_images": transfer,
             "labelled_images": transfer,
             "synthetic_images": set(),
+            "drawn_labels": set(),
             "scratch": teacher | transfer,
             "unet": {*teacher, *transfer, "distill"},
         }.get(method, teacher)
@@ -201,6 +202,7 @@ class TestMethods:
             assert stages.overlays_of("distill") == ["cpu", method]
         if "synthesize" in stages.ran:
             assert stages.value("synthesize", "teacher") == ("$None" if "finetune_teacher" in needless else None)
+            assert stages.value("train_diffusion", "with_labels") == ("True" if method == "drawn_labels" else None)
 
     def test_a_method_that_is_added_to_the_table_can_be_run(self, stages, dataset_dir, tmp_path, monkeypatch):
         added = Method(name="dino", title="DINO", config=METHODS["mae"].config, transfer_set=True, prepares="encoder")

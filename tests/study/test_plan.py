@@ -37,7 +37,7 @@ def test_each_method_has_a_run_with_the_values_that_matter_to_it():
     runs = plan(labels=[5, 10], transfer_sizes=[4, 8], lora_ranks=[2, 4], seeds=[0, 1])
     count = {method: sum(job.method == method for job in runs.values()) for method in METHODS}
     by_budget = {"scratch": 1, "unet": 1, "mae": 2, "mocov3": 2, "task_agnostic_kd": 2, "task_specific_kd": 4}
-    by_budget |= {"real_images": 2, "labelled_images": 2, "synthetic_images": 4, "unet_kd": 4}
+    by_budget |= {"real_images": 2, "labelled_images": 2, "synthetic_images": 4, "drawn_labels": 4, "unet_kd": 4}
     assert count == {method: 4 * number for method, number in by_budget.items()}
     assert runs["runs/task_specific_kd_10labels_4images_rank2_seed1"].about == {
         "method": "task_specific_kd",
@@ -53,7 +53,12 @@ def test_each_method_has_a_run_with_the_values_that_matter_to_it():
 def test_runs_share_a_transfer_set_by_budget_and_seed_and_a_teacher_by_rank_too():
     shared = [job for job in plan(labels=[5, 10], lora_ranks=[2, 4], seeds=[0, 1]).values() if not job.is_run]
     assert sorted(names(shared)) == sorted(
-        [f"shared/diffusion_{count}labels_seed{seed}" for count in (5, 10) for seed in (0, 1)]
+        [
+            f"shared/{kind}_{count}labels_seed{seed}"
+            for kind in ("diffusion", "pairs")
+            for count in (5, 10)
+            for seed in (0, 1)
+        ]
         + [f"shared/teacher_{count}labels_rank{r}_seed{seed}" for count in (5, 10) for r in (2, 4) for seed in (0, 1)]
     )
 
@@ -63,7 +68,7 @@ def test_every_job_comes_after_what_it_takes():
     order = names(jobs)
     assert len(set(order)) == len(order)
     taken = [(source, job.name) for job in jobs for source in job.inputs.values()]
-    assert len(taken) == 4 * (3 * 2 + 3 * 2 * 4 + 2 * 2), "by transfer sets; by both; by teachers alone"
+    assert len(taken) == 4 * (3 * 2 + 4 * 2 * 4 + 2 * 2), "by transfer sets; by both; by teachers alone"
     assert all(order.index(source) < order.index(name) for source, name in taken)
 
 
@@ -98,6 +103,16 @@ def test_labelled_and_synthetic_images_alone_make_as_many_steps_as_both():
     assert labelled.overrides["labelled_length"] == 16
     runs = [job for job in jobs.values() if job.method == "synthetic_images"]
     assert [(job.overrides["num_transfer"], job.overrides["transfer_length"]) for job in runs] == [(4, 16), (None, 16)]
+
+
+def test_images_drawn_with_their_labels_are_a_transfer_set_of_their_own():
+    jobs = plan(methods=["task_specific_kd", "drawn_labels"])
+    kd, pairs = (jobs[f"runs/{method}_5labels_8images_rank4_seed0"] for method in ("task_specific_kd", "drawn_labels"))
+    assert kd.inputs["transfer"] != pairs.inputs["transfer"] == "shared/pairs_5labels_seed0"
+    assert jobs["shared/pairs_5labels_seed0"].overrides["with_labels"] is True
+    assert "with_labels" not in jobs["shared/diffusion_5labels_seed0"].overrides
+    assert kd.inputs["teacher"] == pairs.inputs["teacher"]
+    assert kd.overrides == pairs.overrides, "as many steps"
 
 
 def test_the_seed_of_a_run_is_that_of_its_split():

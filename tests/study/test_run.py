@@ -326,7 +326,7 @@ class TestRefusals:
             ({"min_confidence": 0.5}, "--min_confidence: the study sets this key; give nothing: a transfer set"),
             ({"epoch": 3}, "--epoch: none of the stages has this key"),
             ({"overlay": "gpu"}, r"--overlay: .* has no overlay gpu; there "),
-            ({"preset": "fast"}, "--preset: there is no .*; the presets are cpu, few_labels, paper, quick"),
+            ({"preset": "fast"}, "--preset: there is no .*; the presets are cpu, few_labels, paper, quick, transfer_set"),
             ({"launcher": "slurm"}, "--launcher: expected local or ray, got 'slurm'"),
             ({"num_gpus": 1}, "--num_cpus and --num_gpus are of --launcher ray"),
             ({"launcher": "ray", "num_cpus": 0}, "--num_cpus: expected a number above 0, got 0"),
@@ -460,6 +460,16 @@ class TestPresets:
         out = capsys.readouterr().out
         for run in ("real_images_2labels", "unet_kd_2labels_256images", "task_specific_kd_2labels_256images"):
             assert f"runs/{run}_rank32_seed2" in out
+
+    @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
+    def test_transfer_set_compares_its_sizes_with_what_else_can_teach(self, bundle, tmp_path, capsys, tiny_phantoms):
+        dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
+        options = {"preset": "transfer_set", "labels": [2], "num_validation": 1, "dry_run": True}
+        run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), **options)
+        out = capsys.readouterr().out
+        runs = ["labelled_images_2labels", "real_images_2labels", "drawn_labels_2labels_1000images"]
+        runs += [f"task_specific_kd_2labels_{size}images" for size in (100, 300, 1000)]
+        assert all(f"runs/{run}_rank32_seed2" in out for run in runs)
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):
         path = tmp_path / "mine.yaml"

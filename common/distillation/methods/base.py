@@ -22,6 +22,7 @@ class Method:
             published, or nobody.
         transfer_set: whether the student learns from the transfer set.
         beyond_budget: whether it learns from the training images beyond the label budget, without their labels.
+        with_labels: whether its synthetic images are drawn with their labels.
         labelled_share: of the images of an epoch, how many are labelled ones: half, none (0) or all (1).
         prepares: what of the student is trained, or None where nothing is.
         student_def: the student in place of that of the configs, as a MONAI config; such a method is a reference line.
@@ -36,6 +37,7 @@ class Method:
     teacher: Literal["fine_tuned", "published"] | None = None
     transfer_set: bool = False
     beyond_budget: bool = False
+    with_labels: bool = False
     labelled_share: float = 0.5
     prepares: Literal["student", "encoder"] | None = None
     student_def: Mapping[str, Any] | None = None

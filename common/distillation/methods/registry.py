@@ -32,6 +32,9 @@ _ALL = (
     Method(name="synthetic_images", title="task-specific KD on synthetic images alone",
            config=overlay("synthetic_images"), teacher="fine_tuned", transfer_set=True, labelled_share=0,
            prepares="student"),
+    Method(name="drawn_labels", title="task-specific KD on images drawn with their labels",
+           config=overlay("drawn_labels"), teacher="fine_tuned", transfer_set=True, with_labels=True,
+           prepares="student"),
     Method(name="unet_kd", title="task-specific KD into a U-Net", config=overlay("unet_kd"), teacher="fine_tuned",
            transfer_set=True, prepares="student", student_def=UNET),
     Method(name="unet", title="U-Net", config=None, student_def=UNET),
@@ -41,7 +44,7 @@ _ALL = (
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # in the order in which tables list them
 PROPOSED = "task_specific_kd"  # the method that the others are compared with
 # The paper's comparison, which a study makes by default: the others take other images, or another student.
-_FURTHER = ("real_images", "labelled_images", "synthetic_images", "unet_kd")
+_FURTHER = ("real_images", "labelled_images", "synthetic_images", "drawn_labels", "unet_kd")
 COMPARED = tuple(name for name in METHODS if name not in _FURTHER)
 
 

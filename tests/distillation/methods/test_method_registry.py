@@ -25,6 +25,7 @@ def test_the_papers_comparison_in_the_order_of_its_tables():
         ("real_images", ("fine_tuned", False, "student")),
         ("labelled_images", ("fine_tuned", False, "student")),
         ("synthetic_images", ("fine_tuned", True, "student")),
+        ("drawn_labels", ("fine_tuned", True, "student")),
         ("unet_kd", ("fine_tuned", True, "student")),
         ("unet", (None, False, None)),
     ]
@@ -38,6 +39,10 @@ def test_real_images_alone_are_those_beyond_the_budget():
     assert others == ["scratch", "labelled_images", "unet"]
     shares = {name: method.labelled_share for name, method in METHODS.items() if method.labelled_share != 0.5}
     assert shares == {"labelled_images": 1, "synthetic_images": 0}
+
+
+def test_one_method_alone_has_images_drawn_with_their_labels():
+    assert [name for name, method in METHODS.items() if method.with_labels] == ["drawn_labels"]
 
 
 def test_titles_are_all_different():
