@@ -84,7 +84,7 @@ def sampling(device: torch.device, rounds: int) -> dict[str, Any]:
         seconds = side_by_side(
             {
                 "DDPM, 1000 steps": lambda: sample(unet, ddpm, 2, 64, num_inference_steps=1000),
-                "SDE-DPM-Solver++, 25 steps": lambda: sample(unet, solver, 2, 64, num_inference_steps=25),
+                "SDE-DPM-Solver++, 20 steps": lambda: sample(unet, solver, 2, 64, num_inference_steps=20),
             },
             rounds,
             device,

@@ -33,9 +33,9 @@ def cpu_budget(choices: Choices) -> dict[str, Any]:
     if choices.sees == "crops":
         large = choices.cpu_size
         return {
-            "epochs": {"finetune_teacher": 3, "train_diffusion": 16, "distill": 15, "train": 30},
+            "epochs": {"finetune_teacher": 3, "train_diffusion": 14, "distill": 15, "train": 30},
             "val_interval": {"finetune_teacher": 1, "distill": 5, "train": 6},
-            "sample_interval": 8,
+            "sample_interval": 7,
             "crop_size": {
                 **dict.fromkeys(("finetune_teacher", "synthesize", "distill"), small),
                 "train": large,
@@ -43,25 +43,25 @@ def cpu_budget(choices: Choices) -> dict[str, Any]:
                 **dict.fromkeys(("evaluate", "inference"), large),
             },
             "sample_size": small,
-            "samples_per_epoch": {"finetune_teacher": 768, "train_diffusion": 512, "train": 512},
-            "batch_size": {"finetune_teacher": 4, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
+            "samples_per_epoch": {"finetune_teacher": 768, "train_diffusion": 2048, "train": 512},
+            "batch_size": {"finetune_teacher": 4, "train_diffusion": 32, "synthesize": 64, "distill": 8, "train": 8},
         }
     if choices.sees == "slices":
         return {
-            "epochs": {"finetune_teacher": 6, "train_diffusion": 16, "distill": 12, "train": 24},
+            "epochs": {"finetune_teacher": 6, "train_diffusion": 14, "distill": 12, "train": 24},
             "val_interval": {"finetune_teacher": 3, "distill": 4, "train": 6},
-            "sample_interval": 8,
+            "sample_interval": 7,
             "image_size": choices.cpu_size,
             "sample_size": 64,
-            "samples_per_epoch": {"finetune_teacher": 384, "train_diffusion": 512, "train": 512},
-            "batch_size": {"finetune_teacher": 4, "train_diffusion": 8, "synthesize": 64, "distill": 8, "train": 8},
+            "samples_per_epoch": {"finetune_teacher": 384, "train_diffusion": 2048, "train": 512},
+            "batch_size": {"finetune_teacher": 4, "train_diffusion": 32, "synthesize": 64, "distill": 8, "train": 8},
         }
     return {
         "epochs": {"finetune_teacher": 6, "train_diffusion": 14, "distill": 8, "train": 20},
         "val_interval": {"finetune_teacher": 3, "distill": 4, "train": 4},
         "sample_interval": 7,
         "image_size": choices.cpu_size,
-        "sample_size": 32,
+        "sample_size": 64,
         "samples_per_epoch": {"finetune_teacher": 384, "train_diffusion": 2048, "train": 512},
         "batch_size": {"finetune_teacher": 4, "train_diffusion": 32, "synthesize": 64, "distill": 8, "train": 8},
     }

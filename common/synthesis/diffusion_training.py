@@ -17,6 +17,7 @@ from monai.inferers import SimpleInferer
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
+from common.synthesis import noise_levels
 from common.synthesis.told_augmentation import CHANGED_KEY
 
 _FEW_PLACES = 256
@@ -25,23 +26,35 @@ _FEW_PLACES = 256
 class PrepareDiffusion:
     """Noises the images of a batch, each to a random timestep of its own; the ``prepare_batch`` of a trainer.
 
-    The target is what ``noise_scheduler.config.prediction_type`` names: the noise (``epsilon``) or the velocity
-    (``v_prediction``; Salimans and Ho, 2022, arXiv 2202.00512).
+    Their noise levels are distributed log-normally, see :mod:`~common.synthesis.noise_levels`. The target is what
+    ``noise_scheduler.config.prediction_type`` names: the noise (``epsilon``) or the velocity (``v_prediction``;
+    Salimans and Ho, 2022, arXiv 2202.00512).
 
     Args:
         noise_scheduler: a ``diffusers.DDPMScheduler``.
+        noise_median: median of the noise levels; higher for images of more contrast.
+        noise_spread: standard deviation of their logarithm.
 
     Raises:
-        ValueError: if the scheduler has another ``prediction_type``.
+        ValueError: if the scheduler has another ``prediction_type``, or a number is not positive.
     """
 
-    def __init__(self, noise_scheduler: SchedulerMixin) -> None:
+    def __init__(
+        self,
+        noise_scheduler: SchedulerMixin,
+        noise_median: float = noise_levels.MEDIAN,
+        noise_spread: float = noise_levels.SPREAD,
+    ) -> None:
         prediction_type = noise_scheduler.config.prediction_type
         if prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(
                 f"noise_scheduler must have prediction_type epsilon or v_prediction, got {prediction_type}"
             )
+        for name, value in (("noise_median", noise_median), ("noise_spread", noise_spread)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
         self.noise_scheduler = noise_scheduler
+        self.noise_median, self.noise_spread = noise_median, noise_spread
 
     def __call__(
         self,
@@ -68,7 +81,8 @@ class PrepareDiffusion:
             images = images.as_tensor()
         images = images.to(device=device, non_blocking=non_blocking, **kwargs) * 2 - 1
         scheduler = self.noise_scheduler
-        timesteps = torch.randint(scheduler.config.num_train_timesteps, images.shape[:1], device=images.device)
+        timesteps = noise_levels.draw_timesteps(scheduler, len(images), self.noise_median, self.noise_spread)
+        timesteps = timesteps.to(images.device)
         noise = torch.randn_like(images)
         noisy = scheduler.add_noise(images, noise, timesteps)
         is_epsilon = scheduler.config.prediction_type == "epsilon"

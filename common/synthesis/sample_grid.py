@@ -50,7 +50,7 @@ class SampleGridHandler:
         output_dir: str | os.PathLike,
         interval: int = 10,
         num_samples: int = 16,
-        num_inference_steps: int = 25,
+        num_inference_steps: int = 20,
         seed: int = 0,
         image_channels: int | None = None,
     ) -> None:

@@ -12,13 +12,15 @@ from diffusers.utils.torch_utils import randn_tensor
 from monai.networks.utils import eval_mode
 from torch import Tensor
 
+from common.synthesis.noise_levels import solving_timesteps
+
 
 def sample(
     unet: UNet2DModel,
     scheduler: SchedulerMixin,
     count: int,
     image_size: int | Sequence[int],
-    num_inference_steps: int = 25,
+    num_inference_steps: int = 20,
     generator: torch.Generator | None = None,
     batch_size: int = 16,
 ) -> Tensor:
@@ -29,7 +31,8 @@ def sample(
         scheduler: the solver; a copy of it is used.
         count: images to make.
         image_size: height and width, one number if they are equal.
-        num_inference_steps: denoising steps.
+        num_inference_steps: denoising steps; DPM-Solver++ takes them at the noise levels that
+            :func:`~common.synthesis.noise_levels.solving_timesteps` chooses, others as diffusers spaces them.
         generator: source of the noise, the global one if None. One on the CPU starts from the same noise everywhere.
         batch_size: images denoised together.
 
@@ -43,7 +46,11 @@ def sample(
         for start in range(0, count, batch_size):
             shape = (min(batch_size, count - start), unet.config.in_channels, height, width)
             images = randn_tensor(shape, generator=generator, device=unet.device, dtype=unet.dtype)
-            scheduler.set_timesteps(num_inference_steps, device=unet.device)
+            if isinstance(scheduler, DPMSolverMultistepScheduler):
+                timesteps = solving_timesteps(scheduler, num_inference_steps)
+                scheduler.set_timesteps(timesteps=timesteps, device=unet.device)
+            else:
+                scheduler.set_timesteps(num_inference_steps, device=unet.device)
             for timestep in scheduler.timesteps:
                 prediction = unet(images, timestep).sample
                 images = scheduler.step(prediction, timestep, images, generator=generator).prev_sample

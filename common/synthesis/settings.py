@@ -34,7 +34,7 @@ class TransferSetSettings:
     """
 
     num_images: int
-    num_inference_steps: int = 25
+    num_inference_steps: int = 20
     batch_size: int = 16
     seed: int = 0
     copy_threshold: float = 0.5

@@ -123,7 +123,7 @@ class TestSections:
         steps = []
         monkeypatch.setattr(networks, "sample", lambda *args, num_inference_steps: steps.append(num_inference_steps))
         networks.sampling(CPU, 1)
-        assert steps == [1000, 25] * 2
+        assert steps == [1000, 20] * 2
 
     def test_lora_trains_fewer_parameters_than_full_fine_tuning(self, monkeypatch):
         trained = []

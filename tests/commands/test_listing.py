@@ -95,7 +95,7 @@ def test_keys_of_all_stages_are_listed_with_the_stages_that_have_them(rows):
     listed = rows("keys", BUNDLE)
     assert "split_seed 0 finetune_teacher, train_diffusion, synthesize, distill, train, evaluate" in listed
     assert "bundle_root . all stages" in listed
-    assert any(row.startswith("num_inference_steps 25 synthesize") for row in listed)
+    assert any(row.startswith("num_inference_steps 20 synthesize") for row in listed)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 
 import ignite.distributed as idist
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from common.errors import InputError
 from common.synthesis.diffusion_folder import load_pipeline, save_pipeline
+from common.synthesis.noise_levels import solving_timesteps
 from common.synthesis.sampling import sample
 
 SIZE = 16
@@ -28,13 +30,18 @@ def model_dir(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_plain_diffusers_samples_the_same_images_from_the_folder(tmp_path, channels, prediction_type):
+def test_plain_diffusers_samples_the_same_images_from_the_folder_at_the_same_noise_levels(
+    tmp_path, channels, prediction_type, monkeypatch
+):
     unet = tiny_unet(channels)
     save_pipeline(unet, DDPMScheduler(prediction_type=prediction_type), tmp_path / "model")
     pipeline = DiffusionPipeline.from_pretrained(tmp_path / "model", local_files_only=True)
     assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
     assert pipeline.scheduler.config.prediction_type == prediction_type
-    theirs = pipeline(batch_size=2, generator=torch.Generator().manual_seed(1), num_inference_steps=10)
+    at_ours = partial(pipeline.scheduler.set_timesteps, timesteps=solving_timesteps(pipeline.scheduler, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.scheduler, "set_timesteps", lambda count: at_ours())
+        theirs = pipeline(batch_size=2, generator=torch.Generator().manual_seed(1), num_inference_steps=10)
     assert theirs.images[0].size == (SIZE, SIZE)
 
     images = sample(unet, pipeline.scheduler, 2, SIZE, 10, generator=torch.Generator().manual_seed(1))

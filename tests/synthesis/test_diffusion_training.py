@@ -23,6 +23,7 @@ from common.synthesis.diffusion_training import (
     PrepareDiffusion,
     suit_cpu,
 )
+from common.synthesis.noise_levels import draw_timesteps
 
 SIZE = 16
 
@@ -54,7 +55,7 @@ class TestPrepareDiffusion:
         (loss,) = losses_of(trainer)
 
         torch.manual_seed(7)
-        timesteps = torch.randint(1000, (4,))
+        timesteps = draw_timesteps(prepare_batch.noise_scheduler, 4)
         noise = torch.randn(4, 3, SIZE, SIZE)
         signal = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)[timesteps].view(4, 1, 1, 1)
         clean = images * 2 - 1

@@ -27,7 +27,7 @@ def test_samples_look_like_the_training_images(tmp_path):
     images[..., : SIZE // 2] = 0.9
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     trainer = make_trainer(
-        network, [{"image": images}] * 60, optimizer, prepare_batch=PrepareDiffusion(noise_scheduler)
+        network, [{"image": images}] * 100, optimizer, prepare_batch=PrepareDiffusion(noise_scheduler)
     )
     losses = losses_of(trainer)
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
