@@ -175,7 +175,7 @@ def _shared_jobs(run: Job, num_images: int) -> list[Job]:
 
 def _drawn_with(run: Job) -> dict[str, Any]:
     """Return what the diffusion model of a run draws beside images."""
-    return {"with_labels": True} if METHODS[run.method].with_labels else {}
+    return {"with_labels": True} if METHODS[run.about["method"]].with_labels else {}
 
 
 def _budget(num_labels: int, seed: int) -> dict[str, Any]:
