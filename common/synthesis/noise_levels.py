@@ -17,8 +17,8 @@ _CURVE = 5.0  # rho in EDM, equation 5, where it is 7: more steps at high levels
 
 
 def noise_levels(scheduler: DDPMScheduler | DPMSolverMultistepScheduler) -> Tensor:
-    """Return the noise level of each training timestep, ``(num_train_timesteps,)``, rising."""
-    signal = scheduler.alphas_cumprod
+    """Return the noise level of each training timestep, ``(num_train_timesteps,)``, rising, on the CPU."""
+    signal = scheduler.alphas_cumprod.cpu()  # diffusers' add_noise leaves it on the device of the images
     return ((1 - signal) / signal).sqrt()
 
 

@@ -41,16 +41,15 @@ def sample(
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     scheduler = copy.deepcopy(scheduler)
+    steps: dict[str, Any] = {"num_inference_steps": num_inference_steps}
+    if isinstance(scheduler, DPMSolverMultistepScheduler):
+        steps = {"timesteps": solving_timesteps(scheduler, num_inference_steps)}
     batches = []
     with eval_mode(unet):
         for start in range(0, count, batch_size):
             shape = (min(batch_size, count - start), unet.config.in_channels, height, width)
             images = randn_tensor(shape, generator=generator, device=unet.device, dtype=unet.dtype)
-            if isinstance(scheduler, DPMSolverMultistepScheduler):
-                timesteps = solving_timesteps(scheduler, num_inference_steps)
-                scheduler.set_timesteps(timesteps=timesteps, device=unet.device)
-            else:
-                scheduler.set_timesteps(num_inference_steps, device=unet.device)
+            scheduler.set_timesteps(**steps, device=unet.device)
             for timestep in scheduler.timesteps:
                 prediction = unet(images, timestep).sample
                 images = scheduler.step(prediction, timestep, images, generator=generator).prev_sample

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from integration import BUNDLES, refused, run_stage, write_teacher, write_transfer
+from integration import BUNDLES, refused, run_stage, with_method, write_teacher, write_transfer
 from PIL import Image
 
 from common.synthesis.diffusion_folder import load_pipeline
@@ -30,7 +30,7 @@ def test_pairs_are_drawn_and_learned_from(name, tiny_phantoms, tmp_path):
     assert len(entries) == 4
 
     write_teacher(tmp_path, num_classes=class_count(name))
-    distill = run_stage("distill", **values, drawn_labels=True)
+    distill = run_stage("distill", with_method("drawn_labels"), **values)
     parser = distill.parser
     preprocessing = "synthetic_preprocessing" if name == "chaos" else "preprocessing"
     prepare = parser.get_parsed_content(f"train::{preprocessing}")

@@ -453,22 +453,22 @@ class TestPresets:
         assert f"0 of {budgets * len(COMPARED) * 3} runs finished" in capsys.readouterr().out
 
     @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
-    def test_few_labels_compares_with_lite_medsam_as_the_teacher(self, bundle, tmp_path, capsys, tiny_phantoms):
+    @pytest.mark.parametrize(
+        ("preset", "runs"),
+        [
+            ("few_labels", ["real_images_2labels", "unet_kd_2labels_256images", "task_specific_kd_2labels_256images"]),
+            (
+                "transfer_set",
+                ["labelled_images_2labels", "real_images_2labels", "drawn_labels_2labels_1000images"]
+                + [f"task_specific_kd_2labels_{size}images" for size in (100, 300, 1000)],
+            ),
+        ],
+    )
+    def test_others_compare_what_lite_medsam_teaches(self, bundle, preset, runs, tmp_path, capsys, tiny_phantoms):
         dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
-        options = {"preset": "few_labels", "labels": [2], "num_validation": 1, "dry_run": True}
+        options = {"preset": preset, "labels": [2], "num_validation": 1, "dry_run": True}
         run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), **options)
         out = capsys.readouterr().out
-        for run in ("real_images_2labels", "unet_kd_2labels_256images", "task_specific_kd_2labels_256images"):
-            assert f"runs/{run}_rank32_seed2" in out
-
-    @pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
-    def test_transfer_set_compares_its_sizes_with_what_else_can_teach(self, bundle, tmp_path, capsys, tiny_phantoms):
-        dataset_dir = tiny_phantoms(bundle.name.removesuffix("_segmentation"))
-        options = {"preset": "transfer_set", "labels": [2], "num_validation": 1, "dry_run": True}
-        run_study(str(bundle), str(tmp_path / "s"), str(dataset_dir), **options)
-        out = capsys.readouterr().out
-        runs = ["labelled_images_2labels", "real_images_2labels", "drawn_labels_2labels_1000images"]
-        runs += [f"task_specific_kd_2labels_{size}images" for size in (100, 300, 1000)]
         assert all(f"runs/{run}_rank32_seed2" in out for run in runs)
 
     def test_what_is_given_comes_before_the_preset(self, study, tmp_path):

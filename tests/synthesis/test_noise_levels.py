@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,6 +29,16 @@ def test_a_noise_level_is_the_noise_beside_an_image_of_full_size(scheduler):
         signal = scheduler.add_noise(image, torch.zeros(1), timesteps)
         noisy = scheduler.add_noise(torch.zeros(1), noise, timesteps)
         assert (noisy / signal).std() / noise.std() == pytest.approx(noise_levels(scheduler)[timestep].item(), rel=1e-4)
+
+
+def test_timesteps_are_drawn_where_diffusers_has_moved_the_schedule_to_a_gpu():
+    class OnGpu:
+        def cpu(self):
+            return SCHEDULES[0].alphas_cumprod
+
+    scheduler = SimpleNamespace(alphas_cumprod=OnGpu())
+    assert draw_timesteps(scheduler, 4).device.type == "cpu"
+    assert len(solving_timesteps(scheduler, 5)) == 5
 
 
 @each_schedule
