@@ -13,12 +13,12 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
-from monai.inferers import SimpleInferer
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
 from common.synthesis import noise_levels
 from common.synthesis.told_augmentation import CHANGED_KEY
+from common.training.inferers import Bfloat16OnCpuInferer
 
 _FEW_PLACES = 256
 
@@ -91,16 +91,15 @@ class PrepareDiffusion:
         return noisy, target, (timesteps, *classes), {}
 
 
-class DenoisingInferer(SimpleInferer):
+class DenoisingInferer(Bfloat16OnCpuInferer):
     """Calls a diffusers network and takes the tensor out of its output, in float32 so that the loss has no less.
 
     Args:
-        bfloat16_on_cpu: compute in bfloat16 where images are on a CPU, for which MONAI's trainer has no ``amp``.
+        bfloat16_on_cpu: compute in bfloat16 where images are on a CPU.
     """
 
     def __init__(self, bfloat16_on_cpu: bool = False) -> None:
-        super().__init__()
-        self.bfloat16_on_cpu = bfloat16_on_cpu
+        super().__init__(bfloat16_on_cpu)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """Return what the network predicts.
@@ -111,14 +110,9 @@ class DenoisingInferer(SimpleInferer):
             args: the timesteps ``(B,)``, and the classes where the network takes any.
             kwargs: for the network.
         """
-        predicted: Any  # MONAI's hints say a tensor
-        if self.bfloat16_on_cpu and inputs.device.type == "cpu":
+        if self.enabled and inputs.device.type == "cpu":
             inputs = inputs.contiguous(memory_format=torch.channels_last)  # in which it is faster
-            with torch.autocast("cpu", torch.bfloat16):
-                predicted = super().__call__(inputs, network, *args, **kwargs)
-        else:
-            predicted = super().__call__(inputs, network, *args, **kwargs)
-        return predicted.sample.float()
+        return super().__call__(inputs, network, *args, **kwargs).sample.float()
 
 
 class DenoisingLoss(nn.Module):
