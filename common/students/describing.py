@@ -98,7 +98,7 @@ def _arguments_of_vit(network: ViTSegmenter) -> dict[str, Any]:
         "hidden_size": encoder.patch_embed.out_channels,
         "depth": len(blocks),
         "num_heads": blocks[0].attn.num_heads if len(blocks) else 1,
-        "conv_channels": (network.to_half.out_channels, network.to_quarter.out_channels),
+        "conv_channels": [narrow.out_channels for narrow in reversed(network.narrow)],
         "dropout": network.dropout.p,
     }
 

@@ -1,8 +1,9 @@
-"""ViT-Tiny as a student: a plain vision transformer, and a light decoder that keeps thin structures."""
+"""ViT-Tiny as a student: a plain vision transformer, and a decoder that keeps thin structures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -74,11 +75,12 @@ def add_positions(grid: Tensor, positions: Tensor) -> Tensor:
 
 
 class ViTSegmenter(nn.Module):
-    """Segments with a ViT encoder and a light decoder; by default ViT-Tiny.
+    """Segments with a plain ViT encoder and a convolutional decoder; by default ViT-Tiny.
 
-    The decoder adds the encoder's tokens to a small convolutional path, which sees what a patch of 16 pixels blurs. The
-    path keeps every pixel and costs little: it takes squares of 2x2 pixels as the channels of half the resolution, and
-    the head puts out the logits of all four (Shi et al., 2016, arXiv 1609.05158).
+    A convolutional path beside the encoder sees what a patch of 16 pixels blurs. The decoder starts with the encoder's
+    tokens and adds the path to them level by level, from coarse to fine, as a U-Net does (Ronneberger et al., 2015,
+    arXiv 1505.04597). The path keeps every pixel and costs little: it takes squares of 2x2 pixels as the channels of
+    half the resolution, and the head puts out the logits of all four (Shi et al., 2016, arXiv 1609.05158).
 
     Args:
         in_channels: channels of the images.
@@ -87,12 +89,13 @@ class ViTSegmenter(nn.Module):
         hidden_size: width of the encoder.
         depth: blocks of the encoder.
         num_heads: attention heads of the encoder.
-        conv_channels: widths of the convolutional path at half and at quarter resolution.
+        conv_channels: widths of the convolutional path at half the resolution, at a quarter, and so on.
         dropout: probability, in the encoder and before the last layer; left on in inference, it shows how
             sure the network is.
 
     Raises:
-        ValueError: if ``num_classes`` is below 2, 4 does not divide ``patch_size``, or ``conv_channels`` are not two.
+        ValueError: if ``num_classes`` is below 2, ``conv_channels`` is empty, or its coarsest level is not a whole
+            share of a patch.
     """
 
     def __init__(
@@ -103,30 +106,33 @@ class ViTSegmenter(nn.Module):
         hidden_size: int = 192,
         depth: int = 12,
         num_heads: int = 3,
-        conv_channels: Sequence[int] = (32, 64),
+        conv_channels: Sequence[int] = (32, 64, 96),
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2 (background and one structure), got {num_classes}")
-        if patch_size % 4:
-            raise ValueError(f"patch_size must be divisible by 4, got {patch_size}")
-        if len(conv_channels) != 2:
-            raise ValueError(f"conv_channels must name two widths, got {list(conv_channels)}")
+        if not conv_channels:
+            raise ValueError("conv_channels must name at least one width, got none")
+        if patch_size % 2 ** len(conv_channels):
+            raise ValueError(
+                f"patch_size must be divisible by {2 ** len(conv_channels)} for conv_channels of {len(conv_channels)} "
+                f"widths, got {patch_size}"
+            )
         dropout = float(dropout)  # a config's 0 is an int, which TorchScript refuses
         self.patch_size = patch_size
-        half, quarter = conv_channels
         self.encoder = ViTEncoder(in_channels, patch_size, hidden_size, depth, num_heads, dropout=dropout)
         layer: dict = {"act": "gelu", "norm": ("instance", {"affine": True}), "bias": False}
-        self.stem = TwoConv(2, 4 * in_channels, half, dropout=0.0, **layer)
-        self.down_quarter = Convolution(2, half, quarter, strides=2, **layer)
-        self.conv_quarter = Convolution(2, quarter, quarter, **layer)
-        self.to_quarter = nn.Conv2d(hidden_size, quarter, kernel_size=1)
-        self.fuse_quarter = Convolution(2, quarter, quarter, **layer)
-        self.to_half = nn.Conv2d(quarter, half, kernel_size=1)
-        self.fuse_half = Convolution(2, half, half, **layer)
+        self.path = nn.ModuleList([TwoConv(2, 4 * in_channels, conv_channels[0], dropout=0.0, **layer)])
+        for finer, width in pairwise(conv_channels):
+            halved = Convolution(2, finer, width, strides=2, **layer)
+            self.path.append(nn.Sequential(halved, Convolution(2, width, width, **layer)))
+        coarse_to_fine = [hidden_size, *reversed(conv_channels)]
+        self.narrow = nn.ModuleList(nn.Conv2d(*widths, kernel_size=1) for widths in pairwise(coarse_to_fine))
+        self.fuse = nn.ModuleList(TwoConv(2, width, width, dropout=0.0, **layer) for width in coarse_to_fine[1:-1])
+        self.fuse.append(Convolution(2, conv_channels[0], conv_channels[0], **layer))  # at the finest level one is dear
         self.dropout = nn.Dropout2d(dropout)
-        self.head = nn.Conv2d(half, 4 * num_classes, kernel_size=3, padding=1)
+        self.head = nn.Conv2d(conv_channels[0], 4 * num_classes, kernel_size=3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes, H, W)`` of images ``(B, in_channels, H, W)`` in [0, 1].
@@ -138,11 +144,15 @@ class ViTSegmenter(nn.Module):
         if height % self.patch_size != 0 or width % self.patch_size != 0:
             raise ValueError(f"image size {height}x{width} must be divisible by the patch size {self.patch_size}")
         images = normalise(images)
-        tokens = self.encoder(images)
-        half = self.stem(F.pixel_unshuffle(images, 2))
-        quarter = self.conv_quarter(self.down_quarter(half))
-        joined = self.fuse_quarter(quarter + _enlarge(self.to_quarter(tokens), quarter))
-        joined = self.fuse_half(half + _enlarge(self.to_half(joined), half))
+        joined = self.encoder(images)
+        seen = F.pixel_unshuffle(images, 2)
+        levels: list[Tensor] = []
+        for level in self.path:
+            seen = level(seen)
+            levels.append(seen)
+        for narrow, fuse in zip(self.narrow, self.fuse):  # noqa: B905  # TorchScript has no strict
+            seen = levels.pop()
+            joined = fuse(seen + _enlarge(narrow(joined), seen))
         return F.pixel_shuffle(self.head(self.dropout(joined)), 2)
 
 

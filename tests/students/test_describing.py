@@ -16,6 +16,7 @@ from common.students.vit import ViTSegmenter
 NETWORKS = {
     "the default student": lambda: ViTSegmenter(1, 4),
     "a student of other sizes": lambda: tiny_student(patch_size=8, conv_channels=(4, 6)),
+    "a student whose path is one level deep": lambda: tiny_student(patch_size=2, conv_channels=(4,)),
     "UNet": lambda: UNet(2, 3, 2, channels=(4, 8, 16), strides=(2, 2), num_res_units=1),
     "UNet of other norms": lambda: UNet(
         2, 1, 5, channels=(4, 8), strides=(2,), norm=("instance", {"affine": True}), act="gelu", dropout=0.1
@@ -43,7 +44,7 @@ def test_default_values_are_said_too_since_they_may_change():
     arguments = describe(ViTSegmenter())["arguments"]
     assert arguments["hidden_size"] == 192
     assert arguments["depth"] == 12
-    assert arguments["conv_channels"] == [32, 64]
+    assert arguments["conv_channels"] == [32, 64, 96]
 
 
 def test_what_a_network_does_not_keep_is_taken_from_the_hints():
