@@ -57,8 +57,8 @@ def cpu_budget(choices: Choices) -> dict[str, Any]:
             "batch_size": {"finetune_teacher": 4, "train_diffusion": 32, "synthesize": 64, "distill": 8, "train": 8},
         }
     return {
-        "epochs": {"finetune_teacher": 6, "train_diffusion": 14, "distill": 8, "train": 20},
-        "val_interval": {"finetune_teacher": 3, "distill": 4, "train": 4},
+        "epochs": {"finetune_teacher": 6, "train_diffusion": 14, "distill": 24, "train": 20},
+        "val_interval": {"finetune_teacher": 3, "distill": 6, "train": 4},
         "sample_interval": 7,
         "image_size": choices.cpu_size,
         "sample_size": 64,

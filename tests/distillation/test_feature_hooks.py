@@ -169,7 +169,7 @@ class TestShapes:
         layers = ["encoder.layers.0", "encoder.neck"]
         assert FeatureHooks(make_teacher(), layers).shapes((3, 64, 96)) == dict.fromkeys(layers, (32, 4, 6))
         student = ViTSegmenter(1, hidden_size=12, depth=2, num_heads=2, conv_channels=(4, 8))
-        widths = {"encoder.norm": 12, "encoder.blocks.1": 12, "encoder": 12, "conv_quarter": 8, "stem": 4}
+        widths = {"encoder.norm": 12, "encoder.blocks.1": 12, "encoder": 12, "path.1": 8, "path.0": 4}
         shapes = FeatureHooks(student, widths).shapes((1, 32, 48))
         assert {layer: shape[0] for layer, shape in shapes.items()} == widths
         assert shapes["encoder.norm"] == (12, 2, 3)
