@@ -32,6 +32,7 @@ _ROOT = "$str(pathlib.Path(common.__file__).parents[1])"
 # MONAI puts the folder above configs/ on the path for modules as it runs, so that a release runs from anywhere. Where a
 # config was copied to another folder, this says so instead of MONAI's traceback.
 _FIND_CODE = "$'common.errors' in sys.modules or sys.exit('error: run the config that is in the release itself')"
+_OF_A_MACHINE = ("device", "bfloat16_on_cpu")  # what the overlay of a release finds out where it is used
 _RECORDED = "$provenance.recorded("  # how a source reads what the weights at hand were trained with
 _TRAIN = {  # it goes on from a student, and there is no stage that makes one
     "initial_weights": "$weights.first_existing(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
@@ -200,7 +201,7 @@ def _cpu_text(configs: Path, settings: Mapping[str, Any]) -> str:
     overlay = ConfigParser.load_config_file(str(configs / "cpu.yaml"))
     parser = ConfigParser({**overlay, "stage": "train"})
     values = {
-        key: value if key == "device" else parser.get_parsed_content(key)
+        key: value if key in _OF_A_MACHINE else parser.get_parsed_content(key)
         for key, value in overlay.items()
         if key in train and key not in settings
     }

@@ -114,6 +114,8 @@ class TestReleased:
         assert overlay.keys() <= source.get().keys()
         assert overlay.keys() & {size_key(name), "learning_rate", "student_def", "network_def"} == set()
         assert overlay["device"] == load(name, "cpu")["device"]
+        assert overlay["bfloat16_on_cpu"] == "$processes.has_bfloat16()", "asked where it trains, not where it was made"
+        assert any(line.endswith(" as processes") for line in yaml.safe_load(texts["train.yaml"])["imports"])
         assert isinstance(overlay["epochs"], int)
         assert isinstance(overlay["batch_size"], int)
 
