@@ -94,8 +94,8 @@ class ViTSegmenter(nn.Module):
             sure the network is.
 
     Raises:
-        ValueError: if ``num_classes`` is below 2, ``conv_channels`` is empty, or its coarsest level is not a whole
-            share of a patch.
+        ValueError: if ``num_classes`` is below 2, ``conv_channels`` is empty, or ``patch_size`` cannot be halved once
+            for each of them.
     """
 
     def __init__(
@@ -130,7 +130,9 @@ class ViTSegmenter(nn.Module):
         coarse_to_fine = [hidden_size, *reversed(conv_channels)]
         self.narrow = nn.ModuleList(nn.Conv2d(*widths, kernel_size=1) for widths in pairwise(coarse_to_fine))
         self.fuse = nn.ModuleList(TwoConv(2, width, width, dropout=0.0, **layer) for width in coarse_to_fine[1:-1])
-        self.fuse.append(Convolution(2, conv_channels[0], conv_channels[0], **layer))  # at the finest level one is dear
+        self.fuse.append(
+            Convolution(2, conv_channels[0], conv_channels[0], **layer)
+        )  # a second one would cost most here
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(conv_channels[0], 4 * num_classes, kernel_size=3, padding=1)
 
@@ -145,14 +147,14 @@ class ViTSegmenter(nn.Module):
             raise ValueError(f"image size {height}x{width} must be divisible by the patch size {self.patch_size}")
         images = normalise(images)
         joined = self.encoder(images)
-        seen = F.pixel_unshuffle(images, 2)
-        levels: list[Tensor] = []
+        finest_first: list[Tensor] = []
+        features = F.pixel_unshuffle(images, 2)
         for level in self.path:
-            seen = level(seen)
-            levels.append(seen)
+            features = level(features)
+            finest_first.append(features)
         for narrow, fuse in zip(self.narrow, self.fuse):  # noqa: B905  # TorchScript has no strict
-            seen = levels.pop()
-            joined = fuse(seen + _enlarge(narrow(joined), seen))
+            beside = finest_first.pop()
+            joined = fuse(beside + _enlarge(narrow(joined), beside))
         return F.pixel_shuffle(self.head(self.dropout(joined)), 2)
 
 

@@ -110,7 +110,7 @@ class DenoisingInferer(Bfloat16OnCpuInferer):
             args: the timesteps ``(B,)``, and the classes where the network takes any.
             kwargs: for the network.
         """
-        if self.enabled and inputs.device.type == "cpu":
+        if self.applies_to(inputs):
             inputs = inputs.contiguous(memory_format=torch.channels_last)  # in which it is faster
         return super().__call__(inputs, network, *args, **kwargs).sample.float()
 

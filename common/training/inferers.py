@@ -30,8 +30,12 @@ class Bfloat16OnCpuInferer(SimpleInferer):
             args: for the network.
             kwargs: for the network.
         """
-        if not (self.enabled and inputs.device.type == "cpu"):
+        if not self.applies_to(inputs):
             return super().__call__(inputs, network, *args, **kwargs)
         with torch.autocast("cpu", torch.bfloat16):
             outputs: Any = super().__call__(inputs, network, *args, **kwargs)
         return outputs.float() if isinstance(outputs, Tensor) else outputs
+
+    def applies_to(self, inputs: Tensor) -> bool:
+        """Say whether a network computes in bfloat16 on these images."""
+        return self.enabled and inputs.device.type == "cpu"

@@ -45,9 +45,12 @@ def test_by_default_it_is_monais_own(network, images):
     assert seen == [torch.float32] * 2
 
 
-def test_elsewhere_than_on_a_cpu_nothing_is_changed():
-    assert Bfloat16OnCpuInferer(True)(torch.empty(1, device="meta"), lambda images: images).device.type == "meta"
-    assert not torch.is_autocast_enabled("cpu")
+@pytest.mark.parametrize(("device", "expected"), [("cpu", True), ("meta", False)])
+def test_elsewhere_than_on_a_cpu_nothing_is_changed(device, expected):
+    def network(images):
+        return torch.is_autocast_enabled("cpu")
+
+    assert Bfloat16OnCpuInferer(True)(torch.empty(1, device=device), network) is expected
 
 
 def test_several_outputs_are_left_to_the_loss(images):
